@@ -1,0 +1,85 @@
+# The project's commands. `make` alone lists them.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PYTEST := $(BIN)/python -m pytest
+SERVERS := $(BIN)/python -m tests.servers
+ARGS ?=
+
+# Passed on to the benchmarks: W=w1,w2 (workloads), ROUNDS=3, DB=postgres or sqlite.
+W ?=
+ROUNDS ?=
+DB ?=
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help venv lint test test-core test-sqlite test-postgres test-debian demo serve bench clean
+
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+venv: $(STAMP) ## Create .venv with everything installed (again when requirements change)
+
+$(STAMP): requirements/base.txt requirements/test.txt requirements/dev.txt
+	@echo "==> $(VENV): installing requirements/dev.txt (about half a minute)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --only-binary :all: -r requirements/dev.txt
+	@touch $@
+	@echo "==> $(VENV): ready"
+
+lint: $(STAMP) ## Check format, style, types, layers, migrations, spelling and Django's own checks
+	@echo "==> lint: ruff format"; $(BIN)/ruff format --check .
+	@echo "==> lint: ruff"; $(BIN)/ruff check .
+	@echo "==> lint: mypy"; $(BIN)/mypy
+	@echo "==> lint: layers"; $(BIN)/lint-imports
+	@echo "==> lint: migrations"; $(BIN)/python manage.py makemigrations --check --dry-run
+	@echo "==> lint: spelling"; $(BIN)/codespell
+	@echo "==> lint: Django checks"; $(BIN)/python manage.py check --fail-level WARNING
+
+test: ## Run every test: on SQLite, on PostgreSQL with Redis, and the core's coverage
+	@echo "==> test 1/4: environment"
+	@$(MAKE) --no-print-directory venv
+	@echo "==> test 2/4: SQLite"
+	@$(MAKE) --no-print-directory test-sqlite
+	@echo "==> test 3/4: PostgreSQL and Redis"
+	@$(MAKE) --no-print-directory test-postgres
+	@echo "==> test 4/4: the core and its branch coverage"
+	@$(MAKE) --no-print-directory test-core
+	@echo "==> test: all passed"
+
+test-core: $(STAMP) ## Run the core's tests; every branch must be covered
+	$(PYTEST) tests/core --cov --cov-report=term-missing:skip-covered $(ARGS)
+
+test-sqlite: $(STAMP) ## Run the tests on SQLite
+	env -u DATABASE_URL -u BROKER_URL $(PYTEST) $(ARGS)
+
+test-postgres: $(STAMP) ## Run the tests on PostgreSQL and Redis (throw-away ones, or DATABASE_URL and BROKER_URL)
+	$(SERVERS) --postgres --redis -- $(PYTEST) $(ARGS)
+
+test-debian: $(STAMP) ## Run the tests marked debian on MariaDB and RabbitMQ, installed from Debian's packages if missing
+	@missing=$$($(BIN)/python -c 'from tests import debian; print(*debian.missing())'); \
+	if [ -n "$$missing" ]; then \
+		if [ "$$(id -u)" != 0 ]; then echo "Missing Debian packages; as root: apt-get install $$missing" >&2; exit 1; fi; \
+		echo "==> apt-get install $$missing"; \
+		printf '#!/bin/sh\nexit 101\n' > $(VENV)/policy-rc.d; \
+		apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	fi
+	env -u DATABASE_URL -u BROKER_URL $(SERVERS) --mariadb --rabbitmq -- $(PYTEST) -m debian $(ARGS)
+
+demo: $(STAMP) ## Show durable at work: crash, recover, rewind
+	$(BIN)/python manage.py durable_demo
+
+serve: $(STAMP) ## Run the demo site and a worker; the admin is at /admin/
+	$(BIN)/python manage.py durable_demo --serve
+
+bench: $(STAMP) ## Measure the workloads: make bench [W=w1] [ROUNDS=3] [DB=postgres]
+	$(BIN)/python -m benchmarks $(W) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(DB),--db $(DB)) $(ARGS)
+
+clean: ## Remove everything that the other commands made
+	rm -rf $(VENV) var build dist htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,3 @@
+"""The tests of durable."""
+
+from __future__ import annotations
