@@ -27,7 +27,7 @@ venv: $(STAMP) ## Create .venv with everything installed (again when requirement
 $(STAMP): requirements/constraints.txt requirements/base.txt requirements/test.txt requirements/dev.txt
 	@echo "==> $(VENV): installing requirements/dev.txt (about half a minute)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --only-binary :all: -r requirements/dev.txt
 	@touch $@
 	@echo "==> $(VENV): ready"

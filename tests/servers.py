@@ -151,12 +151,6 @@ def start(
     stop: signal.Signals,
 ) -> subprocess.Popen[bytes]:
     """Start a server in a session of its own, so that Ctrl-C reaches us first and we end it in order."""
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-
-    def die_with_parent() -> None:
-        if libc is not None:
-            libc.prctl(PR_SET_PDEATHSIG, int(stop), 0, 0, 0)
-
     with log.open("wb") as output:
         return subprocess.Popen(
             command,
@@ -166,9 +160,20 @@ def start(
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=die_with_parent,  # noqa: PLW1509 - called before any thread is started
+            preexec_fn=die_with_parent(stop),  # noqa: PLW1509 - takes no lock, so threads cannot hurt it
             **as_user(user),
         )
+
+
+def die_with_parent(stop: signal.Signals) -> Callable[[], None]:
+    """Return what makes a child end when we do, even if we are killed and cannot say so (Linux only)."""
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+    def ask() -> None:
+        if libc is not None:
+            libc.prctl(PR_SET_PDEATHSIG, int(stop), 0, 0, 0)
+
+    return ask
 
 
 def await_ready(process: subprocess.Popen[bytes], port: int, ready: Callable[[int], bool]) -> bool:
@@ -321,13 +326,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
             env["DATABASE_URL"] = stack.enter_context(options.database())
         if options.broker:
             env["BROKER_URL"] = stack.enter_context(options.broker())
-        command = subprocess.Popen(options.command, env=env)
+        command = subprocess.Popen(
+            options.command,
+            env=env,
+            preexec_fn=die_with_parent(signal.SIGTERM),  # noqa: PLW1509 - likewise
+        )
         try:
             return command.wait()
-        except BaseException:
+        except BaseException as error:
             # Ctrl-C reached the command as well: it has its own clean-up to finish before its servers go.
+            if not isinstance(error, KeyboardInterrupt):
+                command.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                command.wait(SHUTDOWN_SECONDS) if command.poll() is None else None
+                command.wait(SHUTDOWN_SECONDS)
             command.kill()
             command.wait()
             raise
