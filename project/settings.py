@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from importlib.util import find_spec
@@ -21,13 +22,15 @@ VAR_DIR.mkdir(exist_ok=True)
 def _secret_key() -> str:
     """Return the key kept in ``var/``, made on first use: a demo has no secret worth committing."""
     path = VAR_DIR / "secret_key"
-    try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secrets.token_urlsafe(50))
-    except FileExistsError:
-        pass
-    # Another process may have made the file and not written it yet.
-    return path.read_text() or secrets.token_urlsafe(50)
+    if not path.exists():
+        draft = VAR_DIR / f"secret_key.{os.getpid()}"
+        draft.touch(mode=0o600)
+        draft.write_text(secrets.token_urlsafe(50))
+        # A link appears whole or not at all, and never replaces the key that another process made meanwhile.
+        with contextlib.suppress(FileExistsError):
+            path.hardlink_to(draft)
+        draft.unlink()
+    return path.read_text()
 
 
 SECRET_KEY = os.environ.get("SECRET_KEY") or _secret_key()
