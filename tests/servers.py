@@ -150,7 +150,7 @@ def start(
     env: Mapping[str, str] | None,
     stop: signal.Signals,
 ) -> subprocess.Popen[bytes]:
-    """Start a server in a session of its own, so that Ctrl-C reaches us first and we end it in order."""
+    """Start a server in a process group of its own, so that Ctrl-C reaches us first and we end it in order."""
     with log.open("wb") as output:
         return subprocess.Popen(
             command,
