@@ -1,0 +1,3 @@
+"""System checks, tag ``durable``."""
+
+from __future__ import annotations

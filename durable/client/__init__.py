@@ -1,0 +1,39 @@
+"""Start, look at and operate instances: every verb a function.
+
+A ``Handle`` has the same verbs as methods.
+"""
+
+from __future__ import annotations
+
+from durable.client.handle import Handle, get
+from durable.client.operate import (
+    cancel,
+    complete_activity,
+    fail_activity,
+    resume,
+    signal,
+    suspend,
+    terminate,
+)
+from durable.client.read import HistoryItem, history, instance, result, status
+from durable.client.start import astart, start, start_definition
+
+__all__ = [
+    "Handle",
+    "HistoryItem",
+    "astart",
+    "cancel",
+    "complete_activity",
+    "fail_activity",
+    "get",
+    "history",
+    "instance",
+    "result",
+    "resume",
+    "signal",
+    "start",
+    "start_definition",
+    "status",
+    "suspend",
+    "terminate",
+]

@@ -1,0 +1,85 @@
+"""A handle on one instance: the client's verbs as methods."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from asgiref.sync import sync_to_async
+
+from durable.client import operate, read
+
+if TYPE_CHECKING:
+    import uuid
+
+    from durable.models import Instance
+
+
+def get(instance_id: str) -> Handle:
+    """Return a handle on an instance.
+
+    Raises:
+        UnknownInstance: There is none of this id.
+    """
+    return Handle(read.instance(instance_id).pk)
+
+
+class Handle:
+    """A handle on one instance.
+
+    Attributes:
+        id: The instance's id.
+    """
+
+    def __init__(self, instance_id: str) -> None:
+        self.id = instance_id
+
+    def __repr__(self) -> str:
+        return f"Handle({self.id!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Handle) and other.id == self.id
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    @property
+    def instance(self) -> Instance:
+        """The model, fresh from the database."""
+        return read.instance(self.id)
+
+    @property
+    def status(self) -> str:
+        """The status, fresh from the database."""
+        return read.status(self.id)
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Wait for the end and return the result; see ``client.result``."""
+        return read.result(self.id, timeout)
+
+    async def aresult(self, timeout: float | None = None) -> Any:
+        """Wait for the end in async code and return the result."""
+        return await sync_to_async(read.result, thread_sensitive=False)(self.id, timeout)
+
+    def history(self, execution: str | uuid.UUID | None = None) -> list[read.HistoryItem]:
+        """Return all events of an execution; see ``client.history``."""
+        return read.history(self.id, execution)
+
+    def signal(self, name: str, payload: Any = None) -> None:
+        """Signal the instance; see ``client.signal``."""
+        operate.signal(self.id, name, payload)
+
+    def cancel(self, *, reason: str = "") -> None:
+        """Ask the instance to stop; see ``client.cancel``."""
+        operate.cancel(self.id, reason=reason)
+
+    def terminate(self, *, reason: str = "") -> None:
+        """End the instance at once; see ``client.terminate``."""
+        operate.terminate(self.id, reason=reason)
+
+    def suspend(self, *, reason: str = "", children: bool = False) -> None:
+        """Halt the instance; see ``client.suspend``."""
+        operate.suspend(self.id, reason=reason, children=children)
+
+    def resume(self, *, reason: str = "", children: bool = False) -> None:
+        """Let the instance go on; see ``client.resume``."""
+        operate.resume(self.id, reason=reason, children=children)

@@ -1,0 +1,151 @@
+"""Look at instances; nothing here changes anything."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from durable import conf, registry
+from durable.core import events as ev
+from durable.core.errors import (
+    ResultTimeout,
+    UnknownExecution,
+    UnknownWorkflow,
+    VersionNotAvailable,
+    WorkflowCanceled,
+    WorkflowFailed,
+    WorkflowTerminated,
+)
+from durable.core.failures import Failure
+from durable.models import Execution, HistoryEvent, Instance, Status
+from durable.store import instances
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+_FIRST_LOOK, _SLOWER, _SLOWEST = 0.003, 1.5, 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryItem:
+    """An event of a history, as callers see it.
+
+    Attributes:
+        seq: Its place, from 1.
+        event_id: The number of the thing asked for, from 0; None for control events.
+        rerunnable: Whether a rerun can begin here.
+    """
+
+    seq: int
+    kind: str
+    event_id: int | None
+    name: str
+    recorded_at: datetime
+    data: dict[str, Any]
+    rerunnable: bool
+
+
+def instance(instance_id: str) -> Instance:
+    """Return the model of an instance.
+
+    Raises:
+        UnknownInstance: There is none of this id.
+    """
+    return instances.get(instance_id)
+
+
+def status(instance_id: str) -> str:
+    """Return an instance's status, fresh from the database."""
+    return instances.get(instance_id).status
+
+
+def history(instance_id: str, execution: str | uuid.UUID | None = None) -> list[HistoryItem]:
+    """Return all events of an execution, control events included.
+
+    Args:
+        instance_id: The instance.
+        execution: The execution's id; None is the current one.
+
+    Raises:
+        UnknownInstance: There is none of this id.
+        UnknownExecution: It has no execution of this id.
+    """
+    found = instances.get(instance_id)
+    execution_id = found.execution_id if execution is None else _execution(instance_id, execution).pk
+    rows = HistoryEvent.objects.using(conf.settings.DATABASE).filter(execution_id=execution_id).order_by("seq")
+    names: dict[int | None, str] = {}
+    items = []
+    for row in rows:
+        name = names.setdefault(row.event_id, row.name) if row.event_id is not None else row.name
+        items.append(
+            HistoryItem(
+                seq=row.seq,
+                kind=row.kind,
+                event_id=row.event_id,
+                name=name,
+                recorded_at=row.recorded_at,
+                data={k: v for k, v in row.data.items() if k not in {"event_id", "name"}},
+                rerunnable=row.kind == ev.ActivityScheduled.__name__,
+            )
+        )
+    return items
+
+
+def _execution(instance_id: str, execution: str | uuid.UUID) -> Execution:
+    try:
+        key = uuid.UUID(str(execution))
+    except ValueError:
+        raise UnknownExecution(instance_id, str(execution)) from None
+    found: Execution | None = instances.executions().filter(instance_id=instance_id, pk=key).first()
+    if found is None:
+        raise UnknownExecution(instance_id, str(execution))
+    return found
+
+
+def result(instance_id: str, timeout: float | None = None) -> Any:
+    """Wait until an instance ends and return its result.
+
+    Looks often at first and then less often, up to twice a second.
+
+    Args:
+        instance_id: The instance.
+        timeout: How long to wait, in seconds; None is for ever, 0 does not wait.
+
+    Raises:
+        WorkflowFailed, WorkflowCanceled, WorkflowTerminated: It ended so.
+        ResultTimeout: It did not end in time.
+        UnknownInstance: There is none of this id.
+    """
+    deadline = None if timeout is None else time.monotonic() + timeout
+    pause = _FIRST_LOOK
+    while True:
+        found = instances.get(instance_id)
+        if found.closed_at is not None:
+            return _outcome(found)
+        now = time.monotonic()
+        if deadline is not None and now >= deadline:
+            raise ResultTimeout(instance_id, timeout or 0.0, status=found.status)
+        time.sleep(pause if deadline is None else max(0.0, min(pause, deadline - now)))
+        pause = min(pause * _SLOWER, _SLOWEST)
+
+
+def _outcome(found: Instance) -> Any:
+    match found.status:
+        case Status.COMPLETED:
+            return _decoded(found)
+        case Status.FAILED:
+            raise WorkflowFailed(found.pk, Failure.from_json(found.failure))
+        case Status.CANCELED:
+            raise WorkflowCanceled(found.pk)
+        case _:
+            raise WorkflowTerminated(found.pk, reason=(found.failure or {}).get("message", ""))
+
+
+def _decoded(found: Instance) -> Any:
+    try:
+        signature = registry.workflow(found.name, found.version).signature
+    except (UnknownWorkflow, VersionNotAvailable):
+        return found.result
+    return signature.decode_result(found.result, conf.converter(load=True), where=f"result of {found.pk}")

@@ -1,0 +1,165 @@
+"""Start instances, in the caller's transaction."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from asgiref.sync import sync_to_async
+from django.db import IntegrityError, transaction
+
+from durable import conf, dispatch, registry
+from durable.client.handle import Handle
+from durable.core import payloads
+from durable.core.definitions import workflow_options
+from durable.core.errors import AlreadyExists, InvalidId, InvalidInput, LimitExceeded
+from durable.engine.turn import defaults
+from durable.models import CLOSED, Execution, Instance, Status
+from durable.store import creation, inbox, instances
+
+if sys.version_info >= (3, 14):
+    from uuid import uuid7
+else:
+    from uuid6 import uuid7
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from durable.core.definitions import WorkflowDefinition
+
+
+def start(workflow: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any) -> Handle:
+    """Start an instance of a workflow by name; both it and the caller's writes are committed, or neither.
+
+    Args:
+        workflow: The type name, e.g. ``order2``.
+        args: Positional arguments.
+        kwargs: Keyword arguments.
+        options: As for ``wf.options``: ``id queue tags delay timeout id_reuse
+            retry``; and ``signal=(name, payload)``, sent with the start.
+
+    Raises:
+        UnknownWorkflow: It is not registered; the error offers near names.
+        InvalidInput: The arguments do not fit, or an option cannot be taken.
+        InvalidId: The id cannot be taken.
+        AlreadyExists: The id is in use.
+        PayloadTooLarge, LimitExceeded: A limit of the settings is reached.
+    """
+    definition = registry.workflow_type(workflow)
+    first = options.pop("signal", None)
+    checked = workflow_options(workflow, **options)
+    return _start(definition, tuple(args), dict(kwargs or {}), checked, first)
+
+
+async def astart(
+    workflow: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
+) -> Handle:
+    """Start an instance from async code; see ``start``."""
+    handle: Handle = await sync_to_async(start)(workflow, args, kwargs, **options)
+    return handle
+
+
+def start_definition(definition: WorkflowDefinition, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Handle:
+    """Start an instance of a definition with the options that it carries."""
+    return _start(definition, args, kwargs, definition.overrides, None)
+
+
+def _start(
+    definition: WorkflowDefinition,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    options: dict[str, Any],
+    signal: tuple[str, Any] | None,
+) -> Handle:
+    arguments = definition.signature.bind(args, kwargs, conf.converter())
+    where = f"input of {definition.type_name}"
+    payloads.dumps(arguments, where, conf.limit("payload"))
+    instance_id = options.get("id")
+    if instance_id is None:
+        instance_id = str(uuid7())
+    check_id(instance_id)
+    newborn = creation.new(
+        instance_id=instance_id,
+        name=definition.name,
+        version=definition.version,
+        arguments=arguments,
+        queue=options.get("queue") or definition.queue or conf.settings.QUEUE,
+        tags=_tags(options.get("tags", {})),
+        options=defaults(definition, options),
+    )
+    with transaction.atomic(using=conf.settings.DATABASE):
+        existing = instances.find_locked(instance_id)
+        if existing is None:
+            _insert(newborn)
+        elif not _replaces(existing, definition, options.get("id_reuse", "reject")):
+            return _signaled(Handle(existing.pk), signal)
+        else:
+            _replace(existing, newborn)
+        if not options.get("delay"):
+            dispatch.advance_on_commit(newborn.instance.queue, instance_id)
+        return _signaled(Handle(instance_id), signal)
+
+
+def _signaled(handle: Handle, signal: tuple[str, Any] | None) -> Handle:
+    if signal is not None:
+        handle.signal(*signal)
+    return handle
+
+
+def _insert(newborn: creation.Newborn) -> None:
+    try:
+        # A savepoint: the caller's transaction survives that somebody else was quicker.
+        with transaction.atomic(using=conf.settings.DATABASE):
+            creation.insert([newborn])
+    except IntegrityError as error:
+        if instances.rows().filter(pk=newborn.instance.pk).exists():
+            raise AlreadyExists(newborn.instance.pk) from None
+        raise error
+
+
+def _replaces(existing: Instance, definition: WorkflowDefinition, reuse: str) -> bool:
+    """Say whether a new execution is to take an existing instance's id; False is to return it as it is."""
+    if reuse == "return_existing" and existing.name == definition.name:
+        return False
+    if reuse == "replace_closed" and existing.status in CLOSED:
+        return True
+    raise AlreadyExists(existing.pk, status=existing.status)
+
+
+def _replace(existing: Instance, newborn: creation.Newborn) -> None:
+    """Begin a new execution in a closed instance; its old executions stay."""
+    number = instances.executions().filter(instance=existing).count() + 1
+    row = newborn.instance
+    row.save(using=conf.settings.DATABASE, force_update=True)
+    Execution.objects.using(conf.settings.DATABASE).create(
+        id=newborn.execution.pk,
+        instance=row,
+        number=number,
+        version=row.version,
+        created_at=newborn.execution.created_at,
+        status=Status.RUNNING,
+    )
+    inbox.insert(newborn.inbox)
+
+
+def check_id(instance_id: object) -> None:
+    """Check what is to be an instance's id.
+
+    Raises:
+        InvalidId: It is not a text of 1 to 255 printable characters.
+    """
+    if not isinstance(instance_id, str):
+        raise InvalidId(instance_id, f"an id is text, not {type(instance_id).__name__}")
+    if not 1 <= len(instance_id) <= 255:
+        raise InvalidId(instance_id, f"{len(instance_id)} characters, an id has 1 to 255")
+    if not instance_id.isprintable():
+        raise InvalidId(instance_id, "it has characters that cannot be printed")
+
+
+def _tags(tags: dict[str, Any]) -> dict[str, Any]:
+    if len(tags) > conf.limit("tags"):
+        raise LimitExceeded("tags", value=len(tags), maximum=conf.limit("tags"))
+    bad = next((name for name in tags if not isinstance(name, str) or not 1 <= len(name) <= 200), None)
+    if bad is not None:
+        raise InvalidInput("tags", f"{bad!r} cannot be the name of a tag")
+    return {name: conf.converter().encode(value, f"tag {name}") for name, value in tags.items()}

@@ -1,0 +1,97 @@
+"""The settings: one dict, ``DURABLE``, read afresh so that ``override_settings`` works."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings as django_settings
+from django.utils.module_loading import import_string
+
+if TYPE_CHECKING:
+    from durable.codecs import Codec
+    from durable.core.payloads import Converter
+
+LIMITS = {
+    "payload": 2_000_000,
+    "history_warn": 10_000,
+    "history": 50_000,
+    "inbox": 10_000,
+    "fan_out": 10_000,
+    "tags": 100,
+}
+
+
+class Settings:
+    """What ``DURABLE`` may hold, with the defaults; all durations in seconds.
+
+    Attributes:
+        DATABASE: Alias of the database that holds everything.
+        QUEUE: The queue of workflows that name none; ``default`` is Celery's own default queue.
+        CACHE_SIZE: How many live executions a process keeps.
+        STEP_TIMEOUT: How long workflow code may run without waiting for anything.
+        MAX_FAILED_TURNS: After how many turns that raise an instance is parked.
+        RUN_INLINE: Whether the worker that ends a turn may run the next activity there and then.
+        LEASE: How long work belongs to a worker that shows no sign of life.
+        POLL: How often an idle worker looks for due work.
+        REDISPATCH: After how long work that nobody took is announced again.
+        STALL_RETRY: How often a stalled instance is tried again.
+        ON_NONDETERMINISM: ``stall`` or ``fail``.
+        CONVERTER: Dotted path of the payload converter.
+        CODEC: Dotted path of the codec that stored JSON passes through.
+        LIMITS: Overrides for single limits, see ``conf.LIMITS``.
+    """
+
+    DATABASE: str = "default"
+    QUEUE: str = "default"
+    CACHE_SIZE: int = 1000
+    STEP_TIMEOUT: float = 2.0
+    MAX_FAILED_TURNS: int = 5
+    RUN_INLINE: bool = True
+    LEASE: float = 30.0
+    POLL: float = 1.0
+    REDISPATCH: float = 5.0
+    STALL_RETRY: float = 30.0
+    ON_NONDETERMINISM: str = "stall"
+    CONVERTER: str = "durable.converters.DjangoConverter"
+    CODEC: str = "durable.codecs.PlainCodec"
+    LIMITS: dict[str, int] = {}  # noqa: RUF012 - a default, never written to
+
+    def __getattribute__(self, name: str) -> Any:
+        given = getattr(django_settings, "DURABLE", {})
+        return given[name] if name in given else super().__getattribute__(name)
+
+
+settings = Settings()
+
+
+def limit(name: str) -> int:
+    """Return the limit of this name."""
+    return settings.LIMITS.get(name, LIMITS[name])
+
+
+def converter(*, load: bool = False) -> Converter:
+    """Return the payload converter.
+
+    Args:
+        load: Whether references to model instances become the instances
+            themselves: in activities and clients, never in workflow code.
+    """
+    return _converter(settings.CONVERTER, settings.DATABASE, load)
+
+
+@lru_cache
+def _converter(path: str, using: str, load: bool) -> Converter:  # noqa: FBT001 - a cache key
+    made: Converter = import_string(path)(load=load, using=using)
+    return made
+
+
+def codec() -> Codec:
+    """Return the codec that stored JSON passes through."""
+    return _codec(settings.CODEC)
+
+
+@lru_cache
+def _codec(path: str) -> Codec:
+    made: Codec = import_string(path)()
+    return made

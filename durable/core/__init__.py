@@ -1,0 +1,1 @@
+"""The deterministic engine: no Django, no Celery, no clock, no I/O."""

@@ -1,0 +1,44 @@
+"""What workflow code asks for: its decisions, before anybody acts on them.
+
+Most commands are recorded as the event that says they were asked for, so that
+event is the command. Calling off an activity or a child leaves no event of its
+own: the answer (``ActivityCanceled``, ``ChildCanceled``, or a result that was
+quicker) is what the history holds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from durable.core.events import Asked, End, TimerCanceled
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelActivity:
+    """Call off the activity with this event id."""
+
+    event_id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelChild:
+    """Ask the child workflow with this event id to stop."""
+
+    event_id: int
+
+
+Recordable = Asked | TimerCanceled | End
+Command = Recordable | CancelActivity | CancelChild
+
+
+def differs(recorded: Recordable, issued: Recordable) -> bool:
+    """Say whether the code did something else than the history records.
+
+    Compared are the kind, the number and the name, which is the identity of
+    a command. Arguments and options may change under a running workflow.
+    """
+    return (
+        type(recorded) is not type(issued)
+        or getattr(recorded, "event_id", None) != getattr(issued, "event_id", None)
+        or getattr(recorded, "name", "") != getattr(issued, "name", "")
+    )

@@ -1,0 +1,333 @@
+"""What workflow code can call: the functions behind ``durable.workflow``."""
+
+from __future__ import annotations
+
+import asyncio
+import random as stdlib_random
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+from durable.core import events as ev
+from durable.core import frames
+from durable.core.errors import InvalidInput, NondeterminismError, OutsideWorkflow
+from durable.core.loop import DeterministicLoop, DurableExit
+from durable.core.retry import seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Generator
+
+    from durable.core.definitions import ActivityDefinition, WorkflowDefinition
+    from durable.core.execution import Execution
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Info:
+    """What a workflow may know of itself.
+
+    Attributes:
+        attempt: 0 for a start; one more than its source's for a rerun.
+        started_at: When this execution began.
+        history_length: Events so far; continue as new before it grows large.
+        parent_id: The parent instance's id, or None.
+    """
+
+    instance_id: str
+    execution_id: str
+    name: str
+    version: int
+    queue: str
+    attempt: int
+    started_at: datetime
+    history_length: int
+    parent_id: str | None
+
+
+class Draw(float):
+    """A random number from 0 to 1 that also offers its generator's other methods.
+
+    ``random()`` is a float, as in the standard library, and
+    ``random().choice(...)`` draws from the same deterministic generator.
+    """
+
+    _generator: stdlib_random.Random
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._generator, name)
+
+
+def current(call: str) -> Execution:
+    """Return the execution whose code is running.
+
+    Raises:
+        OutsideWorkflow: None is; the error names ``call``.
+    """
+    execution = running()
+    if execution is None:
+        raise OutsideWorkflow(call, "call it from an async function marked with @workflow.defn")
+    return execution
+
+
+def running() -> Execution | None:
+    """Return the execution whose code is running, or None."""
+    loop = asyncio._get_running_loop()
+    return loop.owner if isinstance(loop, DeterministicLoop) else None
+
+
+# --- knowing
+
+
+def now() -> datetime:
+    """Return the workflow's time, in UTC: when the event at hand was recorded."""
+    return datetime.fromtimestamp(current("workflow.now()").loop.now, UTC)
+
+
+def time() -> float:
+    """Return the workflow's time in seconds since 1970."""
+    return current("workflow.time()").loop.now
+
+
+def random() -> Draw:
+    """Return a random number from 0 to 1, the same one on replay."""
+    generator = current("workflow.random()").random
+    draw = Draw(generator.random())
+    draw._generator = generator
+    return draw
+
+
+def uuid4() -> uuid.UUID:
+    """Return a random UUID, the same one on replay."""
+    return uuid.UUID(int=current("workflow.uuid4()").random.getrandbits(128), version=4)
+
+
+def info() -> Info:
+    """Return what the workflow may know of itself."""
+    execution = current("workflow.info()")
+    started = execution.started
+    assert started is not None  # noqa: S101 - its code runs, so it has started
+    return Info(
+        instance_id=execution.instance_id,
+        execution_id=execution.execution_id,
+        name=started.name,
+        version=started.version,
+        queue=started.queue,
+        attempt=started.attempt,
+        started_at=datetime.fromtimestamp(started.at, UTC),
+        history_length=execution.head,
+        parent_id=started.parent["instance_id"] if started.parent else None,
+    )
+
+
+def version() -> int:
+    """Return the version that this execution runs on."""
+    started = current("workflow.version()").started
+    return started.version if started else 0
+
+
+def cancelled() -> bool:
+    """Say whether somebody asked this workflow to stop."""
+    return current("workflow.cancelled()").cancel_requested
+
+
+# --- showing
+
+
+def set_status(status: Any) -> None:
+    """Show operators a custom status; any JSON."""
+    execution = current("workflow.set_status()")
+    execution.show("status", execution.converter.encode(status, "set_status(obj)"))
+
+
+def set_progress(done: float, total: float, note: str = "") -> None:
+    """Show operators how far the work is."""
+    current("workflow.set_progress()").show("progress", {"done": done, "total": total, "note": note})
+
+
+def set_tags(**tags: Any) -> None:
+    """Set tags that operators can search for; None removes one."""
+    execution = current("workflow.set_tags()")
+    merged = {**execution.tags, **{k: execution.converter.encode(v, f"set_tags({k})") for k, v in tags.items()}}
+    execution.show("tags", {name: value for name, value in merged.items() if value is not None})
+
+
+# --- doing
+
+
+async def activity(definition: ActivityDefinition, arguments: dict[str, Any]) -> Any:
+    """Schedule an activity and wait for its result."""
+    execution = current(definition.name)
+    future = execution.loop.create_future()
+    event_id = execution.next_id()
+    event = ev.ActivityScheduled(
+        event_id=event_id, name=definition.name, input=arguments, options=definition.overrides
+    )
+    execution.ask(event, future, place=frames.place())
+    try:
+        result = await future
+    except asyncio.CancelledError:
+        execution.call_off(event_id)
+        raise
+    return definition.signature.decode_result(result, execution.converter, where=f"result of {definition.name}")
+
+
+class ChildHandle:
+    """A child workflow: await it for its result.
+
+    Attributes:
+        id: The child's instance id.
+    """
+
+    def __init__(self, execution: Execution, definition: WorkflowDefinition, event: ev.ChildScheduled) -> None:
+        self.id = event.instance_id
+        self._execution, self._definition, self._event_id = execution, definition, event.event_id
+        self._result = execution.loop.create_future()
+        execution.ask(event, self._result, place=frames.place())
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self._wait().__await__()
+
+    async def _wait(self) -> Any:
+        try:
+            # Shielded: the wait ends at once when canceled, the child's own end stays to be awaited again.
+            result = await asyncio.shield(self._result)
+        except asyncio.CancelledError:
+            self.cancel()
+            raise
+        where = f"result of {self._definition.name}"
+        return self._definition.signature.decode_result(result, self._execution.converter, where=where)
+
+    def cancel(self) -> None:
+        """Ask the child to stop."""
+        self._execution.call_off(self._event_id)
+
+    async def signal(self, name: str, payload: Any = None) -> None:
+        """Signal the child; ends when it is recorded there.
+
+        Raises:
+            SignalError: The child has ended.
+        """
+        await signal_instance(self.id, name, payload)
+
+
+def start_child(definition: WorkflowDefinition, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ChildHandle:
+    """Start a child workflow, without waiting for it."""
+    execution = current(f"{definition.type_name}.start_child()")
+    arguments = definition.signature.bind(args, kwargs, execution.converter)
+    event_id = execution.next_id()
+    options = dict(definition.overrides)
+    event = ev.ChildScheduled(
+        event_id=event_id,
+        name=definition.type_name,
+        instance_id=options.pop("id", None) or f"{execution.instance_id}:{event_id:04x}",
+        input=arguments,
+        tags=options.pop("tags", {}),
+        options=options,
+    )
+    return ChildHandle(execution, definition, event)
+
+
+async def signal_instance(instance_id: str, name: str, payload: Any = None) -> None:
+    """Signal another instance; ends when it is recorded there.
+
+    Raises:
+        SignalError: The target is unknown or has ended.
+    """
+    execution = current("workflow.signal_instance()")
+    encoded = execution.converter.encode(payload, f"signal {name}")
+    future = execution.loop.create_future()
+    event_id = execution.next_id()
+    event = ev.SignalSent(event_id=event_id, name=name, instance_id=instance_id, payload=encoded)
+    execution.ask(event, future, place=frames.place())
+    await future
+
+
+async def wait_signal(name: str, timeout: timedelta | float | None = None) -> Any:
+    """Return the next signal's payload, in order of arrival; none is lost.
+
+    Args:
+        name: The signal's name, compared exactly.
+        timeout: How long to wait; seconds or a timedelta.
+
+    Raises:
+        TimeoutError: None came in time; none is consumed.
+    """
+    queue = current("workflow.wait_signal()").signals(name)
+    if not queue.empty():
+        return queue.get_nowait()
+    async with asyncio.timeout(None if timeout is None else seconds(timeout, "wait_signal(timeout)")):
+        return await queue.get()
+
+
+async def wait_until(predicate: Callable[[], object], timeout: timedelta | float | None = None) -> None:
+    """Wait until ``predicate`` holds; it is looked at after each step.
+
+    Raises:
+        TimeoutError: It did not hold in time.
+    """
+    execution = current("workflow.wait_until()")
+    if predicate():
+        return
+    async with asyncio.timeout(None if timeout is None else seconds(timeout, "wait_until(timeout)")):
+        await execution.condition(predicate)
+
+
+def side_effect(fn: Callable[[], T]) -> T:
+    """Run ``fn`` once, here and now, and record its value; replay uses the record.
+
+    For what is short and cannot fail halfway: reading a setting, drawing a
+    secret. The value passes through JSON, by the function's return annotation.
+    """
+    execution = current("workflow.side_effect()")
+    event_id = execution.next_id()
+    recorded = execution.recorded(event_id)
+    if isinstance(recorded, ev.SideEffectRecorded):
+        value = recorded.value
+    elif recorded is not None:
+        raise execution.interrupt(
+            NondeterminismError(
+                seq=0, event_id=event_id, expected=str(recorded), got="SideEffectRecorded", location=_here()
+            )
+        )
+    else:
+        value = execution.converter.encode(_outside(fn), "value of side_effect")
+    execution.record(ev.SideEffectRecorded(event_id=event_id, value=value), place=frames.place())
+    returns = getattr(fn, "__annotations__", {}).get("return", Any)
+    return execution.converter.decode(value, returns, "value of side_effect")  # type: ignore[no-any-return]
+
+
+def _outside(fn: Callable[[], T]) -> T:
+    """Run ``fn`` as if no workflow ran here, so that it may look around."""
+    loop = asyncio._get_running_loop()
+    asyncio._set_running_loop(None)
+    try:
+        return fn()
+    finally:
+        asyncio._set_running_loop(loop)
+
+
+def _here() -> str:
+    place = frames.place()
+    return frames.location(place) if place else ""
+
+
+def continue_as_new(*args: Any, carry_signals: bool = True, **kwargs: Any) -> NoReturn:
+    """End this execution and begin the next one with these arguments; never returns.
+
+    Raises:
+        InvalidInput: The arguments do not fit, or something is still open: its result would be lost.
+    """
+    execution = current("workflow.continue_as_new()")
+    arguments = execution.workflow.signature.bind(args, kwargs, execution.converter)
+    for asked in execution.open.values():
+        if asked.waiter is not None and not isinstance(asked.event, ev.TimerStarted):
+            raise InvalidInput(
+                "continue_as_new()", f"{asked.event} (event {asked.event.event_id}) is still open; await or cancel it"
+            )
+    carried = execution.unread_signals() if carry_signals else []
+    execution.end(ev.ExecutionContinued(input=arguments, carried=carried))
+    raise DurableExit

@@ -1,0 +1,325 @@
+"""What ``@workflow.defn`` and ``@activity.defn`` make of a function."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from durable.core import context
+from durable.core.errors import InvalidDefinition, InvalidInput, OutsideWorkflow
+from durable.core.retry import RetryPolicy, seconds
+from durable.core.signatures import Signature
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from datetime import timedelta
+
+TIMEOUTS = ("schedule_to_start", "start_to_close", "schedule_to_close", "heartbeat")
+PARENT_CLOSE = ("terminate", "cancel", "abandon")
+ID_REUSE = ("reject", "replace_closed", "return_existing")
+
+_starter: Callable[..., Any] | None = None
+
+
+def install_starter(starter: Callable[..., Any]) -> None:
+    """Say how ``wf.start(...)`` starts an instance; the app does this when it is ready."""
+    global _starter  # noqa: PLW0603 - the one seam by which definitions reach the engine above them
+    _starter = starter
+
+
+def split_version(type_name: str) -> tuple[str, int]:
+    """Split ``order2`` into ``("order", 2)``; no digits are version 0."""
+    match = re.fullmatch(r"(.*?)(\d*)", type_name, re.DOTALL)
+    assert match is not None  # noqa: S101 - the pattern fits any text
+    name, digits = match.groups()
+    return (name, int(digits)) if digits and name else (type_name, 0)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ActivityDefinition:
+    """An activity: a plain function that may do anything, run at least once.
+
+    Attributes:
+        fn: The plain function; ``run`` calls it.
+        overrides: What ``options()`` changed, as JSON; recorded with each call.
+    """
+
+    name: str
+    fn: Callable[..., Any]
+    signature: Signature
+    queue: str | None = None
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    atomic: bool = False
+    priority: int = 0
+    schedule_to_start: float | None = None
+    start_to_close: float | None = None
+    schedule_to_close: float | None = None
+    heartbeat: float | None = None
+    overrides: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _look_like(self, self.fn)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
+        """Return what a workflow awaits to have the activity run.
+
+        Raises:
+            OutsideWorkflow: No workflow is running; ``run`` calls the function itself.
+            InvalidInput: The arguments do not fit the function.
+        """
+        execution = context.running()
+        if execution is None:
+            raise OutsideWorkflow(f"{self.name}(...)", f"to call the plain function, use {self.name}.run(...)")
+        return context.activity(self, self.signature.bind(args, kwargs, execution.converter))
+
+    @property
+    def run(self) -> Callable[..., Any]:
+        """The plain function."""
+        return self.fn
+
+    def options(self, **changes: Any) -> ActivityDefinition:
+        """Return the same activity with other options for the calls made through it.
+
+        Args:
+            changes: ``queue``, ``retry``, ``priority`` or a timeout.
+
+        Raises:
+            InvalidInput: There is no such option, or its value cannot be taken.
+        """
+        checked = activity_options(self.name, **changes)
+        return replace(self, overrides={**self.overrides, **to_json(checked)}, **checked)
+
+    def with_overrides(self, overrides: dict[str, Any]) -> ActivityDefinition:
+        """Return the same activity with the options that a call recorded."""
+        if not overrides:
+            return self
+        changes = dict(overrides)
+        if "retry" in changes:
+            changes["retry"] = RetryPolicy.from_json(changes["retry"])
+        return replace(self, overrides=overrides, **changes)
+
+    def __get__(self, instance: object, owner: type | None = None) -> ActivityDefinition:
+        """Let ``obj.method(...)`` and ``Class.method(...)`` schedule a method as an activity."""
+        if instance is None or not is_method(self.fn):
+            return self
+        return replace(self, fn=self.fn.__get__(instance, owner))
+
+
+def activity_options(name: str, **options: Any) -> dict[str, Any]:
+    """Check an activity's options and return them, durations in seconds.
+
+    Raises:
+        InvalidInput: One is unknown, or its value cannot be taken.
+    """
+    checked: dict[str, Any] = {}
+    for option, value in options.items():
+        where = f"{name}.options({option})"
+        if option in TIMEOUTS:
+            checked[option] = None if value is None else seconds(value, where)
+        elif option == "retry" and (value is None or isinstance(value, RetryPolicy)):
+            checked[option] = value or RetryPolicy(max_attempts=1)
+        elif option == "priority" and isinstance(value, int):
+            checked[option] = value
+        elif option == "queue" and (value is None or (isinstance(value, str) and value)):
+            checked[option] = value
+        elif option in {"retry", "priority", "queue"}:
+            raise InvalidInput(where, f"{value!r} cannot be taken")
+        else:
+            raise InvalidInput(where, f"there is no such option; there are queue, retry, priority, {', '.join(TIMEOUTS)}")
+    return checked
+
+
+def to_json(options: dict[str, Any]) -> dict[str, Any]:
+    """Return options as plain JSON."""
+    return {k: v.to_json() if isinstance(v, RetryPolicy) else v for k, v in options.items()}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class WorkflowDefinition:
+    """A workflow: an ``async def`` whose every step is recorded.
+
+    Attributes:
+        name: Its name without the version.
+        version: Its version; 0 if it has none.
+        overrides: What ``options()`` changed.
+    """
+
+    name: str
+    version: int
+    fn: Callable[..., Coroutine[Any, Any, Any]]
+    signature: Signature
+    queue: str | None = None
+    timeout: float | None = None
+    retry: RetryPolicy | None = None
+    overrides: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _look_like(self, self.fn)
+
+    @property
+    def type_name(self) -> str:
+        """The name with its version: ``order2``, or ``order`` for version 0."""
+        return f"{self.name}{self.version}" if self.version else self.name
+
+    async def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the workflow as a child of the running one and return its result.
+
+        Raises:
+            OutsideWorkflow: No workflow is running; ``start`` begins one.
+            ChildFailed: The child did not complete.
+        """
+        return await self.start_child(*args, **kwargs)
+
+    def start_child(self, *args: Any, **kwargs: Any) -> context.ChildHandle:
+        """Start the workflow as a child of the running one, without waiting for it."""
+        if context.running() is None:
+            raise OutsideWorkflow(f"{self.type_name}(...)", f"to start an instance, use {self.type_name}.start(...)")
+        return context.start_child(self, args, kwargs)
+
+    def start(self, *args: Any, **kwargs: Any) -> Any:
+        """Start an instance and return its Handle, in the caller's transaction.
+
+        Raises:
+            AlreadyExists: The id is in use.
+            InvalidInput: The arguments do not fit the function.
+        """
+        if _starter is None:
+            raise OutsideWorkflow(
+                f"{self.type_name}.start(...)", 'add "durable" to INSTALLED_APPS and call django.setup() first'
+            )
+        if context.running() is not None:
+            raise InvalidInput(f"{self.type_name}.start(...)", "inside a workflow, await it or use start_child(...)")
+        return _starter(self, args, kwargs)
+
+    def options(self, **changes: Any) -> WorkflowDefinition:
+        """Return the same workflow with other options for the instances started through it.
+
+        Args:
+            changes: ``id queue tags delay timeout id_reuse parent_close retry``;
+                durations as timedelta or seconds.
+
+        Raises:
+            InvalidInput: There is no such option, or its value cannot be taken.
+        """
+        return replace(self, overrides={**self.overrides, **workflow_options(self.type_name, **changes)})
+
+
+def workflow_options(name: str, **options: Any) -> dict[str, Any]:
+    """Check a workflow's options and return them as JSON, durations in seconds.
+
+    Raises:
+        InvalidInput: One is unknown, or its value cannot be taken.
+    """
+    choices = {"parent_close": PARENT_CLOSE, "id_reuse": ID_REUSE}
+    checked: dict[str, Any] = {}
+    for option, value in options.items():
+        where = f"{name}.options({option})"
+        if value is None:
+            continue
+        if option in {"delay", "timeout"}:
+            checked[option] = seconds(value, where)
+        elif option in choices:
+            if value not in choices[option]:
+                raise InvalidInput(where, f"{value!r} is not one of {', '.join(choices[option])}")
+            checked[option] = value
+        elif option == "retry" and isinstance(value, RetryPolicy):
+            checked[option] = value.to_json()
+        elif option in {"id", "queue"} and isinstance(value, str) and value:
+            checked[option] = value
+        elif option == "tags" and isinstance(value, dict):
+            checked[option] = value
+        elif option in {"retry", "id", "queue", "tags"}:
+            raise InvalidInput(where, f"{value!r} cannot be taken")
+        else:
+            raise InvalidInput(
+                where, "there is no such option; there are id, queue, tags, delay, timeout, id_reuse, parent_close, retry"
+            )
+    return checked
+
+
+def define_workflow(
+    fn: Callable[..., Any],
+    *,
+    name: str | None = None,
+    version: int | None = None,
+    queue: str | None = None,
+    timeout: timedelta | float | None = None,
+    retry: RetryPolicy | None = None,
+) -> WorkflowDefinition:
+    """Make a workflow of an ``async def``.
+
+    Raises:
+        InvalidDefinition: It is not an ``async def``, or the name cannot be taken.
+    """
+    type_name = name or fn.__name__
+    if not inspect.iscoroutinefunction(fn):
+        raise InvalidDefinition(type_name, "a workflow must be an async def; plain functions can be activities")
+    base, number = split_version(type_name)
+    if version is not None:
+        base, number = (name or base), version
+    _check_name(base)
+    return WorkflowDefinition(
+        name=base,
+        version=number,
+        fn=fn,
+        signature=Signature.of(fn, type_name),
+        queue=queue,
+        timeout=None if timeout is None else seconds(timeout, f"{type_name}(timeout)"),
+        retry=retry,
+    )
+
+
+def define_activity(
+    fn: Callable[..., Any],
+    *,
+    name: str | None = None,
+    atomic: bool = False,
+    signature: Signature | None = None,
+    **options: Any,
+) -> ActivityDefinition:
+    """Make an activity of a function or of a method.
+
+    Raises:
+        InvalidDefinition: The name cannot be taken, or it is ``atomic`` and async.
+        InvalidInput: An option cannot be taken.
+    """
+    name = name or fn.__name__
+    _check_name(name)
+    if atomic and inspect.iscoroutinefunction(fn):
+        raise InvalidDefinition(name, "an atomic activity must be a plain def: a transaction belongs to one thread")
+    given = {option: value for option, value in options.items() if value is not None}
+    return ActivityDefinition(
+        name=name,
+        fn=fn,
+        atomic=atomic,
+        signature=signature or Signature.of(fn, name, skip_first=is_method(fn)),
+        **activity_options(name, **given),
+    )
+
+
+def _look_like(definition: object, fn: Callable[..., Any]) -> None:
+    # What functools.wraps does, on a frozen object: help(), docs and tracebacks show the function.
+    for name in ("__module__", "__name__", "__qualname__", "__doc__"):
+        object.__setattr__(definition, name, getattr(fn, name, None))
+    object.__setattr__(definition, "__wrapped__", fn)
+
+
+def is_method(fn: Callable[..., Any]) -> bool:
+    """Say whether ``fn`` is a method that no instance is bound to."""
+    qualname = getattr(fn, "__qualname__", "")
+    within = qualname.rpartition(".")[0]
+    if not within or within.endswith("<locals>"):
+        return False
+    return next(iter(inspect.signature(fn).parameters), "") == "self"
+
+
+def _check_name(name: str) -> None:
+    if not 1 <= len(name) <= 200 or not name.isprintable():
+        raise InvalidDefinition(name, "a name has 1 to 200 printable characters")
+
+
+async def anything(*args: Any, **kwargs: Any) -> Any:
+    """Stand for a function that is known by name only."""
+    raise NotImplementedError

@@ -1,0 +1,450 @@
+"""The errors that callers meet: one tree, one meaning each, facts as fields."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from durable.core.failures import Failure
+
+
+class DurableError(Exception):
+    """Any error that this package raises on purpose."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Fields are keyword arguments of the constructor, so the default
+        # protocol could not rebuild the error in another process.
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+def _rebuild(cls: type[DurableError], args: tuple[Any, ...], fields: dict[str, Any]) -> DurableError:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(fields)
+    return error
+
+
+def _near(near: Sequence[str]) -> str:
+    return f"; did you mean {', '.join(near)}?" if near else ""
+
+
+# --- what a name or an id does not lead to
+
+
+class UnknownInstance(DurableError):
+    """No instance has this id."""
+
+    def __init__(self, instance_id: str) -> None:
+        self.instance_id = instance_id
+        super().__init__(f"no instance has the id {instance_id!r}")
+
+
+class UnknownExecution(DurableError):
+    """The instance has no execution with this id."""
+
+    def __init__(self, instance_id: str, execution_id: str) -> None:
+        self.instance_id, self.execution_id = instance_id, execution_id
+        super().__init__(f"instance {instance_id!r} has no execution {execution_id}")
+
+
+class UnknownEvent(DurableError):
+    """The execution has no event with this id."""
+
+    def __init__(self, execution_id: str, event_id: int) -> None:
+        self.execution_id, self.event_id = execution_id, event_id
+        super().__init__(f"execution {execution_id} has no event with the id {event_id}")
+
+
+class UnknownWorkflow(DurableError):
+    """No workflow is registered under this name (and version).
+
+    Attributes:
+        near: Registered names that look alike.
+    """
+
+    def __init__(self, name: str, *, version: int | None = None, near: Sequence[str] = ()) -> None:
+        self.name, self.version, self.near = name, version, tuple(near)
+        what = name if version is None else f"{name} (version {version})"
+        super().__init__(f"no workflow is registered as {what!r}{_near(near)}")
+
+
+class UnknownActivity(DurableError):
+    """No activity is registered under this name.
+
+    Attributes:
+        near: Registered names that look alike.
+    """
+
+    def __init__(self, name: str, *, near: Sequence[str] = ()) -> None:
+        self.name, self.near = name, tuple(near)
+        super().__init__(f"no activity is registered as {name!r}{_near(near)}")
+
+
+class AlreadyExists(DurableError):
+    """An instance has this id already."""
+
+    def __init__(self, instance_id: str, *, status: str = "") -> None:
+        self.instance_id, self.status = instance_id, status
+        state = f" and is {status}" if status else ""
+        super().__init__(f"an instance with the id {instance_id!r} exists{state}")
+
+
+class DuplicateName(DurableError):
+    """Two definitions claim one name (and version)."""
+
+    def __init__(self, kind: str, name: str, *, first: str, second: str) -> None:
+        self.kind, self.name, self.first, self.second = kind, name, first, second
+        super().__init__(f"{kind} {name!r} is defined twice: in {first} and in {second}")
+
+
+# --- the state an instance is in
+
+
+class NotOpen(DurableError):
+    """The instance has ended, so it takes no more of this."""
+
+    def __init__(self, instance_id: str, *, status: str, verb: str = "") -> None:
+        self.instance_id, self.status, self.verb = instance_id, status, verb
+        refused = f" and cannot {verb}" if verb else ""
+        super().__init__(f"instance {instance_id!r} is {status}{refused}")
+
+
+class NotClosed(DurableError):
+    """The instance has not ended yet, and only an ended one can do this."""
+
+    def __init__(self, instance_id: str, *, status: str, verb: str = "") -> None:
+        self.instance_id, self.status, self.verb = instance_id, status, verb
+        super().__init__(f"instance {instance_id!r} is {status}; end it before you {verb or 'go on'}")
+
+
+class NotFailed(DurableError):
+    """The instance has not failed, and only a failed one can do this."""
+
+    def __init__(self, instance_id: str, *, status: str) -> None:
+        self.instance_id, self.status = instance_id, status
+        super().__init__(f"instance {instance_id!r} is {status}, not failed")
+
+
+class NotAnActivity(DurableError):
+    """The event is not the scheduling of an activity."""
+
+    def __init__(self, event_id: int, kind: str) -> None:
+        self.event_id, self.kind = event_id, kind
+        super().__init__(f"event {event_id} is a {kind}, not an activity")
+
+
+class ConcurrencyConflict(DurableError):
+    """Somebody else changed the instance first; nothing was written.
+
+    Attributes:
+        expected: The head (sequence number of the last event) that was seen.
+        found: The head that is stored, when known.
+    """
+
+    def __init__(self, instance_id: str, *, expected: int, found: int | None = None) -> None:
+        self.instance_id, self.expected, self.found = instance_id, expected, found
+        now = "" if found is None else f", it is {found} now"
+        super().__init__(f"instance {instance_id!r} moved on: its head was {expected}{now}")
+
+
+class VersionNotAvailable(DurableError):
+    """This process has the workflow, but not in this version."""
+
+    def __init__(self, name: str, version: int, *, registered: Iterable[int] = ()) -> None:
+        self.name, self.version, self.registered = name, version, tuple(sorted(registered))
+        have = ", ".join(map(str, self.registered)) or "none"
+        super().__init__(f"version {version} of workflow {name!r} is not registered here (there are: {have})")
+
+
+class PermissionDenied(DurableError):
+    """The actor may not do this."""
+
+    def __init__(self, actor: str, verb: str) -> None:
+        self.actor, self.verb = actor, verb
+        super().__init__(f"{actor} may not {verb}")
+
+
+# --- bad input
+
+
+class InvalidInput(DurableError):
+    """A value cannot be taken.
+
+    Attributes:
+        where: What the value was given for, e.g. ``charge(amount)``.
+        problem: What is wrong with it.
+    """
+
+    def __init__(self, where: str, problem: str) -> None:
+        self.where, self.problem = where, problem
+        super().__init__(f"{where}: {problem}")
+
+
+class InvalidId(DurableError):
+    """The text cannot be an instance id."""
+
+    def __init__(self, instance_id: object, problem: str) -> None:
+        self.instance_id, self.problem = instance_id, problem
+        super().__init__(f"{str(instance_id)[:80]!r} cannot be an instance id: {problem}")
+
+
+class InvalidDefinition(DurableError):
+    """A function cannot be a workflow or an activity."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        self.name, self.problem = name, problem
+        super().__init__(f"{name}: {problem}")
+
+
+class PayloadTooLarge(DurableError):
+    """A value is larger, as JSON, than the limit.
+
+    Attributes:
+        size: Its size in bytes.
+        limit: The limit in bytes.
+    """
+
+    def __init__(self, where: str, *, size: int, limit: int) -> None:
+        self.where, self.size, self.limit = where, size, limit
+        super().__init__(f"{where}: {size:,} bytes of JSON, the limit is {limit:,}")
+
+
+class LimitExceeded(DurableError):
+    """A limit of the settings is reached.
+
+    Attributes:
+        limit: The name of the limit, a key of ``DURABLE["LIMITS"]``.
+        value: What was asked for.
+        maximum: What is allowed.
+    """
+
+    def __init__(self, limit: str, *, value: int, maximum: int, advice: str = "") -> None:
+        self.limit, self.value, self.maximum = limit, value, maximum
+        super().__init__(f"{limit}: {value:,} is over the limit of {maximum:,}{'; ' + advice if advice else ''}")
+
+
+class UndecodableEvent(DurableError):
+    """A stored event cannot be read.
+
+    Attributes:
+        seq: Its place in the history, 1-based.
+    """
+
+    def __init__(self, seq: int, kind: str, problem: str) -> None:
+        self.seq, self.kind, self.problem = seq, kind, problem
+        super().__init__(f"event {seq} ({kind}) cannot be read: {problem}")
+
+
+# --- what workflow code did
+
+
+class OutsideWorkflow(DurableError):
+    """Something that only a running workflow or activity can do was tried elsewhere."""
+
+    def __init__(self, call: str, advice: str) -> None:
+        self.call, self.advice = call, advice
+        super().__init__(f"{call} works only inside a running workflow or activity; {advice}")
+
+
+class ForbiddenInWorkflow(DurableError):
+    """Workflow code reached outside, which cannot be replayed.
+
+    Attributes:
+        call: What was called, e.g. ``socket.connect``.
+    """
+
+    def __init__(self, call: str) -> None:
+        self.call = call
+        super().__init__(f"{call} is not allowed in a workflow: it could not be replayed. Do it in an activity")
+
+
+class NondeterminismError(DurableError):
+    """The workflow code no longer does what its history records.
+
+    Attributes:
+        seq: Place in the history, 1-based, of the first event that differs;
+            one past the end if the code did more than was recorded.
+        event_id: The number of the thing asked for, or None for control events.
+        expected: What the history holds, e.g. ``ActivityScheduled(charge)``.
+        got: What the code did instead; None if it did nothing.
+        location: ``file:line`` of the workflow code, when known.
+        offer: From upgrade: the event id to rerun from instead, or None.
+    """
+
+    def __init__(
+        self,
+        *,
+        seq: int,
+        event_id: int | None,
+        expected: str,
+        got: str | None,
+        location: str = "",
+        offer: int | None = None,
+        note: str = "",
+    ) -> None:
+        self.seq, self.event_id, self.expected, self.got = seq, event_id, expected, got
+        self.location, self.offer, self.note = location, offer, note
+        at = f" (at {location})" if location else ""
+        more = f". {note}" if note else ""
+        super().__init__(f"event {seq}: history has {expected}, workflow did {got or 'nothing'}{at}{more}")
+
+
+class RunawayStep(DurableError):
+    """Workflow code ran for too long without waiting for anything.
+
+    Attributes:
+        seconds: How long it was given.
+        stack: Where it was, as text.
+    """
+
+    def __init__(self, seconds: float, stack: str) -> None:
+        self.seconds, self.stack = seconds, stack
+        super().__init__(f"the workflow ran for {seconds:g} s without waiting for anything; it was here:\n{stack}")
+
+
+# --- how work ended: raised inside workflows, and by ``Handle.result``
+
+
+class RecordedError(DurableError):
+    """An exception of elsewhere, as it was recorded.
+
+    Attributes:
+        failure: The record: ``type``, ``message``, ``traceback``, ``cause``.
+    """
+
+    def __init__(self, failure: Failure) -> None:
+        self.failure = failure
+        super().__init__(f"{failure.type}: {failure.message}" if failure.message else failure.type)
+
+    @property
+    def type(self) -> str:
+        """The name of the exception's class."""
+        return self.failure.type
+
+    @property
+    def message(self) -> str:
+        """What the exception said."""
+        return self.failure.message
+
+
+class NonRetryable(DurableError):
+    """Raised by an activity: trying again would not help."""
+
+
+class ActivityError(DurableError):
+    """An activity failed for good.
+
+    Attributes:
+        activity: Its name.
+        event_id: The number of the ActivityScheduled event.
+        attempts: How often it was tried.
+        cause: The last failure; its ``type`` is the name of the exception's class.
+    """
+
+    def __init__(self, activity: str, *, event_id: int, attempts: int, cause: RecordedError) -> None:
+        self.activity, self.event_id, self.attempts, self.cause = activity, event_id, attempts, cause
+        self.__cause__ = cause
+        times = "once" if attempts == 1 else f"{attempts} times"
+        super().__init__(f"activity {activity} was tried {times} and failed: {cause}")
+
+
+class ChildFailed(DurableError):
+    """A child workflow did not complete.
+
+    Attributes:
+        workflow: Its name.
+        instance_id: Its id.
+        cause: Why; its ``type`` is the name of the exception's class.
+    """
+
+    def __init__(self, workflow: str, *, instance_id: str, cause: RecordedError) -> None:
+        self.workflow, self.instance_id, self.cause = workflow, instance_id, cause
+        self.__cause__ = cause
+        super().__init__(f"child workflow {workflow} ({instance_id}) did not complete: {cause}")
+
+
+class SignalError(DurableError):
+    """A signal to another instance could not be delivered."""
+
+    def __init__(self, instance_id: str, name: str, *, cause: RecordedError) -> None:
+        self.instance_id, self.name, self.cause = instance_id, name, cause
+        self.__cause__ = cause
+        super().__init__(f"signal {name!r} to {instance_id!r} was not delivered: {cause}")
+
+
+class WorkflowFailed(DurableError):
+    """The instance failed.
+
+    Attributes:
+        failure: What was stored: ``type``, ``message``, ``traceback``, ``cause``.
+    """
+
+    def __init__(self, instance_id: str, failure: Failure) -> None:
+        self.instance_id, self.failure = instance_id, failure
+        self.cause = RecordedError(failure)
+        self.__cause__ = self.cause
+        super().__init__(f"instance {instance_id!r} failed: {self.cause}")
+
+
+class WorkflowCanceled(DurableError):
+    """The instance was canceled."""
+
+    def __init__(self, instance_id: str) -> None:
+        self.instance_id = instance_id
+        super().__init__(f"instance {instance_id!r} was canceled")
+
+
+class WorkflowTerminated(DurableError):
+    """The instance was terminated."""
+
+    def __init__(self, instance_id: str, *, reason: str = "") -> None:
+        self.instance_id, self.reason = instance_id, reason
+        super().__init__(f"instance {instance_id!r} was terminated{': ' + reason if reason else ''}")
+
+
+class ResultTimeout(DurableError, TimeoutError):
+    """The instance did not end in the time that the caller gave."""
+
+    def __init__(self, instance_id: str, timeout: float, *, status: str) -> None:
+        self.instance_id, self.timeout, self.status = instance_id, timeout, status
+        super().__init__(f"instance {instance_id!r} is still {status} after {timeout:g} s")
+
+
+__all__ = [
+    "ActivityError",
+    "AlreadyExists",
+    "ChildFailed",
+    "ConcurrencyConflict",
+    "DuplicateName",
+    "DurableError",
+    "ForbiddenInWorkflow",
+    "InvalidDefinition",
+    "InvalidId",
+    "InvalidInput",
+    "LimitExceeded",
+    "NondeterminismError",
+    "NonRetryable",
+    "NotAnActivity",
+    "NotClosed",
+    "NotFailed",
+    "NotOpen",
+    "OutsideWorkflow",
+    "PayloadTooLarge",
+    "PermissionDenied",
+    "RecordedError",
+    "ResultTimeout",
+    "RunawayStep",
+    "SignalError",
+    "UndecodableEvent",
+    "UnknownActivity",
+    "UnknownEvent",
+    "UnknownExecution",
+    "UnknownInstance",
+    "UnknownWorkflow",
+    "VersionNotAvailable",
+    "WorkflowCanceled",
+    "WorkflowFailed",
+    "WorkflowTerminated",
+]

@@ -1,0 +1,359 @@
+"""The events of a history: one frozen dataclass a kind, to and from JSON.
+
+A history is a list of these, in order; an event's place in it, from 1, is its
+``seq``. ``event_id`` numbers, from 0, the things that workflow code asked for;
+an answer carries the number of what it answers, a control event has none.
+
+A history reads as steps. A step is one event from outside (a start, a signal,
+a result) and after it what the code did on seeing it (``by_code``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import msgspec
+
+from durable.core.errors import UndecodableEvent
+from durable.core.failures import Failure
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened to an execution, as its history holds it.
+
+    Attributes:
+        at: When it was recorded, in seconds since 1970 by the database's clock.
+            Kept beside the event's JSON, not in it.
+    """
+
+    by_code: ClassVar[bool] = False
+    ends: ClassVar[bool] = False
+
+    at: float = field(default=0.0, compare=False)
+
+    @property
+    def kind(self) -> str:
+        """The name that this class of events is stored under."""
+        return type(self).__name__
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields that differ from their defaults, as plain JSON."""
+        return {
+            name: value.to_json() if isinstance(value, Failure) else value
+            for name, default in _fields(type(self))
+            if (value := getattr(self, name)) != default
+        }
+
+    def __str__(self) -> str:
+        """Say the kind and what it is about, e.g. ``ActivityScheduled(charge)``."""
+        about = getattr(self, "name", "") or getattr(self, "event_id", "")
+        return f"{self.kind}({about})" if about != "" else self.kind
+
+
+_FIELDS: dict[type[Event], list[tuple[str, Any]]] = {}
+
+
+def _fields(kind: type[Event]) -> list[tuple[str, Any]]:
+    if (known := _FIELDS.get(kind)) is None:
+        known = _FIELDS[kind] = [(f.name, _default(f)) for f in dataclasses.fields(kind) if f.name != "at"]
+    return known
+
+
+def _default(spec: dataclasses.Field[Any]) -> Any:
+    return spec.default if spec.default_factory is dataclasses.MISSING else spec.default_factory()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer(Event):
+    """The answer to something that workflow code asked for."""
+
+    event_id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked(Event):
+    """Something that workflow code asked for: the number is its own."""
+
+    by_code: ClassVar[bool] = True
+
+    event_id: int
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End(Event):
+    """The end of an execution; nothing comes after it.
+
+    Attributes:
+        imposed: Whether it came from outside: replay does not expect the code to do it.
+    """
+
+    by_code: ClassVar[bool] = True
+    ends: ClassVar[bool] = True
+
+    imposed: bool = False
+
+
+# --- control
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionStarted(Event):
+    """An execution began.
+
+    Attributes:
+        name: The workflow's name, without its version.
+        input: The arguments, ``{"args": [...], "kwargs": {...}}``.
+        seed: What the workflow's random numbers grow from; kept by a rewind.
+        python: The interpreter's minor version: asyncio's own order of steps
+            differs between some (``wait_for``, 3.11 to 3.12).
+        carried: Signals that the execution before this one left unread, as
+            ``[name, payload]``.
+    """
+
+    name: str
+    version: int = 0
+    input: dict[str, Any] = field(default_factory=dict)
+    queue: str = ""
+    tags: dict[str, Any] = field(default_factory=dict)
+    parent: dict[str, Any] | None = None
+    attempt: int = 0
+    seed: str = ""
+    python: str = ""
+    carried: list[list[Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignalReceived(Event):
+    """A signal came in."""
+
+    name: str
+    payload: Any = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelRequested(Event):
+    """Somebody asked the workflow to stop."""
+
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionSuspended(Event):
+    """An operator halted the instance."""
+
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionResumed(Event):
+    """An operator let the instance go on."""
+
+    reason: str = ""
+
+
+# --- ends
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionCompleted(End):
+    """The workflow returned."""
+
+    result: Any = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionFailed(End):
+    """The workflow raised; or, if ``imposed``, its time was up and its code did not run."""
+
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionCanceled(End):
+    """The workflow let a cancel end it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionTerminated(End):
+    """An operator, or the end of the parent, stopped the instance without running its code."""
+
+    imposed: bool = True
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionContinued(End):
+    """The workflow continued as new.
+
+    Attributes:
+        input: The next execution's arguments.
+        carried: Unread signals that move on, as ``[name, payload]``.
+    """
+
+    input: dict[str, Any] = field(default_factory=dict)
+    carried: list[list[Any]] = field(default_factory=list)
+
+
+# --- asked for by code
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivityScheduled(Asked):
+    """The code wants an activity to run.
+
+    Attributes:
+        input: Its arguments, ``{"args": [...], "kwargs": {...}}``.
+        options: What the call set apart from the activity's own options.
+    """
+
+    input: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimerStarted(Asked):
+    """The code sleeps, or waits with a limit.
+
+    Attributes:
+        fire_at: When it is due, in seconds since 1970.
+    """
+
+    fire_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildScheduled(Asked):
+    """The code wants a child workflow to run.
+
+    Attributes:
+        instance_id: The id that the child gets.
+        version: The version that it runs on; None until it is routed.
+        options: ``queue``, ``timeout``, ``delay``, ``parent_close``, ``retry``.
+    """
+
+    instance_id: str
+    version: int | None = None
+    input: dict[str, Any] = field(default_factory=dict)
+    tags: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignalSent(Asked):
+    """The code signals another instance; ``name`` is the signal's."""
+
+    instance_id: str
+    payload: Any = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SideEffectRecorded(Asked):
+    """The code ran a side effect; replay uses its value."""
+
+    value: Any = None
+
+
+# --- answers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivityCompleted(Answer):
+    """An activity returned."""
+
+    result: Any = None
+    attempts: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivityFailed(Answer):
+    """An activity failed for good."""
+
+    failure: Failure
+    attempts: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivityCanceled(Answer):
+    """An activity was called off."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimerFired(Answer):
+    """A timer was due."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimerCanceled(Answer):
+    """The code needs a timer no more."""
+
+    by_code: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildStarted(Answer):
+    """A child workflow exists now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildCompleted(Answer):
+    """A child workflow returned."""
+
+    result: Any = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildFailed(Answer):
+    """A child workflow did not complete."""
+
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildCanceled(Answer):
+    """A child workflow was canceled."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignalDelivered(Answer):
+    """A signal is recorded at its target."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignalFailed(Answer):
+    """A signal's target is unknown or closed."""
+
+    failure: Failure
+
+
+KINDS: dict[str, type[Event]] = {
+    kind.__name__: kind
+    for kind in (
+        ExecutionStarted, SignalReceived, CancelRequested, ExecutionSuspended, ExecutionResumed,
+        ExecutionCompleted, ExecutionFailed, ExecutionCanceled, ExecutionTerminated, ExecutionContinued,
+        ActivityScheduled, TimerStarted, ChildScheduled, SignalSent, SideEffectRecorded,
+        ActivityCompleted, ActivityFailed, ActivityCanceled, TimerFired, TimerCanceled,
+        ChildStarted, ChildCompleted, ChildFailed, ChildCanceled, SignalDelivered, SignalFailed,
+    )
+}  # fmt: skip
+
+_DECODERS = {name: msgspec.json.Decoder(kind) for name, kind in KINDS.items()}
+
+
+def decode(kind: str, data: str, *, at: float, seq: int) -> Event:
+    """Build the event that is stored as ``data`` under ``kind``.
+
+    Raises:
+        UndecodableEvent: The kind is unknown here, or the data does not fit it.
+    """
+    decoder = _DECODERS.get(kind)
+    if decoder is None:
+        raise UndecodableEvent(seq, kind, "this release does not know the kind; a newer one may have written it")
+    try:
+        event = decoder.decode(data)
+    except msgspec.MsgspecError as error:
+        raise UndecodableEvent(seq, kind, str(error)) from None
+    object.__setattr__(event, "at", at)
+    return event

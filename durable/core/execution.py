@@ -1,0 +1,373 @@
+"""A live execution: workflow code standing where its history left it.
+
+Give it the events of a history one at a time. Each step resolves what the event
+answers, lets the code run until it waits again, and returns what the code asked
+for. Same events, same commands: it reads no clock and touches nothing outside.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import random
+from typing import TYPE_CHECKING, Any
+
+from durable.core import events as ev
+from durable.core import frames
+from durable.core.commands import CancelActivity, CancelChild
+from durable.core.errors import (
+    ActivityError,
+    ChildFailed,
+    DurableError,
+    ForbiddenInWorkflow,
+    RecordedError,
+    SignalError,
+)
+from durable.core.failures import Failure
+from durable.core.loop import DeterministicLoop, DurableExit, Task, Timer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from durable.core.commands import Command
+    from durable.core.definitions import WorkflowDefinition
+    from durable.core.frames import Place
+    from durable.core.payloads import Converter
+
+
+class Open:
+    """Something that the code asked for and that is not answered yet.
+
+    Attributes:
+        event: What was asked for.
+        waiter: The future or timer that waits for the answer; None when
+            nobody waits any more but the end is still to be recorded.
+    """
+
+    __slots__ = ("event", "name", "waiter")
+
+    def __init__(self, event: ev.Asked, waiter: asyncio.Future[Any] | Timer | None) -> None:
+        self.event, self.waiter = event, waiter
+
+
+class Execution:
+    """One execution of a workflow, in memory.
+
+    Attributes:
+        head: The ``seq`` of the last event applied or recorded.
+        open: What is asked for and not answered, by event id.
+        outcome: The event that ended it, or None.
+        replaying: Whether the step at hand is one that was taken before.
+        cancel_requested: Whether it was asked to stop.
+        status, progress, tags: What the code shows to operators.
+        changed: Which of those three changed since the engine last stored them.
+    """
+
+    def __init__(
+        self,
+        workflow: WorkflowDefinition,
+        *,
+        converter: Converter,
+        instance_id: str = "",
+        execution_id: str = "",
+        enter: Callable[[], None] | None = None,
+    ) -> None:
+        self.workflow, self.converter = workflow, converter
+        self.instance_id, self.execution_id = instance_id, execution_id
+        self.started: ev.ExecutionStarted | None = None
+        self.head = 0
+        self.open: dict[int, Open] = {}
+        self.outcome: ev.End | None = None
+        self.replaying = False
+        self.cancel_requested = False
+        self.status: Any = None
+        self.progress: dict[str, Any] | None = None
+        self.tags: dict[str, Any] = {}
+        self.changed: set[str] = set()
+        self.loop = DeterministicLoop(owner=self, start_timer=self._start_timer, cancel_timer=self._cancel_timer)
+        self.random = random.Random(0)  # noqa: S311 - replay needs the same numbers, not secret ones
+        self._enter = enter
+        self._main: Task | None = None
+        self._next_id = 0
+        self._issued: dict[int, Command] = {}
+        self._places: dict[int, Place | None] = {}
+        self._recorded: Mapping[int, ev.Event] = {}
+        self._signals: dict[str, asyncio.Queue[Any]] = {}
+        self._conditions: list[tuple[Callable[[], object], asyncio.Future[Any]]] = []
+        self._woken = False
+
+    # --- steps
+
+    def step(self, event: ev.Event, recorded: Mapping[int, ev.Event] | None = None) -> list[Command]:
+        """Apply one event from outside and return what the code asks for on seeing it.
+
+        Args:
+            event: The event; its ``at`` becomes the workflow's time.
+            recorded: When the step was taken before: what it asked for, by event id.
+
+        Raises:
+            NondeterminismError: The code ran into something that its history does not have.
+            BaseException: What interrupted the step from outside. The execution
+                is then of no use any more: discard it.
+        """
+        self._issued, self._places = {}, {}
+        self._recorded = recorded or {}
+        self.replaying = recorded is not None
+        self.loop.now = max(self.loop.now, event.at)
+        if self.outcome is None:
+            try:
+                self._deliver(event)
+                self._settle()
+            except ForbiddenInWorkflow as error:
+                self._issued.clear()
+                self.end(ev.ExecutionFailed(failure=Failure.of(error)))
+        return list(self._issued.values())
+
+    def _settle(self) -> None:
+        self.loop.drain()
+        self._woken = True
+        while self._woken and self._conditions and not self.loop.stopped:
+            self._woken = False
+            self.loop.call_soon(self._check_conditions)
+            self.loop.drain()
+
+    def _deliver(self, event: ev.Event) -> None:
+        match event:
+            case ev.ActivityCompleted(event_id=event_id, result=result):
+                self._resolve(event_id, result)
+            case ev.ActivityFailed():
+                self._reject(event.event_id, self._activity_error(event))
+            case ev.TimerFired(event_id=event_id):
+                if (timer := self._close(event_id)) is not None:
+                    self.loop.fire(timer)
+            case ev.SignalReceived(name=name, payload=payload):
+                self.signals(name).put_nowait(payload)
+            case ev.ExecutionStarted():
+                self._begin(event)
+            case ev.ChildStarted() | ev.ExecutionSuspended() | ev.ExecutionResumed():
+                pass
+            case ev.ChildCompleted(event_id=event_id, result=result):
+                self._resolve(event_id, result)
+            case ev.ChildFailed():
+                self._reject(event.event_id, self._child_error(event.event_id, event.failure))
+            case ev.ActivityCanceled() | ev.ChildCanceled():
+                self._call_off(event.event_id)
+            case ev.SignalDelivered(event_id=event_id):
+                self._resolve(event_id, None)
+            case ev.SignalFailed():
+                self._reject(event.event_id, self._signal_error(event))
+            case ev.CancelRequested():
+                self._cancel()
+            case ev.End(imposed=True):
+                self.end(event)
+            case _:
+                raise TypeError(f"{event.kind} cannot be applied")
+
+    def _begin(self, event: ev.ExecutionStarted) -> None:
+        self.started = event
+        self.tags = dict(event.tags)
+        self.random.seed(event.seed)
+        for name, payload in event.carried:
+            self.signals(name).put_nowait(payload)
+        try:
+            args, kwargs = self.workflow.signature.unbind(event.input, self.converter)
+        except DurableError as error:
+            self.end(ev.ExecutionFailed(failure=Failure.of(error)))
+            return
+        # A fresh context: language, time zone and the like must not come from whoever runs the first step.
+        context = contextvars.Context()
+        self._main = self.loop.create_task(self._run(args, kwargs), name="main", context=context)
+        self._main.add_done_callback(self._main_done)
+
+    async def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self._enter is not None:
+            self._enter()
+        return await self.workflow.fn(*args, **kwargs)
+
+    def _main_done(self, main: Task) -> None:
+        if self.outcome is None:
+            self.end(self._outcome_of(main))
+
+    def _outcome_of(self, main: Task) -> ev.End:
+        try:
+            result = main.result()
+            where = f"result of {self.workflow.name}"
+            return ev.ExecutionCompleted(
+                result=self.workflow.signature.encode_result(result, self.converter, where=where)
+            )
+        except asyncio.CancelledError as error:
+            return ev.ExecutionCanceled() if self.cancel_requested else ev.ExecutionFailed(failure=Failure.of(error))
+        except BaseException as error:  # noqa: BLE001 - whatever leaves the coroutine fails the instance
+            return ev.ExecutionFailed(failure=Failure.of(error))
+
+    def end(self, event: ev.End) -> None:
+        """End the execution; nothing of its code runs after this."""
+        self.outcome = event
+        self.loop.stopped = True
+        if not event.imposed:
+            self._issued[-1] = event
+
+    def _cancel(self) -> None:
+        # Delivered once: later requests find a workflow that knows already.
+        if not self.cancel_requested and self._main is not None:
+            self.cancel_requested = True
+            self.loop.call_soon(self._main.cancel)
+
+    # --- answers
+
+    def _close(self, event_id: int) -> Any:
+        found = self.open.pop(event_id, None)
+        return found.waiter if found else None
+
+    def _resolve(self, event_id: int, result: Any) -> None:
+        waiter = self._close(event_id)
+        if waiter is not None and not waiter.done():
+            waiter.set_result(result)
+
+    def _reject(self, event_id: int, error: BaseException) -> None:
+        waiter = self._close(event_id)
+        if waiter is not None and not waiter.done():
+            waiter.set_exception(error)
+            waiter.exception()  # seen, as far as asyncio is concerned: a fan-out may never look at it
+
+    def _call_off(self, event_id: int) -> None:
+        asked = self.open.get(event_id)
+        if asked is None:
+            return
+        if isinstance(asked.event, ev.ChildScheduled):
+            failure = Failure(type="WorkflowCanceled", message="the child workflow was canceled")
+            self._reject(event_id, self._child_error(event_id, failure))
+        else:
+            waiter = self._close(event_id)
+            if waiter is not None:
+                waiter.cancel()
+
+    def _activity_error(self, event: ev.ActivityFailed) -> ActivityError:
+        cause = RecordedError(event.failure)
+        return ActivityError(self._name(event), event_id=event.event_id, attempts=event.attempts, cause=cause)
+
+    def _child_error(self, event_id: int, failure: Failure) -> ChildFailed:
+        asked = self.open.get(event_id)
+        child = asked.event if asked else None
+        name, instance_id = (child.name, child.instance_id) if isinstance(child, ev.ChildScheduled) else ("", "")
+        return ChildFailed(name, instance_id=instance_id, cause=RecordedError(failure))
+
+    def _signal_error(self, event: ev.SignalFailed) -> SignalError:
+        asked = self.open.get(event.event_id)
+        target = asked.event.instance_id if asked and isinstance(asked.event, ev.SignalSent) else ""
+        return SignalError(target, self._name(event), cause=RecordedError(event.failure))
+
+    def _name(self, event: ev.Answer) -> str:
+        asked = self.open.get(event.event_id)
+        return asked.event.name if asked else ""
+
+    # --- asking; called from workflow code, by way of ``context``
+
+    def next_id(self) -> int:
+        """Return the number of the next thing asked for."""
+        if self.loop.closing:
+            raise DurableExit
+        event_id = self._next_id
+        self._next_id += 1
+        return event_id
+
+    def ask(self, event: ev.Asked, waiter: asyncio.Future[Any] | Timer | None, *, place: Place | None) -> None:
+        """Issue a command that will be answered."""
+        self._issued[event.event_id] = event
+        self._places[event.event_id] = place
+        self.open[event.event_id] = Open(event, waiter)
+
+    def record(self, event: ev.Asked, *, place: Place | None) -> None:
+        """Issue a command that is its own answer."""
+        self._issued[event.event_id] = event
+        self._places[event.event_id] = place
+
+    def recorded(self, event_id: int) -> ev.Event | None:
+        """Return what the history holds under this number, in a step that was taken before."""
+        return self._recorded.get(event_id)
+
+    def call_off(self, event_id: int) -> None:
+        """Give up on an activity, or ask a child to stop, because the code does not wait any more."""
+        asked = self.open.get(event_id)
+        if asked is None or self.loop.closing:
+            return
+        child = isinstance(asked.event, ev.ChildScheduled)
+        if event_id in self._issued and not child:
+            del self._issued[event_id], self.open[event_id]  # asked for in this very step: it never was
+            return
+        if child:
+            self._issued[-2 - event_id] = CancelChild(event_id=event_id)
+        else:
+            asked.waiter = None
+            self._issued[-2 - event_id] = CancelActivity(event_id=event_id)
+
+    def _start_timer(self, timer: Timer, fire_at: float) -> int:
+        event_id = self.next_id()
+        self.ask(ev.TimerStarted(event_id=event_id, fire_at=fire_at), timer, place=frames.place())
+        return event_id
+
+    def _cancel_timer(self, event_id: int) -> None:
+        if self.open.pop(event_id, None) is None:
+            return
+        if event_id in self._issued:
+            del self._issued[event_id]
+        else:
+            self._issued[-2 - event_id] = ev.TimerCanceled(event_id=event_id)
+
+    def signals(self, name: str) -> asyncio.Queue[Any]:
+        """Return the queue of unread signals of this name."""
+        if name not in self._signals:
+            self._signals[name] = asyncio.Queue()
+        return self._signals[name]
+
+    def unread_signals(self) -> list[list[Any]]:
+        """Take all unread signals, as ``[name, payload]``."""
+        return [[name, queue.get_nowait()] for name, queue in self._signals.items() for _ in range(queue.qsize())]
+
+    def condition(self, predicate: Callable[[], object]) -> asyncio.Future[Any]:
+        """Return a future that ends when ``predicate`` holds; looked at after each step."""
+        future = self.loop.create_future()
+        entry = (predicate, future)
+        self._conditions.append(entry)
+        future.add_done_callback(lambda _: self._conditions.remove(entry) if entry in self._conditions else None)
+        return future
+
+    def _check_conditions(self) -> None:
+        for entry in list(self._conditions):
+            predicate, future = entry
+            if future.done():
+                continue
+            try:
+                holds = predicate()
+            except Exception as error:  # noqa: BLE001 - user code; it belongs to whoever waits
+                future.set_exception(error)
+            else:
+                if not holds:
+                    continue
+                future.set_result(None)
+            self._conditions.remove(entry)
+            self._woken = True
+
+    def show(self, field: str, value: Any) -> None:
+        """Set ``status``, ``progress`` or ``tags``."""
+        setattr(self, field, value)
+        self.changed.add(field)
+
+    # --- the engine's side
+
+    def close(self) -> None:
+        """Unwind the code; the execution is of no use after this."""
+        self.loop.close()
+
+    def location(self, event_id: int | None) -> str:
+        """Return ``file:line`` of the code that asked for something in this step, or that waits."""
+        place = None if event_id is None else self._places.get(event_id)
+        return frames.location(place) if place else self.waiting_at()
+
+    def waiting_at(self) -> str:
+        """Return ``file:line`` of where the main task waits."""
+        return frames.waiting_at(self._main.get_coro()) if self._main else ""
+
+    def interrupt(self, error: BaseException) -> BaseException:
+        """End the step with ``error``, whatever the code makes of it."""
+        self.loop.violation = error
+        return error

@@ -1,0 +1,284 @@
+"""A deterministic asyncio event loop: no selector, no threads, no clock of its own.
+
+It runs what is ready, first in first out, until nothing is, and then stands
+still until the next event of the history. Whatever the standard library builds
+on a loop works on it: ``gather``, ``TaskGroup``, ``timeout``, ``Queue`` and the
+rest. What would reach outside raises ``ForbiddenInWorkflow``, and the loop
+remembers that it did, so that ``except Exception`` cannot hide it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from durable.core.errors import ForbiddenInWorkflow, InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+_FORBIDDEN = (
+    "run_in_executor",
+    "call_soon_threadsafe",
+    "getaddrinfo",
+    "getnameinfo",
+    "create_connection",
+    "create_server",
+    "create_unix_connection",
+    "create_unix_server",
+    "create_datagram_endpoint",
+    "connect_accepted_socket",
+    "connect_read_pipe",
+    "connect_write_pipe",
+    "start_tls",
+    "sendfile",
+    "subprocess_exec",
+    "subprocess_shell",
+    "add_reader",
+    "remove_reader",
+    "add_writer",
+    "remove_writer",
+    "add_signal_handler",
+    "remove_signal_handler",
+    "sock_accept",
+    "sock_connect",
+    "sock_recv",
+    "sock_recv_into",
+    "sock_recvfrom",
+    "sock_recvfrom_into",
+    "sock_sendall",
+    "sock_sendfile",
+    "sock_sendto",
+    "run_forever",
+    "run_until_complete",
+    "shutdown_default_executor",
+    "set_default_executor",
+)
+
+
+class Future(asyncio.Future[Any]):
+    """A future whose hash is its place in the order of creation.
+
+    ``asyncio.wait`` and an aborting ``TaskGroup`` iterate sets. Addresses
+    would order those differently in each process; creation order does not.
+    """
+
+    sequence = 0
+
+    def __hash__(self) -> int:
+        return self.sequence
+
+
+class Task(asyncio.Task[Any]):
+    """A task whose hash is its place in the order of creation."""
+
+    sequence = 0
+    context: contextvars.Context
+
+    def __hash__(self) -> int:
+        return self.sequence
+
+
+class Timer(asyncio.TimerHandle):
+    """A timer that knows its event id."""
+
+    __slots__ = ("event_id",)
+
+    event_id: int
+
+
+class DeterministicLoop(asyncio.AbstractEventLoop):
+    """Runs one execution's tasks in an order that depends on nothing but the history.
+
+    Attributes:
+        now: Seconds since 1970; set by whoever applies events.
+        violation: The first forbidden call, or an error that interrupts the
+            step from outside; ends the step.
+        stopped: Set when the main task is done: nothing runs after it.
+    """
+
+    def __init__(
+        self,
+        *,
+        owner: Any,
+        start_timer: Callable[[Timer, float], int],
+        cancel_timer: Callable[[int], None],
+    ) -> None:
+        self.owner = owner
+        self.now = 0.0
+        self.stopped = False
+        self.closing = False
+        self.violation: BaseException | None = None
+        self._start_timer, self._cancel_timer = start_timer, cancel_timer
+        self._ready: deque[asyncio.Handle] = deque()
+        self._tasks: set[Task] = set()
+        self._created = 0
+
+    # --- what the standard library calls
+
+    def get_debug(self) -> bool:
+        return False
+
+    def is_running(self) -> bool:
+        return True
+
+    def is_closed(self) -> bool:
+        return self.closing
+
+    def get_task_factory(self) -> None:
+        return None
+
+    def time(self) -> float:
+        return self.now
+
+    def call_soon(
+        self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.Handle:
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
+    def call_later(
+        self, delay: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.TimerHandle:
+        if not 0 <= delay < float("inf"):
+            raise InvalidInput("timer", f"a timer cannot be {delay:g} s long")
+        # Microseconds, as the database keeps them: sums of floats stray in the ninth place.
+        fire_at = round(self.now + delay, 6)
+        timer = Timer(fire_at, callback, args, self, context)
+        timer.event_id = self._start_timer(timer, fire_at)
+        timer._scheduled = True
+        return timer
+
+    def call_at(
+        self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.TimerHandle:
+        return self.call_later(max(0.0, when - self.now), callback, *args, context=context)
+
+    def _timer_handle_cancelled(self, handle: Timer) -> None:
+        if not self.closing:
+            self._cancel_timer(handle.event_id)
+
+    def create_future(self) -> Future:
+        future = Future(loop=self)
+        self._created += 1
+        future.sequence = self._created
+        return future
+
+    def create_task(  # type: ignore[override]  # newer interpreters pass more, such as eager_start
+        self,
+        coro: Coroutine[Any, Any, Any],
+        *,
+        name: str | None = None,
+        context: contextvars.Context | None = None,
+        **_: Any,
+    ) -> Task:
+        if self.closing:
+            coro.close()
+            raise RuntimeError("the execution is being put away")
+        # Kept, because a task's coroutine must be closed in its own context.
+        context = context or contextvars.copy_context()
+        self._created += 1
+        task = _create(Task, self._created, coro, loop=self, name=name or f"task-{self._created}", context=context)
+        task.context = context
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """Do nothing: asyncio reports here what nobody awaited, at the whim of the collector."""
+
+    def default_exception_handler(self, context: dict[str, Any]) -> None:
+        """Do nothing, as above."""
+
+    def get_exception_handler(self) -> None:
+        return None
+
+    async def shutdown_asyncgens(self) -> None:
+        """Do nothing: asynchronous generators are not tracked."""
+
+    # --- what an execution calls
+
+    def drain(self) -> None:
+        """Run until nothing is ready.
+
+        Raises:
+            BaseException: What was forbidden, or what interrupted the step.
+        """
+        ready = self._ready
+        outer = asyncio._get_running_loop()
+        asyncio._set_running_loop(self)
+        try:
+            while ready and not self.stopped:
+                ready.popleft()._run()
+                if self.violation is not None:
+                    raise self.violation
+        finally:
+            asyncio._set_running_loop(outer)
+
+    def fire(self, timer: Timer) -> None:
+        """Let a timer's callback run in this step."""
+        timer._scheduled = False
+        self._ready.append(timer)
+
+    def forbid(self, call: str) -> ForbiddenInWorkflow:
+        """Remember that the code tried ``call``, and return the error to raise."""
+        error = ForbiddenInWorkflow(call)
+        if not self.closing:
+            self.violation = self.violation or error
+        return error
+
+    def close(self) -> None:
+        """Unwind every coroutine on this thread, each in its own context.
+
+        Left to the garbage collector, ``finally`` blocks would run on whatever
+        thread it happens to collect on, inside another workflow's loop.
+        """
+        self.closing = True
+        outer = asyncio._get_running_loop()
+        asyncio._set_running_loop(self)
+        try:
+            for task in sorted(self._tasks, key=hash, reverse=True):
+                _close(task)
+        finally:
+            asyncio._set_running_loop(outer)
+            self._ready.clear()
+            self._tasks.clear()
+
+
+def _create(cls: type[Task], sequence: int, *args: Any, **kwargs: Any) -> Task:
+    # asyncio puts a new task into a weak set at once, so its hash must be known before __init__.
+    task = cls.__new__(cls)
+    task.sequence = sequence
+    task.__init__(*args, **kwargs)  # type: ignore[misc]
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
+    return task
+
+
+def _close(task: Task) -> None:
+    coroutine = task.get_coro()
+    if task.done() or coroutine is None:
+        return
+    try:
+        task.context.run(coroutine.close)
+    except (RuntimeError, DurableExit, Exception):  # noqa: BLE001,S110 - user code's own clean-up; nobody is left to tell
+        pass
+
+
+class DurableExit(BaseException):
+    """Unwinds workflow code; not an Exception, so that user code does not take it for one."""
+
+
+def _forbidden(name: str) -> Callable[..., Any]:
+    def refuse(self: DeterministicLoop, *_: Any, **__: Any) -> Any:
+        raise self.forbid(f"loop.{name}")
+
+    refuse.__name__ = name
+    return refuse
+
+
+for _name in _FORBIDDEN:
+    setattr(DeterministicLoop, _name, _forbidden(_name))
+DeterministicLoop.__abstractmethods__ = frozenset()

@@ -1,0 +1,152 @@
+"""Replay: from a history to where the code stands, as a pure function."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from durable.core import commands as cmd
+from durable.core import events as ev
+from durable.core.errors import NondeterminismError
+from durable.core.execution import Execution
+from durable.core.payloads import Converter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from durable.core.definitions import WorkflowDefinition
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What the code decides, given a history.
+
+    Attributes:
+        commands: What it asks for that neither history nor new events record, in order.
+        outcome: The event that ends the execution, or None while it waits.
+        open: What is asked for and not answered, in order of event id.
+        status, progress, tags: What it shows to operators.
+    """
+
+    commands: tuple[cmd.Command, ...]
+    outcome: ev.End | None
+    open: tuple[ev.Asked, ...]
+    status: Any
+    progress: dict[str, Any] | None
+    tags: dict[str, Any]
+
+
+def replay(
+    workflow: WorkflowDefinition,
+    history: Sequence[ev.Event],
+    new: Sequence[ev.Event] = (),
+    *,
+    converter: Converter | None = None,
+) -> Decision:
+    """Return what ``workflow`` decides after ``history`` and the ``new`` events from outside.
+
+    Raises:
+        NondeterminismError: The code does not do what the history records.
+    """
+    execution = Execution(workflow, converter=converter or Converter())
+    try:
+        commands = catch_up(execution, history)
+        for event in new:
+            commands += execution.step(event)
+        return Decision(
+            commands=tuple(commands),
+            outcome=execution.outcome,
+            open=tuple(asked.event for _, asked in sorted(execution.open.items())),
+            status=execution.status,
+            progress=execution.progress,
+            tags=execution.tags,
+        )
+    finally:
+        execution.close()
+
+
+def catch_up(execution: Execution, history: Iterable[ev.Event]) -> list[cmd.Command]:
+    """Bring ``execution`` to the end of ``history``, which begins where it stands.
+
+    Returns:
+        What the code asks for in the last step that the history does not
+        record: a history that was cut in the middle of a step has such a rest.
+
+    Raises:
+        NondeterminismError: The code does not do what the history records.
+    """
+    rest: list[cmd.Command] = []
+    for trigger, recorded in _steps(history):
+        if rest:
+            raise _unrecorded(execution, rest[0], trigger)
+        rest = _retake(execution, trigger, recorded)
+    return rest
+
+
+def _steps(history: Iterable[ev.Event]) -> Iterator[tuple[ev.Event, list[ev.Event]]]:
+    """Split a history into events from outside, each with what the code did on seeing it."""
+    trigger: ev.Event | None = None
+    recorded: list[ev.Event] = []
+    for event in history:
+        if trigger is not None and event.by_code and not getattr(event, "imposed", False):
+            recorded.append(event)
+            continue
+        if trigger is not None:
+            yield trigger, recorded
+        trigger, recorded = event, []
+    if trigger is not None:
+        yield trigger, recorded
+
+
+def _retake(execution: Execution, trigger: ev.Event, recorded: list[ev.Event]) -> list[cmd.Command]:
+    """Take one recorded step again and return what the code asks for beyond the record."""
+    first = execution.head + 1
+    by_id = {event.event_id: event for event in recorded if isinstance(event, ev.Asked)}
+    try:
+        issued = execution.step(trigger, by_id)
+    except NondeterminismError as error:
+        error.seq = first + 1 + next((i for i, e in enumerate(recorded) if e is by_id.get(error.event_id or 0)), 0)
+        raise
+    rest = [command for command in issued if isinstance(command, cmd.Recordable)]
+    for place, event in enumerate(recorded):
+        if place >= len(rest) or cmd.differs(event, rest[place]):  # type: ignore[arg-type]
+            got = rest[place] if place < len(rest) else None
+            raise _mismatch(execution, event, got, seq=first + 1 + place)
+    execution.head = first + len(recorded)
+    return list(rest[len(recorded) :])
+
+
+def _mismatch(execution: Execution, event: ev.Event, got: cmd.Recordable | None, *, seq: int) -> NondeterminismError:
+    event_id = getattr(event, "event_id", None)
+    return NondeterminismError(
+        seq=seq,
+        event_id=event_id,
+        expected=str(event),
+        got=None if got is None else str(got),
+        location=execution.location(getattr(got, "event_id", None)),
+        note=_interpreter_note(execution),
+    )
+
+
+def _unrecorded(execution: Execution, command: cmd.Command, trigger: ev.Event) -> NondeterminismError:
+    return NondeterminismError(
+        seq=execution.head + 1,
+        event_id=getattr(trigger, "event_id", None),
+        expected=str(trigger),
+        got=str(command),
+        location=execution.location(getattr(command, "event_id", None)),
+        note=_interpreter_note(execution),
+    )
+
+
+def interpreter() -> str:
+    """Return the running Python's minor version, e.g. ``3.12``."""
+    return f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def _interpreter_note(execution: Execution) -> str:
+    then = execution.started.python if execution.started else ""
+    if not then or then == interpreter():
+        return ""
+    return f"It began on Python {then} and this is {interpreter()}, whose asyncio may take steps in another order"

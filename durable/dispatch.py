@@ -1,0 +1,76 @@
+"""Tells Celery workers that there is something to do.
+
+A message is a hint: what is to be done stands in the database, so a message
+that is lost, doubled or late costs nothing but time.
+"""
+
+from __future__ import annotations
+
+import logging
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from celery import current_app
+from django.db import transaction
+
+from durable import conf
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+logger = logging.getLogger("durable.dispatch")
+
+DEFAULT_QUEUE = "default"
+"""Our name for whatever Celery's own default queue is called."""
+
+_MESSAGES_AT_ONCE = 8
+
+
+def advance(instances: Iterable[tuple[str, str]]) -> None:
+    """Announce that instances have something in their inbox.
+
+    Args:
+        instances: ``(queue, instance id)`` pairs.
+    """
+    for queue, pairs in groupby(sorted(instances), key=lambda pair: pair[0]):
+        ids = [instance_id for _, instance_id in pairs]
+        share = -(-len(ids) // _MESSAGES_AT_ONCE)
+        for start in range(0, len(ids), share):
+            _send("durable.advance", ids[start : start + share], queue)
+
+
+def perform(tasks: dict[str, int]) -> None:
+    """Announce that queues have activities to run.
+
+    Args:
+        tasks: How many, by queue. A message drains its queue, so there are
+            only as many as there might be free workers.
+    """
+    for queue, count in tasks.items():
+        for _ in range(min(count, _MESSAGES_AT_ONCE)):
+            _send("durable.perform", [queue], queue)
+
+
+def advance_on_commit(queue: str, instance_id: str) -> None:
+    """Announce an instance once the transaction at hand is committed."""
+    transaction.on_commit(lambda: advance([(queue, instance_id)]), using=conf.settings.DATABASE, robust=True)
+
+
+def perform_on_commit(tasks: dict[str, int]) -> None:
+    """Announce activities once the transaction at hand is committed."""
+    if tasks:
+        transaction.on_commit(lambda: perform(tasks), using=conf.settings.DATABASE, robust=True)
+
+
+def served_queues() -> list[str]:
+    """Return the queues that this process's worker takes messages from."""
+    consumed = current_app.amqp.queues.consume_from
+    return [DEFAULT_QUEUE if name == current_app.conf.task_default_queue else name for name in consumed]
+
+
+def _send(task: str, args: list[Any], queue: str) -> None:
+    options = {} if queue == DEFAULT_QUEUE else {"queue": queue}
+    try:
+        current_app.tasks[task].apply_async(args, ignore_result=True, retry=False, **options)
+    except Exception as error:  # noqa: BLE001 - any broker, any fault: the sweep announces the work again
+        logger.warning("could not announce work on queue %r (%s); the sweep will", queue, error)

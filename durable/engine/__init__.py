@@ -1,0 +1,1 @@
+"""Takes turns: feeds replay from the rows and stores its answer."""

@@ -1,0 +1,178 @@
+"""Bring an instance as far as it can go now: turn after turn, activities in place between them."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from django.db import InterfaceError, OperationalError, transaction
+
+from durable import conf, registry, telemetry
+from durable.core import events as ev
+from durable.core.errors import ConcurrencyConflict
+from durable.core.execution import Execution
+from durable.core.failures import Failure
+from durable.core.replay import catch_up
+from durable.engine import cache, closing, guards, in_place, stalling, watchdog
+from durable.engine.turn import Turn
+from durable.models import Instance, Status
+from durable.store import clock, history, inbox, instances
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from durable.core.commands import Command
+
+_ROWS_A_TURN = 1000
+_STAYS_SECONDS = 1.0
+"""How long a worker stays with one instance before others get their turn."""
+
+
+def advance(instance_id: str) -> None:
+    """Take turns for an instance until it waits for something that is not there.
+
+    Never raises for what is wrong with the instance: that parks it.
+    """
+    leave_at = time.monotonic() + _STAYS_SECONDS
+    again = True
+    while again:
+        try:
+            again = _turn(instance_id, leave_at)
+        except ConcurrencyConflict:
+            telemetry.logger.debug("%s moved on meanwhile", instance_id)
+            again = True
+        except tuple(stalling.REASONS) as error:
+            stalling.stall(instance_id, error)
+            return
+        except (OperationalError, InterfaceError):
+            raise  # the database's trouble, not the instance's; the sweep comes back to it
+        except Exception as error:
+            telemetry.logger.exception("a turn of %s failed", instance_id)
+            stalling.count_failure(instance_id, error)
+            return
+
+
+def _turn(instance_id: str, leave_at: float) -> bool:
+    """Take one turn; say whether there may be more to do."""
+    with transaction.atomic(using=conf.settings.DATABASE):
+        instance = instances.try_lock(instance_id)
+        if instance is None or instance.status == Status.SUSPENDED:
+            return False
+        clock.sync()
+        rows = _due(instance)
+        if instance.closed_at is not None:
+            inbox.delete([pk for pk, _, _ in rows])
+            return False
+        if instance.status == Status.STALLED:
+            if instance.retry_at is not None and instance.retry_at > clock.now():
+                return False
+        elif not rows:
+            return False
+        execution_id = instance.execution_id
+        turn = _take(instance, rows, inline=time.monotonic() < leave_at)
+    if turn.end is not None:
+        turn.execution.close()
+    elif turn.in_place is not None:
+        in_place.run(turn, leave_at)
+    else:
+        cache.put(execution_id, turn.execution)
+    return True
+
+
+def _due(instance: Instance) -> list[tuple[int, str, str]]:
+    """Return what waits for an instance, its start before all else."""
+    rows = inbox.due(instance.execution_id, limit=_ROWS_A_TURN)
+    if instance.head:
+        return rows
+    started = ev.ExecutionStarted.__name__
+    starts = [row for row in rows if row[1] == started]
+    others = [row for row in rows if row[1] != started]
+    if not starts and any(kind == ev.CancelRequested.__name__ for _, kind, _ in others):
+        starts = inbox.not_yet_due(instance.execution_id, started)  # a cancel does not wait for a delayed start
+    return [*starts, *others] if starts else []
+
+
+def _take(instance: Instance, rows: Sequence[tuple[int, str, str]], *, inline: bool) -> Turn:
+    """Apply rows and store what follows, in the transaction at hand."""
+    execution, rest = live(instance)
+    try:
+        turn = Turn(instance, execution, clock.now())
+        turn.note(rest)
+        consumed = _apply(turn, rows)
+        turn.settle()
+        if inline:
+            turn.choose()
+        else:
+            turn.hand_out()
+        turn.store(consumed=consumed)
+    except BaseException:
+        execution.close()
+        raise
+    return turn
+
+
+def live(instance: Instance) -> tuple[Execution, list[Command]]:
+    """Return the live execution of a locked instance, brought up to its head.
+
+    From the cache when it is there: at the head, nothing is read; behind it,
+    the difference is; ahead of it, somebody's turn was rolled back, so it is
+    thrown away. Else by replay.
+
+    Raises:
+        UnknownWorkflow, VersionNotAvailable: This process cannot run it.
+        NondeterminismError: Its code does not do what its history records.
+    """
+    execution = cache.take(instance.execution_id)
+    if execution is not None and execution.head > instance.head:
+        execution.close()
+        execution = None
+    if execution is None:
+        execution = Execution(
+            registry.workflow(instance.name, instance.version),
+            converter=conf.converter(),
+            instance_id=instance.pk,
+            execution_id=str(instance.execution_id),
+            enter=guards.enter,
+        )
+    if execution.head == instance.head:
+        return execution, []
+    try:
+        with watchdog.watch(execution):
+            rest = catch_up(execution, history.read(instance.execution_id, after=execution.head))
+    except BaseException:
+        execution.close()
+        raise
+    execution.changed.clear()
+    return execution, rest
+
+
+def _apply(turn: Turn, rows: Sequence[tuple[int, str, str]]) -> list[int]:
+    """Apply rows in order and return the ids of those that need not come again."""
+    consumed = []
+    for pk, kind, text in rows:
+        if turn.execution.outcome is not None:
+            if kind == ev.SignalReceived.__name__ and not isinstance(turn.execution.outcome, ev.ExecutionContinued):
+                telemetry.logger.warning("%s ended before it saw a signal: %s", turn.instance.pk, text)
+            continue
+        event = _event(turn, kind, text)
+        if event is not None:
+            turn.apply(event)
+            turn.settle()
+        consumed.append(pk)
+    return consumed
+
+
+def _event(turn: Turn, kind: str, text: str) -> ev.Event | None:
+    """Return the event of an inbox row, or None if it comes too late to count."""
+    execution = turn.execution
+    if kind == inbox.TIMEOUT:
+        failure = Failure(type=closing.TIMED_OUT, message="the instance did not end in its time")
+        return ev.ExecutionFailed(failure=failure, imposed=True)
+    event = ev.decode(kind, text, at=turn.at.timestamp(), seq=turn.head + 1)
+    if isinstance(event, ev.Answer) and event.event_id not in execution.open:
+        telemetry.logger.debug("%s: a late %s is dropped", turn.instance.pk, event)
+        return None
+    if isinstance(event, ev.CancelRequested) and execution.cancel_requested:
+        return None
+    return event
+

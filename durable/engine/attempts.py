@@ -1,0 +1,206 @@
+"""Attempts at activities, as the activity that runs sees them."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from django.db import transaction
+
+from durable import activity, conf
+from durable.engine import lost, presence
+from durable.engine.turn import task_row
+from durable.store import clock, inbox, instances, tasks, workers
+
+if TYPE_CHECKING:
+    from durable.core.definitions import ActivityDefinition
+    from durable.core.failures import Failure
+    from durable.engine.running import Ended
+    from durable.engine.turn import InPlace
+    from durable.models import ActivityTask, Instance
+
+
+def deadline(definition: ActivityDefinition, *, created_at: datetime, beat: bool = True) -> datetime | None:
+    """Return when an attempt that begins now is given up, or None.
+
+    Args:
+        definition: The activity.
+        created_at: When it was scheduled.
+        beat: Whether the time to the next heartbeat counts.
+    """
+    now = clock.now()
+    limits = [
+        start + timedelta(seconds=limit)
+        for start, limit in (
+            (now, definition.start_to_close),
+            (created_at, definition.schedule_to_close),
+            (now, definition.heartbeat if beat else None),
+        )
+        if limit is not None
+    ]
+    return min(limits, default=None)
+
+
+def token(info: activity.Info) -> str:
+    """Return what names an attempt to whoever completes it from outside."""
+    return f"{info.execution_id}:{info.event_id}:{info.attempt}"
+
+
+def encode_details(details: tuple[Any, ...]) -> list[Any]:
+    """Return heartbeat details as JSON."""
+    return [conf.converter().encode(detail, "heartbeat(details)") for detail in details]
+
+
+class TaskAttempt:
+    """An attempt of an activity that has a row.
+
+    Attributes:
+        left: Whether its completion was left to somebody else.
+    """
+
+    def __init__(self, task: ActivityTask, instance: Instance, definition: ActivityDefinition) -> None:
+        self.task, self._definition = task, definition
+        self.left = False
+        self.info = activity.Info(
+            name=task.name,
+            instance_id=instance.pk,
+            execution_id=str(task.execution_id),
+            event_id=task.event_id,
+            attempt=task.attempt,
+            deadline=deadline(definition, created_at=task.created_at, beat=False),
+        )
+
+    def heartbeat(self, details: tuple[Any, ...]) -> None:
+        """Record the details, and that there is time until the next ones."""
+        now = clock.now()
+        limits = [limit for limit in (self.info.deadline, self._next_beat(now)) if limit is not None]
+        values: dict[str, Any] = {"heartbeat_at": now, "expires_at": min(limits, default=None)}
+        if details:
+            values["heartbeat_details"] = encode_details(details)
+        tasks.keep(self.task, **values)
+
+    def _next_beat(self, now: datetime) -> datetime | None:
+        limit = self._definition.heartbeat
+        return None if limit is None else now + timedelta(seconds=limit)
+
+    def heartbeat_details(self) -> tuple[Any, ...]:
+        """Return what was recorded last, by this attempt or an earlier one."""
+        return tuple(self.task.heartbeat_details or ())
+
+    def cancelled(self) -> bool:
+        """Say whether the row says so, or is gone."""
+        flags = tasks.fenced(self.task).values_list("cancel_requested", flat=True)
+        return bool(next(iter(flags), True))
+
+    def complete_later(self) -> str:
+        """Keep the row for whoever completes the activity."""
+        if not self.left:
+            self.left = tasks.keep(self.task, state=tasks.State.EXTERNAL)
+        return token(self.info)
+
+
+class InPlaceAttempt:
+    """The first attempt of an activity that runs where the turn ended.
+
+    It has no row. When it needs one, to record a heartbeat or to be completed
+    from outside, the lease on the instance is exchanged for one.
+
+    Attributes:
+        left: Whether its completion was left to somebody else.
+    """
+
+    def __init__(self, instance: Instance, work: InPlace) -> None:
+        self.work, self._instance = work, instance
+        self._with_row: TaskAttempt | None = None
+        self.info = activity.Info(
+            name=work.asked.name,
+            instance_id=instance.pk,
+            execution_id=str(instance.execution_id),
+            event_id=work.asked.event_id,
+            attempt=1,
+            deadline=deadline(work.definition, created_at=clock.now()),
+        )
+        here = presence.current()
+        if self.info.deadline is not None and here is not None:
+            here.call_at(self.info.deadline, self._expire)
+
+    @property
+    def left(self) -> bool:
+        return self._with_row is not None and self._with_row.left
+
+    def heartbeat(self, details: tuple[Any, ...]) -> None:
+        """Record the details, in a row that this attempt has from now on."""
+        self._row().heartbeat(details)
+
+    def heartbeat_details(self) -> tuple[Any, ...]:
+        """Return what this attempt recorded last."""
+        return self._with_row.heartbeat_details() if self._with_row else ()
+
+    def cancelled(self) -> bool:
+        """Say whether the lease is gone, and no row says otherwise."""
+        if self._with_row is not None:
+            return self._with_row.cancelled()
+        if instances.rows().filter(pk=self._instance.pk, lease=self.work.lease).exists():
+            return False
+        row = self._rows().first()
+        return row is None or row.cancel_requested
+
+    def complete_later(self) -> str:
+        """Leave a row for whoever completes the activity."""
+        return self._row().complete_later()
+
+    def deliver(self, ended: Ended) -> bool:
+        """Put the end into the inbox, in the transaction at hand; False if the lease is lost."""
+        if not self._give_up():
+            return False
+        inbox.insert([inbox.row(self._instance.execution_id, ended)])
+        return True
+
+    def retry(self, failure: Failure, wait: float) -> None:
+        """Exchange the lease for a task that is due after ``wait`` seconds."""
+        due = clock.now() + timedelta(seconds=wait)
+        details = self._with_row.task.heartbeat_details if self._with_row else None
+        values = {"attempt": 2, "last_failure": failure.to_json(), "heartbeat_details": details}
+        row = task_row(self._instance, self.work.asked, available_at=due, **values)
+        with transaction.atomic(using=conf.settings.DATABASE):
+            if self._give_up():
+                tasks.insert([row])
+                lost.perform_at(due, row.queue)
+
+    def give_back(self) -> None:
+        """Let somebody else run it; the attempt does not count."""
+        if self._with_row is not None:
+            task = self._with_row.task
+            lost.until_done(lambda: tasks.put_back(task))
+        else:
+            lost.give_back(self._instance.pk, self.work.lease)
+
+    def _row(self) -> TaskAttempt:
+        if self._with_row is None:
+            row = task_row(
+                self._instance,
+                self.work.asked,
+                state=tasks.State.RUNNING,
+                worker=workers.me(),
+                lease=self.work.lease,
+                lease_until=clock.now() + timedelta(seconds=conf.settings.LEASE),
+                started_at=clock.now(),
+                expires_at=self.info.deadline,
+            )
+            with transaction.atomic(using=conf.settings.DATABASE):
+                if instances.release(self._instance.pk, self.work.lease):
+                    tasks.insert([row])
+            self._with_row = TaskAttempt(row, self._instance, self.work.definition)
+        return self._with_row
+
+    def _rows(self) -> Any:
+        return tasks.rows().filter(execution_id=self._instance.execution_id, lease=self.work.lease)
+
+    def _give_up(self) -> bool:
+        """End the lease, wherever it is by now; False if it is lost."""
+        if self._with_row is None and instances.release(self._instance.pk, self.work.lease):
+            return True
+        return bool(self._rows().delete()[0])
+
+    def _expire(self) -> None:
+        lost.hand_over(self._instance.pk, self.work.lease, lost.timeout("start_to_close"))

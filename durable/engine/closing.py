@@ -1,0 +1,187 @@
+"""The end of an execution: what becomes of its instance, its parent, its children and its work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from durable import telemetry
+from durable.core import events as ev
+from durable.core.failures import Failure
+from durable.core.retry import RetryPolicy
+from durable.models import OPEN, Execution, Instance, Status
+from durable.store import clock, creation, history, inbox, instances, tasks
+
+if TYPE_CHECKING:
+    from durable.core.execution import Execution as Live
+
+TIMED_OUT = "ExecutionTimeout"
+
+
+@dataclass(slots=True)
+class Closed:
+    """What is to be done after an end is stored.
+
+    Attributes:
+        again: Whether the instance goes on in a new execution, due now.
+        announce: Instances that got something, as ``(queue, id)``.
+    """
+
+    again: bool = False
+    announce: list[tuple[str, str]] = field(default_factory=list)
+
+
+def close(instance: Instance, end: ev.End, live: Live | None = None) -> Closed:
+    """Store the end of an instance's current execution; its history holds the event already."""
+    match end:
+        case ev.ExecutionContinued():
+            return _continue(instance, end)
+        case ev.ExecutionFailed() if not end.imposed and (wait := _retry_wait(instance, end.failure)) is not None:
+            return _retry(instance, wait)
+        case ev.ExecutionCompleted(result=result):
+            outcome: dict[str, Any] = {"status": Status.COMPLETED, "result": result}
+        case ev.ExecutionFailed(failure=failure):
+            outcome = {"status": Status.FAILED, "failure": failure.to_json()}
+        case ev.ExecutionCanceled():
+            outcome = {"status": Status.CANCELED}
+        case ev.ExecutionTerminated(reason=reason):
+            failure = Failure(type="WorkflowTerminated", message=reason)
+            outcome = {"status": Status.TERMINATED, "failure": failure.to_json()}
+        case _:
+            raise TypeError(f"{end.kind} is no end")
+    return _close(instance, outcome, live)
+
+
+def _close(instance: Instance, outcome: dict[str, Any], live: Live | None) -> Closed:
+    values = {**outcome, "closed_at": clock.now(), "stall": None, "retry_at": None, **instances.NO_LEASE}
+    instances.rows().filter(pk=instance.pk).update(**values)
+    for name, value in values.items():
+        setattr(instance, name, value)
+    instances.end_execution(instance.execution_id, instance.status)
+    if instance.status in (Status.CANCELED, Status.TERMINATED) or instance.failure:
+        tasks.call_off(instance.execution_id)
+    elif live is not None and live.open:
+        left = ", ".join(str(asked.event) for asked in live.open.values())
+        telemetry.logger.warning("%s ended while still open: %s", instance.pk, left)
+    inbox.clear(instance.execution_id)
+    closed = Closed(announce=_end_children(instance))
+    if instance.parent_execution_id is not None:
+        closed.announce += _tell_parent(instance)
+    telemetry.announce_end(instance)
+    return closed
+
+
+def _end_children(parent: Instance) -> list[tuple[str, str]]:
+    children = instances.rows().filter(parent_id=parent.pk, parent_execution_id=parent.execution_id, status__in=OPEN)
+    return [told for child in children for told in _end_child(child, parent)]
+
+
+def _end_child(child: Instance, parent: Instance) -> list[tuple[str, str]]:
+    reason = f"the parent {parent.pk} is {parent.status}"
+    match child.options.get("parent_close", "terminate"):
+        case "terminate":
+            return terminate(instances.lock(child.pk), reason=reason)
+        case "cancel":
+            inbox.insert([inbox.row(child.execution_id, ev.CancelRequested(reason=reason))])
+            return [(child.queue, child.pk)]
+        case _:
+            return []
+
+
+def terminate(instance: Instance, *, reason: str) -> list[tuple[str, str]]:
+    """End a locked instance at once, and its children by their policy; its code does not run.
+
+    Returns:
+        Instances to announce; empty if it had ended already.
+    """
+    if instance.status not in OPEN:
+        return []
+    end = ev.ExecutionTerminated(reason=reason)
+    append(instance, end)
+    return close(instance, end).announce
+
+
+def append(instance: Instance, *events: ev.Event) -> None:
+    """Append events to the history of a locked instance."""
+    history.append(instance.execution_id, instance.head, events, at=clock.now())
+    instance.head += len(events)
+    instances.rows().filter(pk=instance.pk).update(head=instance.head)
+
+
+def _tell_parent(instance: Instance) -> list[tuple[str, str]]:
+    assert instance.parent_event_id is not None  # noqa: S101 - set together with the execution
+    assert instance.parent_execution_id is not None  # noqa: S101
+    event_id = instance.parent_event_id
+    answer: ev.Answer
+    match instance.status:
+        case Status.COMPLETED:
+            answer = ev.ChildCompleted(event_id=event_id, result=instance.result)
+        case Status.CANCELED:
+            answer = ev.ChildCanceled(event_id=event_id)
+        case _:
+            answer = ev.ChildFailed(event_id=event_id, failure=Failure.from_json(instance.failure))
+    waiting = (
+        instances.executions()
+        .filter(pk=instance.parent_execution_id, status=Status.RUNNING)
+        .values_list("instance_id", "instance__queue")
+        .first()
+    )
+    if waiting is None:
+        return []
+    inbox.insert([inbox.row(instance.parent_execution_id, answer)])
+    parent_id, queue = waiting
+    return [(queue, parent_id)]
+
+
+def _continue(instance: Instance, end: ev.ExecutionContinued) -> Closed:
+    _next(instance, Execution.Origin.CONTINUED, ended_as="continued", arguments=end.input, carried=end.carried)
+    return Closed(again=True)
+
+
+def _retry_wait(instance: Instance, failure: Failure) -> float | None:
+    if "retry" not in instance.options:
+        return None
+    policy = RetryPolicy.from_json(instance.options["retry"])
+    origins = instances.executions().filter(instance=instance).order_by("-number").values_list("origin", flat=True)
+    attempt = 1
+    for origin in origins:
+        if origin != Execution.Origin.RETRY:
+            break
+        attempt += 1
+    return policy.wait_after(attempt, failure)
+
+
+def _retry(instance: Instance, wait: float) -> Closed:
+    tasks.call_off(instance.execution_id)
+    announce = _end_children(instance)
+    _next(instance, Execution.Origin.RETRY, ended_as=Status.FAILED, arguments=instance.input, wait=wait)
+    telemetry.logger.info("%s failed and is tried again in %g s", instance.pk, wait)
+    return Closed(again=wait == 0, announce=announce)
+
+
+def _next(
+    instance: Instance,
+    origin: str,
+    *,
+    ended_as: str,
+    arguments: dict[str, Any],
+    carried: Any = (),
+    wait: float = 0.0,
+) -> None:
+    """Begin the next execution of an instance and make it the current one."""
+    old = instance.execution_id
+    source = instances.executions().get(pk=old)
+    instances.end_execution(old, ended_as)
+    begun = instances.begin_execution(instance, origin=origin, source=source)
+    values = {"execution_id": begun.pk, "head": 0, **instances.NO_LEASE}
+    instances.rows().filter(pk=instance.pk).update(**values)
+    for name, value in values.items():
+        setattr(instance, name, value)
+    start_at = clock.now() + timedelta(seconds=wait) if wait else None
+    start = creation.start_row(instance, begun.pk, visible_at=start_at, arguments=arguments, carried=carried)
+    if not wait:
+        # Before whatever waits in the inbox: the execution has to begin first.
+        start.visible_at = source.created_at
+    inbox.insert([start])
+    inbox.move_on(old, begun.pk)

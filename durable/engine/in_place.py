@@ -1,0 +1,129 @@
+"""The fast path: run an activity where the turn ended, and commit its result with the next turn.
+
+Nothing waits for it. Whoever changes the instance meanwhile moves its head;
+then the result goes in through the inbox, like any other.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import TYPE_CHECKING
+
+from django.db import transaction
+
+from durable import conf, telemetry
+from durable.core import events as ev
+from durable.core.errors import ConcurrencyConflict
+from durable.engine import cache, presence, running
+from durable.engine.attempts import InPlaceAttempt
+from durable.engine.turn import Turn
+from durable.store import clock, instances
+
+if TYPE_CHECKING:
+    from durable.engine.turn import InPlace
+
+
+def run(turn: Turn, leave_at: float) -> None:
+    """Run a turn's activity and take the next turn, for as long as each leads to the next.
+
+    Args:
+        turn: A stored turn with an activity to run.
+        leave_at: When, by the monotonic clock, others get their chance.
+    """
+    here = presence.current()
+    if here is not None:
+        here.hold()
+    try:
+        stored: Turn | None = turn
+        while stored is not None and stored.in_place is not None:
+            stored = _Step(stored, stored.in_place, leave_at).run()
+    finally:
+        if here is not None:
+            here.free()
+
+
+class _Undo(Exception):  # noqa: N818 - leaves a block so that the activity's own writes are rolled back
+    pass
+
+
+class _Step:
+    """One activity in place, and the turn that follows."""
+
+    def __init__(self, turn: Turn, work: InPlace, leave_at: float) -> None:
+        self._turn, self._work, self._leave_at = turn, work, leave_at
+        self._attempt = InPlaceAttempt(turn.instance, work)
+
+    def run(self) -> Turn | None:
+        """Return the turn that was stored with the result; None if the inbox takes over."""
+        try:
+            return self._run_atomic() if self._work.definition.atomic else self._finish(self._call())
+        except running.Later:
+            self._keep()
+        except BaseException:
+            # The worker is told to stop, or the database is away: somebody else runs it again.
+            self._turn.execution.close()
+            self._attempt.give_back()
+            raise
+        return None
+
+    def _call(self) -> running.Ended:
+        return running.attempt(self._work.definition, self._work.asked.input, self._attempt)
+
+    def _run_atomic(self) -> Turn | None:
+        """Run the activity in the transaction that stores its result, or in one that is rolled back."""
+        try:
+            with transaction.atomic(using=conf.settings.DATABASE):
+                ended = self._call()
+                if isinstance(ended, ev.ActivityCompleted):
+                    return self._store_or_deliver(ended)
+                raise _Undo
+        except _Undo:
+            return None if isinstance(ended, ev.ActivityCompleted) else self._finish(ended)
+
+    def _finish(self, ended: running.Ended) -> Turn | None:
+        if isinstance(ended, ev.ActivityFailed):
+            wait = self._work.definition.retry.wait_after(1, ended.failure, chance=random.random())  # noqa: S311
+            if wait is not None:
+                self._attempt.retry(ended.failure, wait)
+                self._keep()
+                return None
+        try:
+            with transaction.atomic(using=conf.settings.DATABASE):
+                return self._store_or_deliver(ended)
+        except _Undo:
+            return None
+
+    def _store_or_deliver(self, ended: running.Ended) -> Turn | None:
+        """Take the next turn with the result; if the instance moved on, leave the result in its inbox."""
+        try:
+            return self._store(ended)
+        except ConcurrencyConflict:
+            # The turn wrote nothing, so the activity's own writes can still go with its result.
+            self._turn.execution.close()
+            if self._attempt.deliver(ended):
+                return None
+            telemetry.logger.info("%s: a late %s is dropped", self._turn.instance.pk, ended)
+            raise _Undo from None
+
+    def _store(self, ended: running.Ended) -> Turn:
+        instance, execution, lease = self._turn.instance, self._turn.execution, self._work.lease
+        execution_id = instance.execution_id
+        following = Turn(instance, execution, clock.now())
+        following.apply(ended)
+        if following.needs_lock and not instances.lock_in_place(instance, head=instance.head, lease=lease):
+            raise ConcurrencyConflict(instance.pk, expected=instance.head)
+        following.settle()
+        if time.monotonic() < self._leave_at and not running.stopping():
+            following.choose(lease=lease)
+        else:
+            following.hand_out()
+        following.store(lease=lease)
+        if following.end is not None:
+            execution.close()
+        elif following.in_place is None:
+            cache.put(execution_id, execution)
+        return following
+
+    def _keep(self) -> None:
+        cache.put(self._turn.instance.execution_id, self._turn.execution)

@@ -1,0 +1,196 @@
+"""Work whose worker is gone, or is told to stop, or took too long: give it to others."""
+
+from __future__ import annotations
+
+import random
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from django.db import transaction
+
+from durable import conf, dispatch, registry, telemetry
+from durable.core import events as ev
+from durable.core.errors import UnknownActivity
+from durable.core.failures import Failure
+from durable.core.retry import RetryPolicy
+from durable.engine import presence, signals
+from durable.engine.turn import task_row
+from durable.models import OPEN, ActivityTask, Instance
+from durable.store import clock, history, inbox, instances, tasks
+
+if TYPE_CHECKING:
+    import uuid
+    from collections.abc import Callable
+
+_AT_ONCE = 100
+
+
+def failure_of_worker() -> Failure:
+    """Return the failure of an attempt whose worker showed no sign of life any more."""
+    return Failure(type="WorkerLost", message="the worker that ran it showed no sign of life any more")
+
+
+def timeout(kind: str, *, final: bool = False) -> Failure:
+    """Return the failure of an attempt that ran into a timeout."""
+    return Failure(type="TimeoutError", message=f"{kind} timeout", retryable=not final)
+
+
+# --- in place: the lease is on the instance
+
+
+def hand_over(instance_id: str, lease: uuid.UUID, failure: Failure | None) -> bool:
+    """Make a task of what a lease stands for, and end the lease.
+
+    Args:
+        instance_id: The instance.
+        lease: The lease; if it is not held any more, nothing happens.
+        failure: How the attempt failed; None if it does not count.
+    """
+    with transaction.atomic(using=conf.settings.DATABASE):
+        instance = instances.lock(instance_id)
+        if instance.lease != lease or instance.lease_event_id is None:
+            return False
+        asked = history.asked(instance.execution_id, instance.lease_event_id)
+        instances.release(instance_id, lease)
+        task = task_row(instance, asked, attempt=1)
+        if failure is None:
+            tasks.insert([task])
+            dispatch.perform_on_commit({task.queue: 1})
+        elif (wait := retry_wait(task, failure)) is None:
+            end(task, instance, ev.ActivityFailed(event_id=asked.event_id, failure=failure, attempts=1))
+        else:
+            due = clock.now() + timedelta(seconds=wait)
+            tasks.insert([task_row(instance, asked, attempt=2, available_at=due, last_failure=failure.to_json())])
+            perform_at(due, task.queue)
+    return True
+
+
+def give_back(instance_id: str, lease: uuid.UUID) -> None:
+    """Hand over what this process ran in place, now or as soon as the database answers."""
+    until_done(lambda: hand_over(instance_id, lease, None))
+
+
+def until_done(attempt: Callable[[], Any]) -> None:
+    """Do what must be done in the end, though the database may be away just now.
+
+    A lease counts for as long as its process lives, so a living process must
+    not forget one.
+    """
+    try:
+        attempt()
+    except Exception:
+        here = presence.current()
+        if here is None:
+            raise
+        telemetry.logger.warning("could not give work back yet", exc_info=True)
+        here.call_at(clock.now() + timedelta(seconds=1), lambda: until_done(attempt))
+
+
+# --- tasks: the lease is on the row
+
+
+def retry_wait(task: ActivityTask, failure: Failure) -> float | None:
+    """Return the seconds until a failed task is tried again, or None."""
+    if task.cancel_requested:
+        return None
+    try:
+        policy = registry.activity(task.name).with_overrides(task.options).retry
+    except UnknownActivity:
+        policy = RetryPolicy.from_json(task.options["retry"]) if "retry" in task.options else RetryPolicy()
+    return policy.wait_after(task.attempt, failure, chance=random.random())  # noqa: S311
+
+
+def fail_attempt(task: ActivityTask, failure: Failure) -> None:
+    """End a leased task's attempt: it is tried again, or its failure goes to the workflow."""
+    with transaction.atomic(using=conf.settings.DATABASE):
+        wait = retry_wait(task, failure)
+        if wait is not None:
+            due = clock.now() + timedelta(seconds=wait)
+            again = {
+                "attempt": task.attempt + 1,
+                "available_at": due,
+                "dispatched_at": clock.now(),
+                "expires_at": close_by(task),
+                "last_failure": failure.to_json(),
+            }
+            if tasks.put_back(task, **again):
+                perform_at(due, task.queue)
+        elif tasks.finish(task):
+            failed = ev.ActivityFailed(event_id=task.event_id, failure=failure, attempts=task.attempt)
+            end(task, task.execution.instance, failed)
+
+
+def end(task: ActivityTask, instance: Instance, event: ev.Answer) -> None:
+    """Put a task's end into its execution's inbox, if anybody is there to read it."""
+    record(task, instance, event)
+    dispatch.advance_on_commit(instance.queue, instance.pk)
+
+
+def record(task: ActivityTask, instance: Instance, event: ev.Answer) -> None:
+    """Store a task's end for its execution; the turn drops what comes too late."""
+    if instance.execution_id == task.execution_id and instance.status in OPEN:
+        inbox.insert([inbox.row(task.execution_id, signals.answer(task.name, event))])
+
+
+def close_by(task: ActivityTask) -> Any:
+    """Return when a waiting task is given up for good, or None."""
+    try:
+        limit = registry.activity(task.name).with_overrides(task.options).schedule_to_close
+    except UnknownActivity:
+        return None
+    return None if limit is None else task.created_at + timedelta(seconds=limit)
+
+
+def perform_at(due: Any, queue: str) -> None:
+    """Announce a queue when a task of it is due, if that is before the next look for due work."""
+    here = presence.current()
+    if due <= clock.now():
+        dispatch.perform_on_commit({queue: 1})
+    elif here is not None and presence.soon(due):
+        here.call_at(due, lambda: dispatch.perform({queue: 1}))
+
+
+# --- what the sweep finds
+
+
+def find_dead_in_place() -> None:
+    """Give others what dead workers ran in place."""
+    for instance in instances.orphans(_AT_ONCE):
+        assert instance.lease is not None  # noqa: S101 - that is what makes it an orphan
+        hand_over(instance.pk, instance.lease, failure_of_worker())
+
+
+def find_dead_tasks() -> None:
+    """Give others the tasks that dead workers held."""
+    for task in tasks.orphans(_AT_ONCE):
+        fail_attempt(task, failure_of_worker())
+
+
+def find_expired() -> None:
+    """End the attempts of tasks that ran into a timeout."""
+    for task in tasks.expired(_AT_ONCE):
+        _expire(task)
+
+
+def _expire(task: ActivityTask) -> None:
+    now = clock.now()
+    closing_at = close_by(task)
+    if closing_at is not None and closing_at <= now:
+        failure = timeout("schedule_to_close", final=True)
+    elif task.state in (tasks.State.READY, tasks.State.HELD):
+        failure = timeout("schedule_to_start", final=True)
+    else:
+        failure = timeout(_which(task))
+    fail_attempt(task, failure)
+
+
+def _which(task: ActivityTask) -> str:
+    try:
+        definition = registry.activity(task.name).with_overrides(task.options)
+    except UnknownActivity:
+        return "start_to_close"
+    limit = definition.start_to_close
+    over = limit is not None and task.started_at is not None
+    if over and task.started_at + timedelta(seconds=limit or 0) <= clock.now():
+        return "start_to_close"
+    return "heartbeat"

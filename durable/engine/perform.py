@@ -1,0 +1,151 @@
+"""Run the activities of a queue, one after the other, until none is left that is due."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from django.db import transaction
+
+from durable import conf, dispatch, registry, telemetry
+from durable.core import events as ev
+from durable.core.errors import UnknownActivity
+from durable.core.failures import Failure
+from durable.engine import lost, presence, running
+from durable.engine.advance import advance
+from durable.engine.attempts import TaskAttempt, deadline
+from durable.store import clock, tasks, workers
+
+if TYPE_CHECKING:
+    from durable.core.definitions import ActivityDefinition
+    from durable.models import ActivityTask, Instance
+
+_GATHER_SECONDS = 0.02
+"""How long results may gather before their instances get a turn: a fan-out needs one turn, not one each."""
+
+_STAYS_SECONDS = 1.0
+"""How long a worker stays with one queue before other messages get their turn."""
+
+_UNKNOWN_WAIT = timedelta(seconds=5)
+
+
+def perform(queue: str) -> None:
+    """Run what is due on a queue, and give the instances that wait for it their turns."""
+    leave_at = time.monotonic() + _STAYS_SECONDS
+    drain = _Drain(queue)
+    here = presence.current()
+    if here is not None:
+        here.hold()
+    try:
+        while drain.take():
+            drain.run()
+            if time.monotonic() > leave_at or running.stopping():
+                dispatch.perform({queue: 1})
+                break
+    finally:
+        if here is not None:
+            here.free()
+
+
+class _Drain:
+    """A worker's pass over a queue: at most one task is leased at a time."""
+
+    def __init__(self, queue: str) -> None:
+        self._queue = queue
+        self._task: ActivityTask | None = None
+        self._told: dict[str, str] = {}
+
+    def take(self) -> bool:
+        """Lease the next task; say whether there was one."""
+        clock.sync()
+        with transaction.atomic(using=conf.settings.DATABASE):
+            self._take()
+        return self._task is not None
+
+    def _take(self) -> None:
+        task = tasks.next_ready(self._queue)
+        if task is None:
+            self._task = None
+            return
+        definition = _known(task)
+        expires_at = deadline(definition, created_at=task.created_at) if definition else None
+        self._task = task if tasks.take(task, worker=workers.me(), expires_at=expires_at) else None
+
+    def run(self) -> None:
+        """Run leased tasks until results have gathered for long enough, then take their instances' turns."""
+        gather_until = time.monotonic() + _GATHER_SECONDS
+        while self._task is not None:
+            task, self._task = self._task, None
+            try:
+                self._run(task, more=time.monotonic() < gather_until and not running.stopping())
+            except BaseException:
+                lost.until_done(lambda: tasks.put_back(task))
+                raise
+        told, self._told = self._told, {}
+        for instance_id in told:
+            advance(instance_id)
+
+    def _run(self, task: ActivityTask, *, more: bool) -> None:
+        instance = task.execution.instance
+        definition = _known(task)
+        if definition is None:
+            _wait_for_another_worker(task)
+            return
+        attempt = TaskAttempt(task, instance, definition)
+        try:
+            if definition.atomic:
+                self._run_atomic(task, instance, definition, attempt)
+            else:
+                self._finish(task, instance, running.attempt(definition, task.input, attempt), more=more)
+        except running.Later:
+            pass
+
+    def _run_atomic(
+        self, task: ActivityTask, instance: Instance, definition: ActivityDefinition, attempt: TaskAttempt
+    ) -> None:
+        """Run an activity in the transaction that stores its end."""
+        ended: running.Ended | None = None
+        try:
+            with transaction.atomic(using=conf.settings.DATABASE):
+                ended = running.attempt(definition, task.input, attempt)
+                if not isinstance(ended, ev.ActivityCompleted) or not self._complete(task, instance, ended):
+                    raise _Undo
+        except _Undo:
+            if isinstance(ended, ev.ActivityFailed):
+                lost.fail_attempt(task, ended.failure)
+
+    def _finish(self, task: ActivityTask, instance: Instance, ended: running.Ended, *, more: bool) -> None:
+        if isinstance(ended, ev.ActivityFailed):
+            lost.fail_attempt(task, ended.failure)
+            return
+        with transaction.atomic(using=conf.settings.DATABASE):
+            if not self._complete(task, instance, ended):
+                telemetry.logger.info("%s: a late %s is dropped", instance.pk, ended)
+            if more:
+                self._take()
+
+    def _complete(self, task: ActivityTask, instance: Instance, ended: running.Ended) -> bool:
+        """Store an end, in the transaction at hand; False if the lease is lost."""
+        if not tasks.finish(task):
+            return False
+        lost.record(task, instance, ended)
+        self._told[instance.pk] = instance.queue
+        return True
+
+
+class _Undo(Exception):  # noqa: N818 - leaves a block so that the activity's own writes are rolled back
+    pass
+
+
+def _known(task: ActivityTask) -> ActivityDefinition | None:
+    try:
+        return registry.activity(task.name).with_overrides(task.options)
+    except UnknownActivity:
+        return None
+
+
+def _wait_for_another_worker(task: ActivityTask) -> None:
+    """Put back a task that this process has no code for, and leave word why it waits."""
+    failure = Failure(type="UnknownActivity", message=f"no worker so far knows the activity {task.name!r}")
+    tasks.put_back(task, available_at=clock.now() + _UNKNOWN_WAIT, last_failure=failure.to_json())

@@ -1,0 +1,80 @@
+"""Run one attempt of an activity's function, and say how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+from typing import TYPE_CHECKING, Any
+
+from durable import activity, conf
+from durable.core import events as ev
+from durable.core import payloads
+from durable.core.errors import DurableError
+from durable.core.failures import Failure
+
+if TYPE_CHECKING:
+    from durable.core.definitions import ActivityDefinition
+
+Ended = ev.ActivityCompleted | ev.ActivityFailed | ev.ActivityCanceled
+
+
+class Later(Exception):  # noqa: N818 - not an error: somebody else completes the activity
+    """The activity asked to be completed from outside."""
+
+
+def attempt(definition: ActivityDefinition, arguments: dict[str, Any], running: activity.Running) -> Ended:
+    """Call the function and return the event that tells how it ended.
+
+    Raises:
+        Later: It left its completion to somebody else.
+    """
+    event_id, number = running.info.event_id, running.info.attempt
+    token = activity.running.set(running)
+    try:
+        result = _call(definition, arguments)
+    except asyncio.CancelledError:
+        return ev.ActivityCanceled(event_id=event_id)
+    except Exception as error:  # noqa: BLE001 - whatever the user's code raises is its failure
+        return ev.ActivityFailed(event_id=event_id, failure=Failure.of(error), attempts=number)
+    finally:
+        activity.running.reset(token)
+    if getattr(running, "left", False):
+        raise Later
+    try:
+        return ev.ActivityCompleted(event_id=event_id, result=_encode(definition, result), attempts=number)
+    except DurableError as error:
+        # The work is done; doing it again would not make the result fit.
+        failure = Failure.of(error)
+        return ev.ActivityFailed(event_id=event_id, failure=_final(failure), attempts=number)
+
+
+def _call(definition: ActivityDefinition, arguments: dict[str, Any]) -> Any:
+    args, kwargs = definition.signature.unbind(arguments, conf.converter(load=True))
+    if inspect.iscoroutinefunction(definition.fn):
+        return asyncio.run(definition.fn(*args, **kwargs))
+    return definition.fn(*args, **kwargs)
+
+
+def _encode(definition: ActivityDefinition, result: Any) -> Any:
+    where = f"result of {definition.name}"
+    encoded = definition.signature.encode_result(result, conf.converter(), where=where)
+    payloads.dumps(encoded, where, conf.limit("payload"))
+    return encoded
+
+
+def _final(failure: Failure) -> Failure:
+    return Failure(**{**{name: getattr(failure, name) for name in failure.__slots__}, "retryable": False})
+
+
+_stopping = threading.Event()
+
+
+def stop_soon() -> None:
+    """Ask for leases to be given back at the next chance: the worker is shutting down."""
+    _stopping.set()
+
+
+def stopping() -> bool:
+    """Say whether the worker is shutting down."""
+    return _stopping.is_set()

@@ -1,0 +1,97 @@
+"""Instances that cannot go on: parked with the reason, and tried again now and then."""
+
+from __future__ import annotations
+
+import traceback
+from datetime import timedelta
+from typing import Any
+
+from django.db import transaction
+
+from durable import conf, dispatch, telemetry
+from durable.core import events as ev
+from durable.core.errors import (
+    DurableError,
+    NondeterminismError,
+    RunawayStep,
+    UndecodableEvent,
+    UnknownWorkflow,
+    VersionNotAvailable,
+)
+from durable.core.failures import Failure
+from durable.engine import closing
+from durable.models import Instance, Status
+from durable.store import clock, instances
+
+REASONS: dict[type[DurableError], str] = {
+    NondeterminismError: "nondeterminism",
+    UnknownWorkflow: "unknown workflow",
+    VersionNotAvailable: "version not available",
+    UndecodableEvent: "undecodable event",
+    RunawayStep: "runaway step",
+}
+"""What parks an instance at once: the error says what must change before it can go on."""
+
+POISON = "poison"
+
+_AT_ONCE = 200
+
+
+def stall(instance_id: str, error: DurableError) -> None:
+    """Park an instance, or fail it if the settings say so; the turn that raised is rolled back."""
+    with transaction.atomic(using=conf.settings.DATABASE):
+        instance = instances.try_lock(instance_id)
+        if instance is None or instance.status not in (Status.PENDING, Status.RUNNING, Status.STALLED):
+            return
+        if isinstance(error, NondeterminismError) and conf.settings.ON_NONDETERMINISM == "fail":
+            end = ev.ExecutionFailed(failure=Failure.of(error), imposed=True)
+            closing.append(instance, end)
+            announce = closing.close(instance, end).announce
+            transaction.on_commit(lambda: dispatch.advance(announce), using=conf.settings.DATABASE, robust=True)
+            return
+        facts = {name: value for name, value in vars(error).items() if _is_plain(value)}
+        reason = REASONS[type(error)]
+        _park(instance, {**facts, "reason": reason, "error": type(error).__name__, "message": str(error)})
+
+
+def count_failure(instance_id: str, error: BaseException) -> None:
+    """Count a turn that raised; park the instance when it keeps doing so."""
+    with transaction.atomic(using=conf.settings.DATABASE):
+        instance = instances.try_lock(instance_id)
+        if instance is None or instance.status not in (Status.PENDING, Status.RUNNING):
+            return
+        instance.failed_turns += 1
+        instances.rows().filter(pk=instance_id).update(failed_turns=instance.failed_turns)
+        if instance.failed_turns >= conf.settings.MAX_FAILED_TURNS:
+            text = "".join(traceback.format_exception(error)[-20:])
+            facts = {"reason": POISON, "error": type(error).__name__, "message": str(error), "traceback": text}
+            _park(instance, {**facts, "turns": instance.failed_turns})
+
+
+def _park(instance: Instance, facts: dict[str, Any]) -> None:
+    was_stalled = instance.status == Status.STALLED
+    retry_at = clock.now() + timedelta(seconds=conf.settings.STALL_RETRY)
+    instances.rows().filter(pk=instance.pk).update(status=Status.STALLED, stall=facts, retry_at=retry_at)
+    instance.status, instance.stall = Status.STALLED, facts
+    if not was_stalled:
+        telemetry.logger.warning("%s is stalled: %s", instance.pk, facts["message"])
+        telemetry.announce_end(instance)
+
+
+def _is_plain(value: object) -> bool:
+    return value is None or isinstance(value, str | int | float | bool)
+
+
+def retry_stalled() -> None:
+    """Announce stalled instances that are to be tried again."""
+    now = clock.now()
+    due = list(
+        instances.rows().filter(status=Status.STALLED, retry_at__lte=now).values_list("queue", "pk")[:_AT_ONCE]
+    )
+    if due:
+        dispatch.advance(due)
+
+
+def retry_all() -> None:
+    """Let every stalled instance be tried again now: a worker with other code may have come."""
+    instances.rows().filter(status=Status.STALLED).update(retry_at=clock.now())

@@ -1,0 +1,98 @@
+"""Finds what is due and was not announced, or whose announcement was lost, and what nobody works on any more.
+
+Each look is one statement, so that an idle worker asks the database one
+question a second.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from django.db.models import F, Q, Value
+
+from durable import conf, dispatch
+from durable.engine import lost, stalling
+from durable.models import ActivityTask, InboxEvent, Status
+from durable.store import clock, tasks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_AT_ONCE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Something that is due now or soon: an instance's inbox, or a queue's task."""
+
+    is_task: bool
+    target: str
+    queue: str
+    at: datetime
+
+
+def look(horizon: float) -> list[Due]:
+    """Return what is due within ``horizon`` seconds and was not announced lately."""
+    until = clock.now() + timedelta(seconds=horizon)
+    stale = clock.now() - timedelta(seconds=conf.settings.REDISPATCH)
+    unannounced = Q(dispatched_at__isnull=True) | Q(dispatched_at__lt=stale)
+    inbox = (
+        InboxEvent.objects.using(conf.settings.DATABASE)
+        .filter(unannounced, visible_at__lte=until)
+        .filter(execution__instance__status__in=[Status.PENDING, Status.RUNNING])
+        .order_by()
+        .values_list(Value(0), F("execution__instance_id"), F("execution__instance__queue"), F("visible_at"))
+    )
+    work = (
+        tasks.rows()
+        .filter(unannounced, state=ActivityTask.State.READY, available_at__lte=until)
+        .order_by()
+        .values_list(Value(1), F("name"), F("queue"), F("available_at"))
+    )
+    found: Any = inbox.union(work, all=True)[:_AT_ONCE]
+    return [Due(bool(is_task), target, queue, at) for is_task, target, queue, at in found]
+
+
+def announce(found: list[Due]) -> None:
+    """Tell workers what is due, and note that they were told."""
+    now = clock.now()
+    instances = {(due.queue, due.target) for due in found if not due.is_task}
+    queues: dict[str, int] = {}
+    for due in found:
+        if due.is_task:
+            queues[due.queue] = queues.get(due.queue, 0) + 1
+    if instances:
+        ids = [instance_id for _, instance_id in instances]
+        InboxEvent.objects.using(conf.settings.DATABASE).filter(
+            execution__instance__in=ids, visible_at__lte=now
+        ).update(dispatched_at=now)
+        dispatch.advance(instances)
+    if queues:
+        ready = tasks.rows().filter(queue__in=queues, state=ActivityTask.State.READY, available_at__lte=now)
+        ready.update(dispatched_at=now)
+        dispatch.perform(queues)
+
+
+LOOKS: tuple[Callable[[], Any], ...] = (
+    lost.find_dead_in_place,
+    lost.find_dead_tasks,
+    lost.find_expired,
+    stalling.retry_stalled,
+    clock.sync,
+)
+"""What is looked for now and then, besides what is due; one statement each when there is nothing."""
+
+
+def sweep() -> int:
+    """Announce all that is due now and take care of what was left behind.
+
+    Returns:
+        How many due things were announced.
+    """
+    for look_for in LOOKS:
+        look_for()
+    found = look(0)
+    announce(found)
+    return len(found)

@@ -1,0 +1,341 @@
+"""A turn: events applied in memory, and all that follows from them, written at once."""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from django.db import transaction
+
+from durable import conf, dispatch, registry
+from durable.core import commands as cmd
+from durable.core import events as ev
+from durable.core.errors import AlreadyExists, ConcurrencyConflict, LimitExceeded, UnknownActivity
+from durable.core.failures import Failure
+from durable.engine import closing, presence, signals, watchdog
+from durable.models import OPEN, ActivityTask, InboxEvent, Instance, Status
+from durable.store import clock, creation, history, inbox, instances, tasks, workers
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime, timedelta
+
+    from durable.core.definitions import ActivityDefinition
+    from durable.core.execution import Execution
+
+
+@dataclass(frozen=True, slots=True)
+class InPlace:
+    """An activity that the worker which ended the turn runs there and then.
+
+    Attributes:
+        lease: The lease on the instance, for as long as it runs.
+    """
+
+    asked: ev.ActivityScheduled
+    definition: ActivityDefinition
+    lease: uuid.UUID
+
+
+class Turn:
+    """Collects what events lead to, then stores it.
+
+    Attributes:
+        in_place: The activity to run after the commit, or None.
+        again: Whether more is to do at once: the instance continued as new.
+    """
+
+    def __init__(self, instance: Instance, execution: Execution, at: datetime) -> None:
+        self.instance, self.execution, self.at = instance, execution, at
+        self.head = instance.head
+        self.in_place: InPlace | None = None
+        self.again = False
+        self.end: ev.End | None = None
+        self._events: list[ev.Event] = []
+        self._pending: list[cmd.Command] = []
+        self._activities: dict[int, ev.ActivityScheduled] = {}
+        self._tasks: list[ActivityTask] = []
+        self._inbox: dict[int, InboxEvent] = {}
+        self._posted: list[InboxEvent] = []
+        self._dropped_timers: list[int] = []
+        self._children: dict[str, creation.Newborn] = {}
+        self._announce: list[tuple[str, str]] = []
+
+    # --- applying
+
+    def apply(self, event: ev.Event) -> None:
+        """Let the code see an event, and note what it asks for."""
+        event = replace(event, at=self.at.timestamp())
+        with watchdog.watch(self.execution):
+            issued = self.execution.step(event)
+        self._events.append(event)
+        if isinstance(event, ev.End):
+            self.end = event
+        self.note(issued)
+
+    def note(self, issued: Sequence[cmd.Command]) -> None:
+        """Note commands that are not recorded yet."""
+        self._events.extend(command for command in issued if isinstance(command, cmd.Recordable))
+        self._pending.extend(issued)
+
+    @property
+    def needs_lock(self) -> bool:
+        """Whether settling writes rows before the guarded update."""
+        return any(isinstance(command, cmd.CancelActivity) for command in self._pending)
+
+    def settle(self) -> None:
+        """Turn commands into rows, until they lead to no more events of their own.
+
+        Raises:
+            LimitExceeded: One step asked for too much at once.
+        """
+        maximum = conf.limit("fan_out")
+        if len(self._pending) > maximum:
+            raise LimitExceeded("fan_out", value=len(self._pending), maximum=maximum, advice="work in batches")
+        while self._pending:
+            pending, self._pending = self._pending, []
+            called_off = [c.event_id for c in pending if isinstance(c, cmd.CancelActivity)]
+            for command in pending:
+                self._settle(command)
+            if called_off:
+                self._call_off(called_off)
+
+    def _settle(self, command: cmd.Command) -> None:
+        match command:
+            case ev.ActivityScheduled():
+                self._activities[command.event_id] = command
+            case ev.TimerStarted():
+                self._start_timer(command)
+            case ev.TimerCanceled(event_id=event_id):
+                if self._inbox.pop(event_id, None) is None:
+                    self._dropped_timers.append(event_id)
+            case ev.SideEffectRecorded() | cmd.CancelActivity():
+                pass
+            case ev.ChildScheduled():
+                self._start_child(command)
+            case cmd.CancelChild(event_id=event_id):
+                self._cancel_child(event_id)
+            case ev.SignalSent():
+                self._tasks.append(signals.task(self.instance, command))
+            case ev.End():
+                self.end = command
+            case _:
+                raise TypeError(f"{command} cannot be settled")
+
+    def _start_timer(self, timer: ev.TimerStarted) -> None:
+        fire_at = clock.from_timestamp(timer.fire_at)
+        row = inbox.row(self.instance.execution_id, ev.TimerFired(event_id=timer.event_id), visible_at=fire_at)
+        self._inbox[timer.event_id] = row
+
+    def _start_child(self, child: ev.ChildScheduled) -> None:
+        taken = child.instance_id in self._children or instances.rows().filter(pk=child.instance_id).exists()
+        if taken:
+            error = AlreadyExists(child.instance_id)
+            self.apply(ev.ChildFailed(event_id=child.event_id, failure=Failure.of(error)))
+            return
+        definition = next((w for w in registry.workflows() if (w.name, w.version) == (child.name, child.version)), None)
+        queue = child.options.get("queue") or (definition and definition.queue) or self.instance.queue
+        newborn = creation.new(
+            instance_id=child.instance_id,
+            name=child.name,
+            version=child.version or 0,
+            arguments=child.input,
+            queue=queue,
+            tags=child.tags,
+            options=defaults(definition, child.options),
+            parent=creation.Parent(
+                instance_id=self.instance.pk, execution_id=self.instance.execution_id, event_id=child.event_id
+            ),
+        )
+        self._children[child.instance_id] = newborn
+        self._announce.append((queue, child.instance_id))
+        self.apply(ev.ChildStarted(event_id=child.event_id))
+
+    def _cancel_child(self, event_id: int) -> None:
+        asked = self.execution.open.get(event_id)
+        if asked is None or not isinstance(asked.event, ev.ChildScheduled):
+            return
+        child_id = asked.event.instance_id
+        born = self._children.get(child_id)
+        child = born.instance if born else instances.rows().filter(pk=child_id, status__in=OPEN).first()
+        if child is not None:
+            reason = f"the parent {self.instance.pk} does not wait for it any more"
+            self._posted.append(inbox.row(child.execution_id, ev.CancelRequested(reason=reason)))
+            self._announce.append((child.queue, child_id))
+
+    def _call_off(self, event_ids: list[int]) -> None:
+        unsent = {event_id for event_id in event_ids if self._activities.pop(event_id, None)}
+        stored = [event_id for event_id in event_ids if event_id not in unsent]
+        dropped = tasks.call_off(self.instance.execution_id, stored) if stored else set()
+        for event_id in event_ids:
+            if event_id in unsent or event_id in dropped:
+                self.apply(ev.ActivityCanceled(event_id=event_id))
+            elif event_id == self.instance.lease_event_id:
+                self._tell_in_place(event_id)
+
+    def _tell_in_place(self, event_id: int) -> None:
+        """Give an activity that runs in place elsewhere a row of its own, by which it learns of the cancel."""
+        asked = self.execution.open[event_id].event
+        assert isinstance(asked, ev.ActivityScheduled)  # noqa: S101 - only activities run in place
+        self._tasks.append(
+            task_row(
+                self.instance,
+                asked,
+                state=tasks.State.RUNNING,
+                worker=self.instance.lease_worker,
+                lease=self.instance.lease,
+                lease_until=self.instance.lease_until,
+                started_at=self.at,
+                cancel_requested=True,
+            )
+        )
+        for name, value in instances.NO_LEASE.items():
+            setattr(self.instance, name, value)
+
+    # --- choosing who runs what
+
+    def choose(self, *, lease: uuid.UUID | None = None) -> None:
+        """Keep one activity for this worker, if it may run it in place; the rest becomes tasks.
+
+        Args:
+            lease: The lease that this worker has on the instance already.
+        """
+        if self.end is None and conf.settings.RUN_INLINE and (self.instance.lease is None or lease):
+            for event_id, asked in self._activities.items():
+                if (definition := _runs_here(self.instance, asked)) is not None:
+                    self.in_place = InPlace(asked, definition, lease or uuid.uuid4())
+                    del self._activities[event_id]
+                    break
+        self.hand_out()
+
+    def hand_out(self) -> None:
+        """Make tasks of all activities that are left."""
+        self._tasks.extend(task_row(self.instance, asked) for asked in self._activities.values())
+        self._activities.clear()
+
+    # --- writing
+
+    def store(self, *, lease: uuid.UUID | None = None, consumed: Sequence[int] = ()) -> None:
+        """Write everything.
+
+        Args:
+            lease: Write only if the instance did not move since this lease was taken.
+            consumed: The inbox rows that are in the history now.
+
+        Raises:
+            ConcurrencyConflict: The instance moved on; nothing is written.
+        """
+        values = self._values(lease)
+        if lease is None:
+            moved = not instances.update(self.instance, values, head=self.head)
+        else:
+            moved = not instances.update_in_place(self.instance, values, head=self.head, lease=lease)
+        if moved:
+            raise ConcurrencyConflict(self.instance.pk, expected=self.head)
+        for name, value in values.items():
+            setattr(self.instance, name, value)
+        if self._events:
+            history.append(self.instance.execution_id, self.head, self._events, at=self.at)
+        self.execution.head = self.head + len(self._events)
+        creation.insert(list(self._children.values()))
+        tasks.insert(self._tasks)
+        inbox.insert([*self._inbox.values(), *self._posted])
+        if self._dropped_timers:
+            inbox.delete_timers(self.instance.execution_id, self._dropped_timers)
+        if consumed:
+            inbox.delete(consumed)
+        if self.end is not None:
+            ended = closing.close(self.instance, self.end, self.execution)
+            self.again = ended.again
+            self._announce.extend(ended.announce)
+            self._posted.clear()
+        self._announce_on_commit()
+
+    def _values(self, lease: uuid.UUID | None) -> dict[str, Any]:
+        values: dict[str, Any] = {"head": self.head + len(self._events)}
+        if self.in_place is not None:
+            values["lease_event_id"] = self.in_place.asked.event_id
+            values["lease_until"] = self.at + _lease_time()
+            if lease is None:
+                values |= {"lease": self.in_place.lease, "lease_worker": workers.me()}
+        elif lease is not None:
+            values |= instances.NO_LEASE
+        elif self.instance.lease is None:
+            values |= instances.NO_LEASE
+        if self.instance.status != Status.RUNNING:
+            values["status"] = Status.RUNNING
+        if self.instance.started_at is None:
+            values["started_at"] = self.at
+        if self.instance.stall or self.instance.failed_turns:
+            values |= {"stall": None, "retry_at": None, "failed_turns": 0}
+        shown = {"status": "custom_status", "progress": "progress", "tags": "tags"}
+        values |= {shown[name]: getattr(self.execution, name) for name in self.execution.changed}
+        self.execution.changed.clear()
+        return values
+
+    def _announce_on_commit(self) -> None:
+        counts = Counter(task.queue for task in self._tasks if task.state == tasks.State.READY)
+        soon = [row.visible_at for row in self._inbox.values() if presence.soon(row.visible_at)]
+        queue, instance_id = self.instance.queue, self.instance.pk
+
+        def announce() -> None:
+            dispatch.advance(self._announce)
+            dispatch.perform(counts)
+            here = presence.current()
+            for when in soon if here else ():
+                here.call_at(when, lambda: dispatch.advance([(queue, instance_id)]))
+
+        if self._announce or counts or soon:
+            transaction.on_commit(announce, using=conf.settings.DATABASE, robust=True)
+
+
+def _lease_time() -> timedelta:
+    return clock.timedelta(seconds=conf.settings.LEASE)
+
+
+def _runs_here(instance: Instance, asked: ev.ActivityScheduled) -> ActivityDefinition | None:
+    """Return the activity if this process may run it in place."""
+    try:
+        definition = registry.activity(asked.name).with_overrides(asked.options)
+    except UnknownActivity:
+        return None
+    limited = definition.start_to_close is not None or definition.schedule_to_close is not None
+    # A heartbeat needs a row to be recorded in, a limit somebody who watches it.
+    if definition.heartbeat is not None or (limited and presence.current() is None):
+        return None
+    queue = definition.queue or instance.queue
+    return definition if queue == instance.queue or queue in dispatch.served_queues() else None
+
+
+def task_row(instance: Instance, asked: ev.ActivityScheduled, **values: Any) -> ActivityTask:
+    """Return the row, not saved, that hands an activity to a worker."""
+    try:
+        definition = registry.activity(asked.name).with_overrides(asked.options)
+    except UnknownActivity:
+        queue, priority, expires_at = asked.options.get("queue"), asked.options.get("priority", 0), None
+    else:
+        queue, priority = definition.queue, definition.priority
+        limits = [s for s in (definition.schedule_to_start, definition.schedule_to_close) if s is not None]
+        expires_at = clock.now() + clock.timedelta(seconds=min(limits)) if limits else None
+    given = {
+        "name": asked.name,
+        "input": asked.input,
+        "options": asked.options,
+        "queue": queue or instance.queue,
+        "priority": priority,
+        "expires_at": expires_at,
+        **values,
+    }
+    return tasks.row(instance.execution_id, asked, **given)
+
+
+def defaults(definition: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of a new instance: the definition's own where the caller set none."""
+    own: dict[str, Any] = {}
+    if definition is not None and definition.timeout is not None:
+        own["timeout"] = definition.timeout
+    if definition is not None and definition.retry is not None:
+        own["retry"] = definition.retry.to_json()
+    return {**own, **options}

@@ -1,0 +1,96 @@
+"""Stops workflow code that runs without ever waiting, instead of hanging the worker.
+
+A thread looks at the steps in progress. One that takes too long gets its stack
+noted and an exception thrown into its thread; the loop's latch sees to it that
+the code cannot catch its way out. A call into C is interrupted when it returns.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import threading
+import time
+import traceback
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from durable.conf import settings
+from durable.core.errors import RunawayStep
+from durable.core.loop import DurableExit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from durable.core.execution import Execution
+
+_watched: dict[int, tuple[float, float, Execution]] = {}
+_threads: dict[int, threading.Thread] = {}
+_something = threading.Event()
+_lock = threading.Lock()
+
+
+@contextmanager
+def watch(execution: Execution) -> Iterator[None]:
+    """Interrupt the block if the code of ``execution`` runs for longer than the setting allows.
+
+    Raises:
+        RunawayStep: It did; the error holds the stack.
+    """
+    limit = settings.STEP_TIMEOUT
+    me = threading.get_ident()
+    _start_thread()
+    _watched[me] = (time.monotonic() + limit, limit, execution)
+    _something.set()
+    try:
+        yield
+    except DurableExit:
+        # Thrown by the watchdog between two callbacks; the latch holds the reason.
+        if execution.loop.violation is None:
+            raise
+        raise execution.loop.violation from None
+    finally:
+        with _lock:
+            _watched.pop(me, None)
+            # What was thrown and has not arrived yet must not arrive later, somewhere else.
+            _throw(me, None)
+    if isinstance(execution.loop.violation, RunawayStep):
+        raise execution.loop.violation
+
+
+def _start_thread() -> None:
+    pid = os.getpid()  # a forked child has none of its parent's threads
+    if pid not in _threads:
+        _threads.clear()
+        _threads[pid] = threading.Thread(target=_run, name="durable-watchdog", daemon=True)
+        _threads[pid].start()
+
+
+def _run() -> None:
+    while True:
+        _something.wait()
+        time.sleep(0.05)
+        if not _watched:
+            _something.clear()
+        now = time.monotonic()
+        for thread, (deadline, limit, execution) in list(_watched.items()):
+            if now > deadline:
+                with _lock:
+                    _interrupt(thread, limit, execution)
+
+
+def _interrupt(thread: int, limit: float, execution: Execution) -> None:
+    frame = sys._current_frames().get(thread)
+    if frame is None or thread not in _watched:
+        return
+    if execution.loop.violation is None:
+        stack = "".join(traceback.format_stack(frame)[-12:])
+        execution.interrupt(RunawayStep(limit, stack))
+    # Again and again until the block is left: code may catch the first ones.
+    _throw(thread, DurableExit)
+
+
+def _throw(thread: int, error: type[BaseException] | None) -> None:
+    thrown = ctypes.py_object(error) if error else None
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), thrown)

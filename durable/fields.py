@@ -1,0 +1,40 @@
+"""A model field for JSON that comes back as it went in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from django.db import models
+
+from durable import conf
+
+
+class JSONText(models.TextField):  # type: ignore[type-arg]
+    """JSON kept as text, through the codec of the settings.
+
+    Not ``JSONField``: PostgreSQL's ``jsonb`` reorders keys, so code that loops
+    over a recorded dict would take another path on replay than it took live.
+    """
+
+    def from_db_value(self, value: str | None, *_: Any) -> Any:
+        return None if value is None else load(value)
+
+    def get_prep_value(self, value: Any) -> str | None:
+        return None if value is None else dump(value)
+
+    def to_python(self, value: Any) -> Any:
+        return value
+
+    def value_to_string(self, obj: models.Model) -> str:
+        return dump(self.value_from_object(obj))
+
+
+def dump(value: Any) -> str:
+    """Return plain JSON as the text to store."""
+    return conf.codec().encode(msgspec.json.encode(value).decode())
+
+
+def load(text: str) -> Any:
+    """Return the plain JSON that ``dump`` stored."""
+    return msgspec.json.decode(conf.codec().decode(text))

@@ -1,0 +1,267 @@
+"""The rows: instances, their executions and histories, work and inbox, workers.
+
+Rules live in the engine; only ``durable.store`` writes histories and inboxes.
+"""
+
+from __future__ import annotations
+
+import uuid
+
+from django.db import models
+from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
+
+from durable.fields import JSONText
+
+
+class Status(models.TextChoices):
+    """Where an instance is in its life."""
+
+    PENDING = "pending", _("pending")
+    """Created, and not yet begun."""
+
+    RUNNING = "running", _("running")
+    """Open: its code runs, or waits for something."""
+
+    SUSPENDED = "suspended", _("suspended")
+    """Halted by an operator; what comes in is kept for later."""
+
+    STALLED = "stalled", _("stalled")
+    """Halted because its code cannot go on; goes on by itself when it can."""
+
+    COMPLETED = "completed", _("completed")
+    FAILED = "failed", _("failed")
+    CANCELED = "canceled", _("canceled")
+    TERMINATED = "terminated", _("terminated")
+
+
+OPEN = (Status.PENDING, Status.RUNNING, Status.SUSPENDED, Status.STALLED)
+CLOSED = (Status.COMPLETED, Status.FAILED, Status.CANCELED, Status.TERMINATED)
+
+
+class Instance(models.Model):
+    """A workflow instance: one id, one outcome, one or more executions."""
+
+    id = models.CharField(_("id"), primary_key=True, max_length=255)
+    name = models.CharField(_("workflow"), max_length=200)
+    version = models.PositiveIntegerField(_("version"), default=0)
+    status = models.CharField(_("status"), max_length=16, choices=Status, default=Status.PENDING)
+    queue = models.CharField(_("queue"), max_length=100, default="default")
+    app_id = models.CharField(_("app"), max_length=100, blank=True, default="")
+
+    input = JSONText(_("input"))
+    result = JSONText(_("result"), null=True)
+    failure = JSONText(_("failure"), null=True)
+    custom_status = JSONText(_("custom status"), null=True)
+    progress = models.JSONField(_("progress"), null=True)
+    tags = models.JSONField(_("tags"), default=dict)
+    options = models.JSONField(_("options"), default=dict)
+    stall = models.JSONField(_("why it is stalled"), null=True)
+
+    parent = models.ForeignKey(
+        "self", models.SET_NULL, null=True, related_name="children", verbose_name=_("parent"), db_constraint=False
+    )
+    parent_execution_id = models.UUIDField(null=True)
+    parent_event_id = models.PositiveIntegerField(null=True)
+    rerun_from = models.CharField(_("rerun from"), max_length=255, null=True)  # noqa: DJ001 - null: not a rerun
+    rerun_event_id = models.PositiveIntegerField(null=True)
+    attempt = models.PositiveIntegerField(_("attempt"), default=0)
+
+    # No constraint: the two rows name each other, and this one is written first.
+    execution = models.ForeignKey(
+        "Execution", models.DO_NOTHING, related_name="+", verbose_name=_("current execution"), db_constraint=False
+    )
+    head = models.PositiveIntegerField(_("events so far"), default=0)
+    failed_turns = models.PositiveSmallIntegerField(default=0)
+
+    # The lease: which worker is running which activity in place. In no index, so that updates stay cheap.
+    lease = models.UUIDField(null=True)
+    lease_worker = models.CharField(max_length=64, blank=True, default="")
+    lease_event_id = models.PositiveIntegerField(null=True)
+    lease_until = models.DateTimeField(null=True)
+
+    created_at = models.DateTimeField(_("created"))
+    started_at = models.DateTimeField(_("started"), null=True)
+    closed_at = models.DateTimeField(_("closed"), null=True)
+    retry_at = models.DateTimeField(_("tried again at"), null=True)
+
+    class Meta:
+        verbose_name = _("instance")
+        verbose_name_plural = _("instances")
+        ordering = ["-created_at", "id"]
+        indexes = [
+            models.Index(fields=["name", "-created_at"], name="durable_instance_name"),
+            models.Index(fields=["status", "-created_at"], name="durable_instance_status"),
+            models.Index(fields=["lease_worker"], name="durable_instance_lease", condition=Q(lease__isnull=False)),
+            models.Index(fields=["retry_at"], name="durable_instance_retry", condition=Q(retry_at__isnull=False)),
+        ]
+        permissions = [
+            ("view_payload", _("Can see inputs and results")),
+            ("operate_instance", _("Can signal, suspend, resume and cancel instances")),
+            ("repair_instance", _("Can rerun, rewind, upgrade, restart and recover instances")),
+            ("destroy_instance", _("Can terminate and purge instances")),
+        ]
+
+    def __str__(self) -> str:
+        return self.id
+
+
+class Execution(models.Model):
+    """One run of an instance's code from its beginning, with a history of its own."""
+
+    class Origin(models.TextChoices):
+        """What it began for."""
+
+        START = "start", _("start")
+        CONTINUED = "continued", _("continued as new")
+        RETRY = "retry", _("retry")
+        REWIND = "rewind", _("rewind")
+        RERUN = "rerun", _("rerun")
+        RESTORE = "restore", _("restore")
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4)
+    instance = models.ForeignKey(Instance, models.CASCADE, related_name="executions", verbose_name=_("instance"))
+    number = models.PositiveIntegerField(_("number"), default=1)
+    origin = models.CharField(_("origin"), max_length=16, choices=Origin, default=Origin.START)
+    source = models.ForeignKey(
+        "self", models.SET_NULL, null=True, related_name="+", verbose_name=_("source"), db_constraint=False
+    )
+    version = models.PositiveIntegerField(_("version"), default=0)
+    status = models.CharField(_("status"), max_length=16, default=Status.RUNNING)
+    created_at = models.DateTimeField(_("created"))
+    closed_at = models.DateTimeField(_("closed"), null=True)
+
+    class Meta:
+        verbose_name = _("execution")
+        verbose_name_plural = _("executions")
+        ordering = ["instance", "number"]
+        constraints = [
+            models.UniqueConstraint(fields=["instance", "number"], name="durable_execution_number"),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
+class HistoryEvent(models.Model):
+    """A core event, stored. Appended, never updated."""
+
+    # The pair is the key: a number of its own would cost an index that nobody reads.
+    pk = models.CompositePrimaryKey("execution_id", "seq")
+    execution = models.ForeignKey(
+        Execution, models.CASCADE, related_name="history", db_index=False, verbose_name=_("execution")
+    )
+    seq = models.PositiveIntegerField(_("sequence number"))
+    kind = models.CharField(_("kind"), max_length=64)
+    event_id = models.PositiveIntegerField(_("event id"), null=True)
+    name = models.CharField(_("name"), max_length=200, blank=True, default="")
+    recorded_at = models.DateTimeField(_("recorded"))
+    data = JSONText(_("data"))
+
+    class Meta:
+        verbose_name = _("history event")
+        verbose_name_plural = _("history events")
+        ordering = ["execution", "seq"]
+        constraints = [
+            models.CheckConstraint(condition=Q(seq__gte=1), name="durable_event_seq_from_1"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.seq} {self.kind}"
+
+
+class ActivityTask(models.Model):
+    """An activity that waits for a worker, or that a worker runs; deleted when it ends."""
+
+    class State(models.TextChoices):
+        """Whose turn it is."""
+
+        READY = "ready", _("ready")
+        HELD = "held", _("held while the instance is suspended")
+        RUNNING = "running", _("running")
+        EXTERNAL = "external", _("to be completed from outside")
+
+    execution = models.ForeignKey(Execution, models.CASCADE, related_name="tasks", verbose_name=_("execution"))
+    event_id = models.PositiveIntegerField(_("event id"))
+    name = models.CharField(_("activity"), max_length=200)
+    input = JSONText(_("input"))
+    options = models.JSONField(_("options"), default=dict)
+    queue = models.CharField(_("queue"), max_length=100)
+    priority = models.SmallIntegerField(_("priority"), default=0)
+    attempt = models.PositiveIntegerField(_("attempt"), default=1)
+    state = models.CharField(_("state"), max_length=16, choices=State, default=State.READY)
+    created_at = models.DateTimeField(_("created"))
+    available_at = models.DateTimeField(_("available"))
+    dispatched_at = models.DateTimeField(null=True)
+
+    worker = models.CharField(_("worker"), max_length=64, blank=True, default="")
+    lease = models.UUIDField(null=True)
+    lease_until = models.DateTimeField(null=True)
+    started_at = models.DateTimeField(_("started"), null=True)
+    expires_at = models.DateTimeField(_("expires"), null=True)
+    heartbeat_at = models.DateTimeField(_("heartbeat"), null=True)
+    heartbeat_details = JSONText(_("heartbeat details"), null=True)
+    cancel_requested = models.BooleanField(_("cancel requested"), default=False)
+    last_failure = JSONText(_("last failure"), null=True)
+
+    class Meta:
+        verbose_name = _("activity task")
+        verbose_name_plural = _("activity tasks")
+        ordering = ["id"]
+        constraints = [
+            models.UniqueConstraint(fields=["execution", "event_id"], name="durable_task_event"),
+        ]
+        indexes = [
+            models.Index(fields=["queue", "-priority", "available_at", "id"], name="durable_task_ready", condition=Q(state="ready")),
+            models.Index(fields=["available_at"], name="durable_task_due", condition=Q(state="ready")),
+            models.Index(fields=["id"], name="durable_task_taken", condition=Q(state="running")),
+            models.Index(fields=["expires_at"], name="durable_task_expiry", condition=Q(expires_at__isnull=False)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.event_id})"
+
+
+class InboxEvent(models.Model):
+    """Something for an execution that its history does not hold yet; deleted when it does.
+
+    A timer is a row whose ``visible_at`` is still to come.
+    """
+
+    execution = models.ForeignKey(Execution, models.CASCADE, related_name="inbox", db_index=False)
+    kind = models.CharField(_("kind"), max_length=64)
+    event_id = models.PositiveIntegerField(_("event id"), null=True)
+    data = JSONText(_("data"))
+    visible_at = models.DateTimeField(_("visible"))
+    dispatched_at = models.DateTimeField(null=True)
+
+    class Meta:
+        verbose_name = _("inbox event")
+        verbose_name_plural = _("inbox events")
+        ordering = ["visible_at", "id"]
+        indexes = [
+            models.Index(fields=["execution", "visible_at", "id"], name="durable_inbox_execution"),
+            models.Index(fields=["visible_at", "id"], name="durable_inbox_due"),
+        ]
+
+    def __str__(self) -> str:
+        return self.kind
+
+
+class Worker(models.Model):
+    """A process that holds leases, and its last sign of life."""
+
+    id = models.CharField(_("id"), primary_key=True, max_length=64)
+    hostname = models.CharField(_("host"), max_length=255)
+    pid = models.PositiveIntegerField(_("process"))
+    queues = models.JSONField(_("queues"), default=list)
+    started_at = models.DateTimeField(_("started"))
+    heartbeat_at = models.DateTimeField(_("last sign of life"))
+
+    class Meta:
+        verbose_name = _("worker")
+        verbose_name_plural = _("workers")
+        ordering = ["hostname", "pid"]
+
+    def __str__(self) -> str:
+        return f"{self.hostname}:{self.pid}"

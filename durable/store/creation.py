@@ -1,0 +1,124 @@
+"""New instances: the rows of one, and storing many at once."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from durable.core import events as ev
+from durable.core.replay import interpreter
+from durable.models import Execution, InboxEvent, Instance, Status
+from durable.store import clock, inbox, instances
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parent:
+    """Who started a child, and by which event."""
+
+    instance_id: str
+    execution_id: uuid.UUID
+    event_id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Newborn:
+    """The rows of a new instance, not saved."""
+
+    instance: Instance
+    execution: Execution
+    inbox: list[InboxEvent]
+
+
+def new(
+    *,
+    instance_id: str,
+    name: str,
+    version: int,
+    arguments: dict[str, Any],
+    queue: str,
+    tags: dict[str, Any],
+    options: dict[str, Any],
+    parent: Parent | None = None,
+) -> Newborn:
+    """Return the rows of a new instance.
+
+    Args:
+        instance_id: Its id.
+        name: The workflow's name, without the version.
+        version: The version.
+        arguments: ``{"args": [...], "kwargs": {...}}``.
+        queue: Where its turns run.
+        tags: What operators can search for.
+        options: ``delay``, ``timeout``, ``retry``, ``parent_close``.
+        parent: Whose child it is.
+    """
+    now = clock.now()
+    execution_id = uuid.uuid4()
+    instance = Instance(
+        id=instance_id,
+        name=name,
+        version=version,
+        queue=queue,
+        input=arguments,
+        tags=tags,
+        options={k: v for k, v in options.items() if k in {"timeout", "retry", "parent_close"}},
+        execution_id=execution_id,
+        parent_id=parent.instance_id if parent else None,
+        parent_execution_id=parent.execution_id if parent else None,
+        parent_event_id=parent.event_id if parent else None,
+        status=Status.PENDING,
+        created_at=now,
+    )
+    execution = Execution(id=execution_id, instance=instance, number=1, version=version, created_at=now)
+    starts_at = now + timedelta(seconds=options.get("delay", 0.0))
+    rows = [start_row(instance, execution_id, visible_at=starts_at)]
+    if "timeout" in options:
+        rows.append(inbox.timeout_row(execution_id, visible_at=starts_at + timedelta(seconds=options["timeout"])))
+    return Newborn(instance=instance, execution=execution, inbox=rows)
+
+
+def start_row(
+    instance: Instance,
+    execution_id: uuid.UUID,
+    *,
+    visible_at: Any = None,
+    arguments: dict[str, Any] | None = None,
+    carried: Sequence[list[Any]] = (),
+) -> InboxEvent:
+    """Return the row, not saved, that begins an execution."""
+    parent = None
+    if instance.parent_execution_id is not None:
+        parent = {
+            "instance_id": instance.parent_id,
+            "execution_id": str(instance.parent_execution_id),
+            "event_id": instance.parent_event_id,
+        }
+    event = ev.ExecutionStarted(
+        name=instance.name,
+        version=instance.version,
+        input=instance.input if arguments is None else arguments,
+        queue=instance.queue,
+        tags=instance.tags,
+        parent=parent,
+        attempt=instance.attempt,
+        seed=str(execution_id),
+        python=interpreter(),
+        carried=[list(pair) for pair in carried],
+    )
+    return inbox.row(execution_id, event, visible_at=visible_at)
+
+
+def insert(newborns: Sequence[Newborn]) -> None:
+    """Store new instances, in three statements.
+
+    Raises:
+        IntegrityError: An id was taken meanwhile.
+    """
+    instances.rows().bulk_create([born.instance for born in newborns])
+    instances.executions().bulk_create([born.execution for born in newborns])
+    inbox.insert([row for born in newborns for row in born.inbox])

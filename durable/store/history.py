@@ -1,0 +1,77 @@
+"""Histories: append at the head, read from a place on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.db.models import ExpressionWrapper, F, TextField
+
+from durable import conf
+from durable.core import events as ev
+from durable.core.errors import LimitExceeded
+from durable.models import HistoryEvent
+
+if TYPE_CHECKING:
+    import uuid
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
+
+# Not through the model field: replay decodes the text straight into an event.
+_TEXT = ExpressionWrapper(F("data"), output_field=TextField())
+
+
+def append(execution_id: uuid.UUID, head: int, events: Sequence[ev.Event], *, at: datetime) -> None:
+    """Append events after ``head``, in one statement.
+
+    Raises:
+        LimitExceeded: The history would be too long.
+        IntegrityError: Somebody else appended at this head.
+    """
+    maximum = conf.limit("history")
+    if head + len(events) > maximum and not events[-1].ends:
+        advice = "continue as new before a history grows this long"
+        raise LimitExceeded("history", value=head + len(events), maximum=maximum, advice=advice)
+    rows = [
+        HistoryEvent(
+            execution_id=execution_id,
+            seq=seq,
+            kind=event.kind,
+            event_id=getattr(event, "event_id", None),
+            name=getattr(event, "name", ""),
+            recorded_at=at,
+            data=event.to_json(),
+        )
+        for seq, event in enumerate(events, head + 1)
+    ]
+    HistoryEvent.objects.using(conf.settings.DATABASE).bulk_create(rows)
+
+
+def read(execution_id: uuid.UUID, *, after: int = 0) -> Iterator[ev.Event]:
+    """Yield the events after ``after``, in order, a few at a time.
+
+    Raises:
+        UndecodableEvent: One cannot be read.
+    """
+    decode = conf.codec().decode
+    rows: Any = (
+        HistoryEvent.objects.using(conf.settings.DATABASE)
+        .filter(execution_id=execution_id, seq__gt=after)
+        .order_by("seq")
+        .values_list("seq", "kind", "recorded_at", _TEXT)
+    )
+    for seq, kind, recorded_at, text in rows.iterator(chunk_size=2000):
+        yield ev.decode(kind, decode(text), at=recorded_at.timestamp(), seq=seq)
+
+
+def asked(execution_id: uuid.UUID, event_id: int) -> ev.ActivityScheduled:
+    """Return the ActivityScheduled of an event id."""
+    decode = conf.codec().decode
+    seq, kind, text = (
+        HistoryEvent.objects.using(conf.settings.DATABASE)
+        .filter(execution_id=execution_id, event_id=event_id, kind=ev.ActivityScheduled.__name__)
+        .values_list("seq", "kind", _TEXT)
+        .get()
+    )
+    event = ev.decode(kind, decode(text), at=0.0, seq=seq)
+    assert isinstance(event, ev.ActivityScheduled)  # noqa: S101 - by its kind
+    return event

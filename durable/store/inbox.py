@@ -1,0 +1,115 @@
+"""Inboxes: what came from outside and is not in a history yet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.db.models import Exists, ExpressionWrapper, F, OuterRef, TextField
+
+from durable import conf
+from durable.core import events as ev
+from durable.models import InboxEvent
+from durable.store import clock
+
+if TYPE_CHECKING:
+    import uuid
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+_TEXT = ExpressionWrapper(F("data"), output_field=TextField())
+
+TIMEOUT = "ExecutionTimeout"
+"""The kind of the row that ends an instance whose time is up."""
+
+MOVES_ON = ("SignalReceived", "CancelRequested", TIMEOUT)
+"""What belongs to the instance more than to the execution that it came for."""
+
+
+def _rows() -> Any:
+    return InboxEvent.objects.using(conf.settings.DATABASE)
+
+
+def row(
+    execution_id: uuid.UUID,
+    event: ev.Event,
+    *,
+    visible_at: datetime | None = None,
+) -> InboxEvent:
+    """Return the row, not saved, that brings ``event`` to an execution.
+
+    Args:
+        execution_id: Whose inbox.
+        event: What to bring.
+        visible_at: When it is due; None is now.
+    """
+    now = clock.now()
+    return InboxEvent(
+        execution_id=execution_id,
+        kind=event.kind,
+        event_id=getattr(event, "event_id", None),
+        data=event.to_json(),
+        visible_at=visible_at or now,
+        # Announced by whoever writes it; the sweep looks again when that got lost.
+        dispatched_at=None if visible_at and visible_at > now else now,
+    )
+
+
+def timeout_row(execution_id: uuid.UUID, *, visible_at: datetime) -> InboxEvent:
+    """Return the row, not saved, that ends an instance at its deadline."""
+    return InboxEvent(execution_id=execution_id, kind=TIMEOUT, data={}, visible_at=visible_at)
+
+
+def insert(rows: Sequence[InboxEvent]) -> None:
+    """Store rows, in one statement."""
+    if rows:
+        _rows().bulk_create(rows)
+
+
+def due(execution_id: uuid.UUID, *, limit: int) -> list[tuple[int, str, str]]:
+    """Return what is due, in order of arrival, as ``(row id, kind, JSON text)``."""
+    decode = conf.codec().decode
+    found = (
+        _rows()
+        .filter(execution_id=execution_id, visible_at__lte=clock.now())
+        .order_by("visible_at", "id")
+        .values_list("id", "kind", _TEXT)[:limit]
+    )
+    return [(pk, kind, decode(text)) for pk, kind, text in found]
+
+
+def any_due(execution: Any = OuterRef("execution_id")) -> Exists:
+    """Return the condition that something is due for an execution, for use in a query on instances."""
+    return Exists(_rows().filter(execution_id=execution, visible_at__lte=clock.now()))
+
+
+def delete(row_ids: Iterable[int]) -> None:
+    """Delete rows that are in a history now."""
+    _rows().filter(pk__in=list(row_ids)).delete()
+
+
+def delete_timers(execution_id: uuid.UUID, event_ids: Iterable[int]) -> None:
+    """Delete timers that the code needs no more."""
+    _rows().filter(execution_id=execution_id, kind=ev.TimerFired.__name__, event_id__in=list(event_ids)).delete()
+
+
+def clear(execution_id: uuid.UUID) -> None:
+    """Delete whatever is left for an execution that has ended."""
+    _rows().filter(execution_id=execution_id).delete()
+
+
+def move_on(old: uuid.UUID, new: uuid.UUID) -> None:
+    """Give the next execution what came for its instance, and drop the rest."""
+    _rows().filter(execution_id=old, kind__in=MOVES_ON).update(execution_id=new)
+    clear(old)
+
+
+def count(execution_id: uuid.UUID) -> int:
+    """Return how many rows wait, timers included."""
+    return int(_rows().filter(execution_id=execution_id).count())
+
+
+def not_yet_due(execution_id: uuid.UUID, kind: str) -> list[tuple[int, str, str]]:
+    """Return the rows of a kind whose time is still to come, as ``due`` does."""
+    decode = conf.codec().decode
+    found = _rows().filter(execution_id=execution_id, kind=kind).values_list("id", "kind", _TEXT)
+    return [(pk, name, decode(text)) for pk, name, text in found]

@@ -1,0 +1,126 @@
+"""Instances and executions: locking, guarded updates, creation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.db import connections
+
+from durable import conf
+from durable.core.errors import UnknownInstance
+from durable.models import Execution, Instance, Status
+from durable.store import clock, inbox, workers
+
+if TYPE_CHECKING:
+    import uuid
+
+
+def rows() -> Any:
+    """Return all instances, on the database of the settings."""
+    return Instance.objects.using(conf.settings.DATABASE)
+
+
+def executions() -> Any:
+    """Return all executions, on the database of the settings."""
+    return Execution.objects.using(conf.settings.DATABASE)
+
+
+def get(instance_id: str) -> Instance:
+    """Return an instance as it is stored now.
+
+    Raises:
+        UnknownInstance: There is none of this id.
+    """
+    found: Instance | None = rows().filter(pk=instance_id).first()
+    if found is None:
+        raise UnknownInstance(instance_id)
+    return found
+
+
+def lock(instance_id: str) -> Instance:
+    """Lock an instance, waiting for whoever has it, and return it.
+
+    Raises:
+        UnknownInstance: There is none of this id.
+    """
+    found: Instance | None = _locking().filter(pk=instance_id).first()
+    if found is None:
+        raise UnknownInstance(instance_id)
+    return found
+
+
+def try_lock(instance_id: str) -> Instance | None:
+    """Lock an instance and return it; None if there is none, or somebody else has it just now."""
+    features = connections[conf.settings.DATABASE].features
+    found: Instance | None = (
+        _locking(skip_locked=features.has_select_for_update_skip_locked).filter(pk=instance_id).first()
+    )
+    return found
+
+
+def _locking(*, skip_locked: bool = False) -> Any:
+    features = connections[conf.settings.DATABASE].features
+    if not features.has_select_for_update:
+        return rows()  # SQLite: the transaction itself is the lock
+    # No key: rows that merely point at the instance need not wait.
+    return rows().select_for_update(skip_locked=skip_locked, no_key=features.has_select_for_no_key_update)
+
+
+def update(instance: Instance, values: dict[str, Any], *, head: int) -> bool:
+    """Change an instance if its head is still ``head``; say whether it was."""
+    changed = rows().filter(pk=instance.pk, head=head).update(**values)
+    return bool(changed)
+
+
+def _unmoved(query: Any, instance: Instance, *, head: int, lease: uuid.UUID) -> Any:
+    held = query.filter(pk=instance.pk, head=head, lease=lease, status=Status.RUNNING)
+    return held.exclude(inbox.any_due(instance.execution_id))
+
+
+def lock_in_place(instance: Instance, *, head: int, lease: uuid.UUID) -> bool:
+    """Lock an instance if ``update_in_place`` would change it; say whether it would."""
+    return _unmoved(_locking(), instance, head=head, lease=lease).first() is not None
+
+
+def update_in_place(instance: Instance, values: dict[str, Any], *, head: int, lease: uuid.UUID) -> bool:
+    """Change an instance if nothing happened to it since the lease was taken and nothing waits for it."""
+    return bool(_unmoved(rows(), instance, head=head, lease=lease).update(**values))
+
+
+def release(instance_id: str, lease: uuid.UUID) -> bool:
+    """End a lease; say whether it was still held."""
+    return bool(rows().filter(pk=instance_id, lease=lease).update(**NO_LEASE))
+
+
+NO_LEASE: dict[str, Any] = {"lease": None, "lease_worker": "", "lease_event_id": None, "lease_until": None}
+
+
+def begin_execution(instance: Instance, *, origin: str, source: Execution | None) -> Execution:
+    """Store the next execution of an instance; the caller makes it the current one."""
+    last = executions().filter(instance=instance).order_by("-number").values_list("number", flat=True).first() or 0
+    begun: Execution = executions().create(
+        instance=instance,
+        number=last + 1,
+        origin=origin,
+        source=source,
+        version=instance.version,
+        created_at=clock.now(),
+    )
+    return begun
+
+
+def end_execution(execution_id: uuid.UUID, status: str) -> None:
+    """Mark an execution as ended."""
+    executions().filter(pk=execution_id).update(status=status, closed_at=clock.now())
+
+
+def orphans(limit: int) -> list[Instance]:
+    """Return instances whose lease belongs to a worker that shows no sign of life any more."""
+    lost = rows().filter(lease__isnull=False, lease_until__lt=clock.now()).exclude(lease_worker__in=workers.alive())
+    return list(lost[:limit])
+
+
+def find_locked(instance_id: str) -> Instance | None:
+    """Lock and return an instance, waiting for whoever has it; None if there is none."""
+    found: Instance | None = _locking().filter(pk=instance_id).first()
+    return found

@@ -1,0 +1,151 @@
+"""Activity tasks: work that is handed from worker to worker."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from django.db import connections
+
+from durable import conf
+from durable.models import ActivityTask
+from durable.store import clock, workers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+    from durable.core.events import Asked
+
+State = ActivityTask.State
+
+
+def rows() -> Any:
+    """Return all tasks, on the database of the settings."""
+    return ActivityTask.objects.using(conf.settings.DATABASE)
+
+
+def row(execution_id: uuid.UUID, asked: Asked, **values: Any) -> ActivityTask:
+    """Return a new task, not saved, that is ready now unless ``values`` say otherwise."""
+    now = clock.now()
+    given = {"available_at": now, "created_at": now, "dispatched_at": now, **values}
+    return ActivityTask(execution_id=execution_id, event_id=asked.event_id, **given)
+
+
+def insert(tasks: Sequence[ActivityTask]) -> None:
+    """Store tasks, in one statement."""
+    if tasks:
+        rows().bulk_create(tasks)
+
+
+def next_ready(queue: str) -> ActivityTask | None:
+    """Lock the next task of a queue that is due, or None; call it in a transaction."""
+    features = connections[conf.settings.DATABASE].features
+    ready = rows().filter(queue=queue, state=State.READY, available_at__lte=clock.now())
+    if features.has_select_for_update:
+        of = ("self",) if features.has_select_for_update_of else ()
+        ready = ready.select_for_update(skip_locked=features.has_select_for_update_skip_locked, of=of)
+    ready = ready.order_by("-priority", "available_at", "id")
+    found: ActivityTask | None = ready.select_related("execution__instance").first()
+    return found
+
+
+def take(task: ActivityTask, *, worker: str, expires_at: datetime | None) -> bool:
+    """Lease a ready task to a worker; say whether it was still ready."""
+    now = clock.now()
+    values = {
+        "state": State.RUNNING,
+        "worker": worker,
+        "lease": uuid.uuid4(),
+        "lease_until": now + timedelta(seconds=conf.settings.LEASE),
+        "started_at": now,
+        "expires_at": expires_at,
+    }
+    return _change(task, rows().filter(pk=task.pk, state=State.READY, attempt=task.attempt), values)
+
+
+def finish(task: ActivityTask) -> bool:
+    """Delete a leased task; False if the lease is lost, so that its result counts no more."""
+    deleted, _ = fenced(task).delete()
+    return bool(deleted)
+
+
+def put_back(task: ActivityTask, **values: Any) -> bool:
+    """Make a leased task ready again; False if the lease is lost."""
+    freed = {"state": State.READY, "worker": "", "lease": None, "lease_until": None, "started_at": None}
+    return _change(task, fenced(task), {**freed, **values})
+
+
+def keep(task: ActivityTask, **values: Any) -> bool:
+    """Change a leased task; False if the lease is lost."""
+    return _change(task, fenced(task), values)
+
+
+def fenced(task: ActivityTask) -> Any:
+    """Return the query for a task as it was leased: same lease, same attempt."""
+    return rows().filter(pk=task.pk, lease=task.lease, attempt=task.attempt)
+
+
+def _change(task: ActivityTask, query: Any, values: dict[str, Any]) -> bool:
+    if not query.update(**values):
+        return False
+    for name, value in values.items():
+        setattr(task, name, value)
+    return True
+
+
+def call_off(execution_id: uuid.UUID, event_ids: Iterable[int] | None = None) -> set[int]:
+    """Drop what no worker has begun and tell what runs to stop.
+
+    Args:
+        execution_id: Whose tasks.
+        event_ids: Which; None is all.
+
+    Returns:
+        The event ids of the dropped ones.
+    """
+    chosen = rows().filter(execution_id=execution_id)
+    if event_ids is not None:
+        chosen = chosen.filter(event_id__in=list(event_ids))
+    waiting = chosen.filter(state__in=[State.READY, State.HELD])
+    if connections[conf.settings.DATABASE].features.has_select_for_update:
+        waiting = waiting.select_for_update()
+    dropped = dict(waiting.values_list("pk", "event_id"))
+    rows().filter(pk__in=list(dropped)).delete()
+    chosen.exclude(pk__in=list(dropped)).update(cancel_requested=True)
+    return set(dropped.values())
+
+
+def hold(execution_id: uuid.UUID) -> None:
+    """Keep workers from beginning an execution's tasks."""
+    rows().filter(execution_id=execution_id, state=State.READY).update(state=State.HELD)
+
+
+def unhold(execution_id: uuid.UUID) -> None:
+    """Undo ``hold``."""
+    rows().filter(execution_id=execution_id, state=State.HELD).update(state=State.READY)
+
+
+def orphans(limit: int) -> list[ActivityTask]:
+    """Return tasks whose worker shows no sign of life any more."""
+    lost = (
+        rows()
+        .filter(state=State.RUNNING, lease_until__lt=clock.now())
+        .exclude(worker__in=workers.alive())
+        .select_related("execution__instance")
+    )
+    return list(lost[:limit])
+
+
+def expired(limit: int) -> list[ActivityTask]:
+    """Return tasks that ran into one of their timeouts."""
+    return list(rows().filter(expires_at__lte=clock.now()).select_related("execution__instance")[:limit])
+
+
+def locked() -> Any:
+    """Return a query that locks the tasks it finds."""
+    features = connections[conf.settings.DATABASE].features
+    if not features.has_select_for_update:
+        return rows()
+    return rows().select_for_update(of=("self",) if features.has_select_for_update_of else ())
