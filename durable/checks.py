@@ -1,3 +1,118 @@
-"""System checks, tag ``durable``."""
+"""System checks, tag ``durable``: settings that would make workflows slow, late or lost."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from celery import current_app
+from django.conf import settings as django_settings
+from django.core import checks
+
+from durable import conf
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TAG = "durable"
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "DATABASE": str,
+    "QUEUE": str,
+    "CACHE_SIZE": int,
+    "STEP_TIMEOUT": (int, float),
+    "MAX_FAILED_TURNS": int,
+    "RUN_INLINE": bool,
+    "LEASE": (int, float),
+    "POLL": (int, float),
+    "REDISPATCH": (int, float),
+    "STALL_RETRY": (int, float),
+    "ON_NONDETERMINISM": str,
+    "CONVERTER": str,
+    "CODEC": str,
+    "LIMITS": dict,
+}
+
+
+@checks.register(TAG)
+def check_settings(**_: Any) -> list[checks.CheckMessage]:
+    """Check the ``DURABLE`` setting."""
+    given = getattr(django_settings, "DURABLE", {})
+    if not isinstance(given, dict):
+        return [checks.Error("DURABLE must be a dict.", id="durable.E001")]
+    return [*_keys(given), *_values(given)]
+
+
+def _keys(given: dict[str, Any]) -> Iterator[checks.CheckMessage]:
+    for name, value in given.items():
+        if name not in _KINDS:
+            hint = f"There are: {', '.join(sorted(_KINDS))}."
+            yield checks.Warning(f"DURABLE[{name!r}] is not a setting.", hint=hint, id="durable.W001")
+        elif not isinstance(value, _KINDS[name]):
+            yield checks.Error(f"DURABLE[{name!r}] cannot be a {type(value).__name__}.", id="durable.E002")
+        elif isinstance(value, int | float) and not isinstance(value, bool) and value <= 0:
+            yield checks.Error(f"DURABLE[{name!r}] must be more than 0.", id="durable.E003")
+
+
+def _values(given: dict[str, Any]) -> Iterator[checks.CheckMessage]:
+    if given.get("DATABASE", "default") not in django_settings.DATABASES:
+        yield checks.Error("DURABLE['DATABASE'] is no alias of DATABASES.", id="durable.E004")
+    if given.get("ON_NONDETERMINISM", "stall") not in ("stall", "fail"):
+        yield checks.Error("DURABLE['ON_NONDETERMINISM'] is 'stall' or 'fail'.", id="durable.E005")
+    for path in ("CONVERTER", "CODEC"):
+        try:
+            conf.converter() if path == "CONVERTER" else conf.codec()
+        except Exception as error:  # noqa: BLE001 - whatever a user's module raises is the finding
+            yield checks.Error(f"DURABLE[{path!r}] cannot be used: {error}", id="durable.E006")
+    limits = given.get("LIMITS", {})
+    for name in set(limits if isinstance(limits, dict) else ()) - set(conf.LIMITS):
+        hint = f"There are: {', '.join(sorted(conf.LIMITS))}."
+        yield checks.Warning(f"DURABLE['LIMITS'][{name!r}] is not a limit.", hint=hint, id="durable.W002")
+
+
+@checks.register(TAG)
+def check_database(**_: Any) -> list[checks.CheckMessage]:
+    """Check the database that holds the workflows."""
+    database = django_settings.DATABASES.get(conf.settings.DATABASE, {})
+    options = database.get("OPTIONS", {})
+    found: list[checks.CheckMessage] = []
+    engine = database.get("ENGINE", "")
+    if engine.endswith("sqlite3") and options.get("transaction_mode") != "IMMEDIATE":
+        found.append(
+            checks.Warning(
+                "SQLite is not set to begin transactions IMMEDIATE.",
+                hint='With several workers, set OPTIONS["transaction_mode"] = "IMMEDIATE", or expect '
+                '"database is locked": a transaction that turns from reading to writing cannot wait.',
+                id="durable.W003",
+            )
+        )
+    if engine.endswith("mysql") and options.get("isolation_level", "read committed") != "read committed":
+        found.append(
+            checks.Warning(
+                "MySQL is not set to read committed.",
+                hint="Turns must see what others committed meanwhile; remove isolation_level from OPTIONS.",
+                id="durable.W004",
+            )
+        )
+    return found
+
+
+@checks.register(TAG)
+def check_celery(**_: Any) -> list[checks.CheckMessage]:
+    """Check the Celery settings that matter."""
+    settings = current_app.conf
+    advice = "Call durable.worker.configure(app) after config_from_object."
+    found: list[checks.CheckMessage] = []
+    if not settings.get("db_reuse_max"):
+        what = "Celery opens a new database connection for every task (CELERY_DB_REUSE_MAX is not set)."
+        found.append(checks.Warning(what, hint=advice, id="durable.W005"))
+    if settings.worker_prefetch_multiplier != 1:
+        what = "Celery workers reserve messages that other workers could take (worker_prefetch_multiplier is not 1)."
+        found.append(checks.Warning(what, hint=advice, id="durable.W006"))
+    if not settings.worker_soft_shutdown_timeout:
+        what = "A cold shutdown ends running activities at once (worker_soft_shutdown_timeout is 0)."
+        found.append(checks.Warning(what, hint=advice, id="durable.W007"))
+    timeout = (settings.broker_transport_options or {}).get("visibility_timeout")
+    if timeout is not None and timeout < 60:
+        what = f"The broker delivers messages again after {timeout} s (visibility_timeout)."
+        hint = "Our tasks do not mind, but use at least 60 s for the sake of the others."
+        found.append(checks.Warning(what, hint=hint, id="durable.W008"))
+    return found

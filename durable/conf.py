@@ -55,7 +55,7 @@ class Settings:
     ON_NONDETERMINISM: str = "stall"
     CONVERTER: str = "durable.converters.DjangoConverter"
     CODEC: str = "durable.codecs.PlainCodec"
-    LIMITS: dict[str, int] = {}  # noqa: RUF012 - a default, never written to
+    LIMITS: dict[str, int] = {}
 
     def __getattribute__(self, name: str) -> Any:
         given = getattr(django_settings, "DURABLE", {})
@@ -81,7 +81,7 @@ def converter(*, load: bool = False) -> Converter:
 
 
 @lru_cache
-def _converter(path: str, using: str, load: bool) -> Converter:  # noqa: FBT001 - a cache key
+def _converter(path: str, using: str, load: bool) -> Converter:
     made: Converter = import_string(path)(load=load, using=using)
     return made
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.apps import apps
+from django.core.exceptions import ObjectDoesNotExist
 from django.db.models import Model
 
 from durable.core.payloads import Converter, Storable
@@ -38,7 +39,7 @@ class ModelRef(Storable):
         Raises:
             ValueError: The data is no reference.
         """
-        if not (isinstance(data, dict) and data.keys() == _KEYS):
+        if not (isinstance(data, dict) and data.keys() == _KEYS and isinstance(data["$model"], str)):
             raise ValueError("Expected a reference to a model instance, with the keys $model and pk")
         return cls(data["$model"], data["pk"])
 
@@ -75,7 +76,7 @@ class DjangoConverter(Converter):
         rows = model._base_manager.using(self.using)
         try:
             return rows.get(pk=ref.pk)
-        except model.DoesNotExist:
+        except ObjectDoesNotExist:
             raise ValueError(f"there is no {ref.label} with the primary key {ref.pk!r} any more") from None
 
 

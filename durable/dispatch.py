@@ -69,8 +69,8 @@ def served_queues() -> list[str]:
 
 
 def _send(task: str, args: list[Any], queue: str) -> None:
-    options = {} if queue == DEFAULT_QUEUE else {"queue": queue}
+    options: dict[str, Any] = {} if queue == DEFAULT_QUEUE else {"queue": queue}
     try:
-        current_app.tasks[task].apply_async(args, ignore_result=True, retry=False, **options)
+        current_app.tasks[task].apply_async(tuple(args), ignore_result=True, retry=False, **options)
     except Exception as error:  # noqa: BLE001 - any broker, any fault: the sweep announces the work again
         logger.warning("could not announce work on queue %r (%s); the sweep will", queue, error)

@@ -3,4 +3,4 @@
 from __future__ import annotations
 
 from durable.core.errors import *  # noqa: F403
-from durable.core.errors import __all__ as __all__
+from durable.core.errors import __all__  # noqa: F401

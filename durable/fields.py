@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from django.db import models
@@ -10,12 +10,16 @@ from django.db import models
 from durable import conf
 
 
-class JSONText(models.TextField):  # type: ignore[type-arg]
+class JSONText(models.TextField):
     """JSON kept as text, through the codec of the settings.
 
     Not ``JSONField``: PostgreSQL's ``jsonb`` reorders keys, so code that loops
     over a recorded dict would take another path on replay than it took live.
     """
+
+    if TYPE_CHECKING:
+        _pyi_private_set_type: Any
+        _pyi_private_get_type: Any
 
     def from_db_value(self, value: str | None, *_: Any) -> Any:
         return None if value is None else load(value)

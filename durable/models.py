@@ -212,7 +212,11 @@ class ActivityTask(models.Model):
             models.UniqueConstraint(fields=["execution", "event_id"], name="durable_task_event"),
         ]
         indexes = [
-            models.Index(fields=["queue", "-priority", "available_at", "id"], name="durable_task_ready", condition=Q(state="ready")),
+            models.Index(
+                fields=["queue", "-priority", "available_at", "id"],
+                name="durable_task_ready",
+                condition=Q(state="ready"),
+            ),
             models.Index(fields=["available_at"], name="durable_task_due", condition=Q(state="ready")),
             models.Index(fields=["id"], name="durable_task_taken", condition=Q(state="running")),
             models.Index(fields=["expires_at"], name="durable_task_expiry", condition=Q(expires_at__isnull=False)),

@@ -37,12 +37,12 @@ def configure(app: Celery) -> Celery:
     Call it once, after ``config_from_object``.
     """
     for name, value in RECOMMENDED.items():
-        if name not in app.conf.changes:
+        if name not in (app.conf.changes or {}):
             app.conf[name] = value
     return app
 
 
-class Sweeper(bootsteps.StartStopStep):  # type: ignore[misc]
+class Sweeper(bootsteps.StartStopStep):
     """Wakes what is due, from a thread of the worker's main process."""
 
     requires = ("celery.worker.components:Pool",)

@@ -33,7 +33,7 @@ def signal(instance_id: str, name: str, payload: Any = None) -> None:
         InvalidInput: The payload has no JSON, or the name is empty or too long.
         PayloadTooLarge, LimitExceeded: A limit of the settings is reached.
     """
-    if not isinstance(name, str) or not 1 <= len(name) <= 200:
+    if not 1 <= len(name) <= 200:
         raise InvalidInput("signal(name)", "a name has 1 to 200 characters")
     where = f"signal {name}"
     encoded = conf.converter().encode(payload, where)

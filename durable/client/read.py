@@ -75,10 +75,11 @@ def history(instance_id: str, execution: str | uuid.UUID | None = None) -> list[
     found = instances.get(instance_id)
     execution_id = found.execution_id if execution is None else _execution(instance_id, execution).pk
     rows = HistoryEvent.objects.using(conf.settings.DATABASE).filter(execution_id=execution_id).order_by("seq")
-    names: dict[int | None, str] = {}
+    names: dict[int, str] = {}
     items = []
     for row in rows:
-        name = names.setdefault(row.event_id, row.name) if row.event_id is not None else row.name
+        # An answer goes by the name of what it answers.
+        name = row.name if row.event_id is None else names.setdefault(row.event_id, row.name)
         items.append(
             HistoryItem(
                 seq=row.seq,
@@ -86,7 +87,7 @@ def history(instance_id: str, execution: str | uuid.UUID | None = None) -> list[
                 event_id=row.event_id,
                 name=name,
                 recorded_at=row.recorded_at,
-                data={k: v for k, v in row.data.items() if k not in {"event_id", "name"}},
+                data=ev.complete(row.kind, row.data),
                 rerunnable=row.kind == ev.ActivityScheduled.__name__,
             )
         )
@@ -136,7 +137,7 @@ def _outcome(found: Instance) -> Any:
         case Status.COMPLETED:
             return _decoded(found)
         case Status.FAILED:
-            raise WorkflowFailed(found.pk, Failure.from_json(found.failure))
+            raise WorkflowFailed(found.pk, Failure.from_json(found.failure or {"type": "WorkflowFailed"}))
         case Status.CANCELED:
             raise WorkflowCanceled(found.pk)
         case _:

@@ -159,7 +159,7 @@ def check_id(instance_id: object) -> None:
 def _tags(tags: dict[str, Any]) -> dict[str, Any]:
     if len(tags) > conf.limit("tags"):
         raise LimitExceeded("tags", value=len(tags), maximum=conf.limit("tags"))
-    bad = next((name for name in tags if not isinstance(name, str) or not 1 <= len(name) <= 200), None)
+    bad = next((name for name in tags if not 1 <= len(str(name)) <= 200), None)
     if bad is not None:
         raise InvalidInput("tags", f"{bad!r} cannot be the name of a tag")
     return {name: conf.converter().encode(value, f"tag {name}") for name, value in tags.items()}

@@ -16,7 +16,7 @@ from durable.core.loop import DeterministicLoop, DurableExit
 from durable.core.retry import seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator
+    from collections.abc import Callable, Generator
 
     from durable.core.definitions import ActivityDefinition, WorkflowDefinition
     from durable.core.execution import Execution
@@ -163,9 +163,7 @@ async def activity(definition: ActivityDefinition, arguments: dict[str, Any]) ->
     execution = current(definition.name)
     future = execution.loop.create_future()
     event_id = execution.next_id()
-    event = ev.ActivityScheduled(
-        event_id=event_id, name=definition.name, input=arguments, options=definition.overrides
-    )
+    event = ev.ActivityScheduled(event_id=event_id, name=definition.name, input=arguments, options=definition.overrides)
     execution.ask(event, future, place=frames.place())
     try:
         result = await future

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from durable.core import context
 from durable.core.errors import InvalidDefinition, InvalidInput, OutsideWorkflow
-from durable.core.retry import RetryPolicy, seconds
+from durable.core.retry import NO_RETRY, RetryPolicy, seconds
 from durable.core.signatures import Signature
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Coroutine
     from datetime import timedelta
-
-TIMEOUTS = ("schedule_to_start", "start_to_close", "schedule_to_close", "heartbeat")
-PARENT_CLOSE = ("terminate", "cancel", "abandon")
-ID_REUSE = ("reject", "replace_closed", "return_existing")
 
 _starter: Callable[..., Any] | None = None
 
@@ -113,21 +110,9 @@ def activity_options(name: str, **options: Any) -> dict[str, Any]:
     Raises:
         InvalidInput: One is unknown, or its value cannot be taken.
     """
-    checked: dict[str, Any] = {}
-    for option, value in options.items():
-        where = f"{name}.options({option})"
-        if option in TIMEOUTS:
-            checked[option] = None if value is None else seconds(value, where)
-        elif option == "retry" and (value is None or isinstance(value, RetryPolicy)):
-            checked[option] = value or RetryPolicy(max_attempts=1)
-        elif option == "priority" and isinstance(value, int):
-            checked[option] = value
-        elif option == "queue" and (value is None or (isinstance(value, str) and value)):
-            checked[option] = value
-        elif option in {"retry", "priority", "queue"}:
-            raise InvalidInput(where, f"{value!r} cannot be taken")
-        else:
-            raise InvalidInput(where, f"there is no such option; there are queue, retry, priority, {', '.join(TIMEOUTS)}")
+    checked = _checked(name, options, _ACTIVITY_OPTIONS)
+    if "retry" in checked:
+        checked["retry"] = checked["retry"] or NO_RETRY
     return checked
 
 
@@ -212,31 +197,61 @@ def workflow_options(name: str, **options: Any) -> dict[str, Any]:
     Raises:
         InvalidInput: One is unknown, or its value cannot be taken.
     """
-    choices = {"parent_close": PARENT_CLOSE, "id_reuse": ID_REUSE}
+    checked = _checked(name, options, _WORKFLOW_OPTIONS)
+    return to_json({option: value for option, value in checked.items() if value is not None})
+
+
+Taker = Callable[[Any, str], Any]
+
+
+def _checked(name: str, options: dict[str, Any], takers: dict[str, Taker]) -> dict[str, Any]:
     checked: dict[str, Any] = {}
     for option, value in options.items():
         where = f"{name}.options({option})"
-        if value is None:
-            continue
-        if option in {"delay", "timeout"}:
-            checked[option] = seconds(value, where)
-        elif option in choices:
-            if value not in choices[option]:
-                raise InvalidInput(where, f"{value!r} is not one of {', '.join(choices[option])}")
-            checked[option] = value
-        elif option == "retry" and isinstance(value, RetryPolicy):
-            checked[option] = value.to_json()
-        elif option in {"id", "queue"} and isinstance(value, str) and value:
-            checked[option] = value
-        elif option == "tags" and isinstance(value, dict):
-            checked[option] = value
-        elif option in {"retry", "id", "queue", "tags"}:
-            raise InvalidInput(where, f"{value!r} cannot be taken")
-        else:
-            raise InvalidInput(
-                where, "there is no such option; there are id, queue, tags, delay, timeout, id_reuse, parent_close, retry"
-            )
+        if option not in takers:
+            raise InvalidInput(where, f"there is no such option; there are {', '.join(takers)}")
+        checked[option] = None if value is None else takers[option](value, where)
     return checked
+
+
+def _of(kind: type) -> Taker:
+    def take(value: Any, where: str) -> Any:
+        if not isinstance(value, kind) or value == "":
+            raise InvalidInput(where, f"{value!r} cannot be taken; give a {kind.__name__}")
+        return value
+
+    return take
+
+
+def _one_of(choices: tuple[str, ...]) -> Taker:
+    def take(value: Any, where: str) -> Any:
+        if value not in choices:
+            raise InvalidInput(where, f"{value!r} is not one of {', '.join(choices)}")
+        return value
+
+    return take
+
+
+_ACTIVITY_OPTIONS: dict[str, Taker] = {
+    "queue": _of(str),
+    "retry": _of(RetryPolicy),
+    "priority": _of(int),
+    "schedule_to_start": seconds,
+    "start_to_close": seconds,
+    "schedule_to_close": seconds,
+    "heartbeat": seconds,
+}
+
+_WORKFLOW_OPTIONS: dict[str, Taker] = {
+    "id": _of(str),
+    "queue": _of(str),
+    "tags": _of(dict),
+    "delay": seconds,
+    "timeout": seconds,
+    "id_reuse": _one_of(("reject", "replace_closed", "return_existing")),
+    "parent_close": _one_of(("terminate", "cancel", "abandon")),
+    "retry": _of(RetryPolicy),
+}
 
 
 def define_workflow(

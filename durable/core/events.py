@@ -19,6 +19,7 @@ import msgspec
 from durable.core.errors import UndecodableEvent
 from durable.core.failures import Failure
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """Something that happened to an execution, as its history holds it.
@@ -357,3 +358,10 @@ def decode(kind: str, data: str, *, at: float, seq: int) -> Event:
         raise UndecodableEvent(seq, kind, str(error)) from None
     object.__setattr__(event, "at", at)
     return event
+
+
+def complete(kind: str, data: dict[str, Any]) -> dict[str, Any]:
+    """Return an event's stored JSON with the defaults that were left out, without its number and name."""
+    defaults = dict(_fields(KINDS[kind])) if kind in KINDS else {}
+    full = {**{k: v for k, v in defaults.items() if v is not dataclasses.MISSING}, **data}
+    return {name: value for name, value in full.items() if name not in {"event_id", "name"}}

@@ -28,6 +28,7 @@ from durable.core.loop import DeterministicLoop, DurableExit, Task, Timer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
     from durable.core.commands import Command
     from durable.core.definitions import WorkflowDefinition
     from durable.core.frames import Place
@@ -83,7 +84,9 @@ class Execution:
         self.progress: dict[str, Any] | None = None
         self.tags: dict[str, Any] = {}
         self.changed: set[str] = set()
-        self.loop = DeterministicLoop(owner=self, start_timer=self._start_timer, cancel_timer=self._cancel_timer)
+        self.loop = DeterministicLoop(  # type: ignore[abstract]  # what it refuses is added after the class
+            owner=self, start_timer=self._start_timer, cancel_timer=self._cancel_timer
+        )
         self.random = random.Random(0)  # noqa: S311 - replay needs the same numbers, not secret ones
         self._enter = enter
         self._main: Task | None = None

@@ -6,7 +6,7 @@ import base64
 import datetime as dt
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from decimal import Decimal
 from enum import Enum
@@ -221,17 +221,14 @@ def blame(value: Any, other: Other, problem: str) -> tuple[str, str]:
     return "", problem
 
 
-def _parts(value: Any) -> Iterator[tuple[str, Any]]:
+def _parts(value: Any) -> list[tuple[str, Any]]:
     if isinstance(value, list | tuple):
         names = getattr(value, "_fields", None)
-        for number, part in enumerate(value):
-            yield f".{names[number]}" if names else f"[{number}]", part
-    elif isinstance(value, set | frozenset):
-        for part in value:
-            yield "{...}", part
-    elif isinstance(value, Mapping):
-        for key, part in value.items():
-            yield f"[{key!r}]", part
-    elif is_dataclass(value) and not isinstance(value, type | Storable):
-        for name in field_names(type(value)):
-            yield f".{name}", getattr(value, name)
+        return [(f".{names[number]}" if names else f"[{number}]", part) for number, part in enumerate(value)]
+    if isinstance(value, set | frozenset):
+        return [("{...}", part) for part in value]
+    if isinstance(value, Mapping):
+        return [(f"[{key!r}]", part) for key, part in value.items()]
+    if is_dataclass(value) and not isinstance(value, type | Storable):
+        return [(f".{name}", getattr(value, name)) for name in field_names(type(value))]
+    return []

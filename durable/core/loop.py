@@ -10,6 +10,7 @@ remembers that it did, so that ``except Exception`` cannot hide it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -133,14 +134,14 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
     def time(self) -> float:
         return self.now
 
-    def call_soon(
+    def call_soon(  # type: ignore[override]  # plain Any instead of TypeVarTuple
         self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
         handle = asyncio.Handle(callback, args, self, context)
         self._ready.append(handle)
         return handle
 
-    def call_later(
+    def call_later(  # type: ignore[override]  # plain Any instead of TypeVarTuple
         self, delay: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
         if not 0 <= delay < float("inf"):
@@ -149,10 +150,9 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         fire_at = round(self.now + delay, 6)
         timer = Timer(fire_at, callback, args, self, context)
         timer.event_id = self._start_timer(timer, fire_at)
-        timer._scheduled = True
         return timer
 
-    def call_at(
+    def call_at(  # type: ignore[override]  # plain Any instead of TypeVarTuple
         self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
         return self.call_later(max(0.0, when - self.now), callback, *args, context=context)
@@ -220,7 +220,6 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
 
     def fire(self, timer: Timer) -> None:
         """Let a timer's callback run in this step."""
-        timer._scheduled = False
         self._ready.append(timer)
 
     def forbid(self, call: str) -> ForbiddenInWorkflow:
@@ -261,10 +260,9 @@ def _close(task: Task) -> None:
     coroutine = task.get_coro()
     if task.done() or coroutine is None:
         return
-    try:
+    # Its own clean-up may fail, or refuse to end; nobody is left to tell.
+    with contextlib.suppress(Exception, DurableExit):
         task.context.run(coroutine.close)
-    except (RuntimeError, DurableExit, Exception):  # noqa: BLE001,S110 - user code's own clean-up; nobody is left to tell
-        pass
 
 
 class DurableExit(BaseException):
@@ -281,4 +279,3 @@ def _forbidden(name: str) -> Callable[..., Any]:
 
 for _name in _FORBIDDEN:
     setattr(DeterministicLoop, _name, _forbidden(_name))
-DeterministicLoop.__abstractmethods__ = frozenset()

@@ -19,14 +19,18 @@ else:
 class ReplaySilentAdapter(_Adapter):
     """Logs with the running execution's ids as fields; drops records while it replays."""
 
-    def isEnabledFor(self, level: int) -> bool:
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - logging's name
         execution = context.running()
         return not (execution and execution.replaying) and super().isEnabledFor(level)
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
         execution = context.running()
         ids = (
-            {"instance_id": execution.instance_id, "execution_id": execution.execution_id, "workflow": execution.workflow.type_name}
+            {
+                "instance_id": execution.instance_id,
+                "execution_id": execution.execution_id,
+                "workflow": execution.workflow.type_name,
+            }
             if execution
             else {}
         )

@@ -46,7 +46,7 @@ def advance(instance_id: str) -> None:
             return
         except (OperationalError, InterfaceError):
             raise  # the database's trouble, not the instance's; the sweep comes back to it
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - one instance's trouble must not stop the worker
             telemetry.logger.exception("a turn of %s failed", instance_id)
             stalling.count_failure(instance_id, error)
             return
@@ -175,4 +175,3 @@ def _event(turn: Turn, kind: str, text: str) -> ev.Event | None:
     if isinstance(event, ev.CancelRequested) and execution.cancel_requested:
         return None
     return event
-

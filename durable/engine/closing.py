@@ -120,7 +120,9 @@ def _tell_parent(instance: Instance) -> list[tuple[str, str]]:
         case Status.CANCELED:
             answer = ev.ChildCanceled(event_id=event_id)
         case _:
-            answer = ev.ChildFailed(event_id=event_id, failure=Failure.from_json(instance.failure))
+            answer = ev.ChildFailed(
+                event_id=event_id, failure=Failure.from_json(instance.failure or {"type": "WorkflowFailed"})
+            )
     waiting = (
         instances.executions()
         .filter(pk=instance.parent_execution_id, status=Status.RUNNING)

@@ -43,7 +43,7 @@ def run(turn: Turn, leave_at: float) -> None:
             here.free()
 
 
-class _Undo(Exception):  # noqa: N818 - leaves a block so that the activity's own writes are rolled back
+class _Undo(Exception):
     pass
 
 

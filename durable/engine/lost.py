@@ -189,8 +189,7 @@ def _which(task: ActivityTask) -> str:
         definition = registry.activity(task.name).with_overrides(task.options)
     except UnknownActivity:
         return "start_to_close"
-    limit = definition.start_to_close
-    over = limit is not None and task.started_at is not None
-    if over and task.started_at + timedelta(seconds=limit or 0) <= clock.now():
+    limit, started_at = definition.start_to_close, task.started_at
+    if limit is not None and started_at is not None and started_at + timedelta(seconds=limit) <= clock.now():
         return "start_to_close"
     return "heartbeat"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from django.db import transaction
@@ -80,7 +81,7 @@ class _Drain:
             try:
                 self._run(task, more=time.monotonic() < gather_until and not running.stopping())
             except BaseException:
-                lost.until_done(lambda: tasks.put_back(task))
+                lost.until_done(partial(tasks.put_back, task))
                 raise
         told, self._told = self._told, {}
         for instance_id in told:
@@ -134,7 +135,7 @@ class _Drain:
         return True
 
 
-class _Undo(Exception):  # noqa: N818 - leaves a block so that the activity's own writes are rolled back
+class _Undo(Exception):
     pass
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Ended = ev.ActivityCompleted | ev.ActivityFailed | ev.ActivityCanceled
 
 
-class Later(Exception):  # noqa: N818 - not an error: somebody else completes the activity
+class Later(Exception):
     """The activity asked to be completed from outside."""
 
 

@@ -85,9 +85,7 @@ def _is_plain(value: object) -> bool:
 def retry_stalled() -> None:
     """Announce stalled instances that are to be tried again."""
     now = clock.now()
-    due = list(
-        instances.rows().filter(status=Status.STALLED, retry_at__lte=now).values_list("queue", "pk")[:_AT_ONCE]
-    )
+    due = list(instances.rows().filter(status=Status.STALLED, retry_at__lte=now).values_list("queue", "pk")[:_AT_ONCE])
     if due:
         dispatch.advance(due)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections import Counter
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
@@ -20,7 +21,7 @@ from durable.store import clock, creation, history, inbox, instances, tasks, wor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     from durable.core.definitions import ActivityDefinition
     from durable.core.execution import Execution
@@ -260,9 +261,7 @@ class Turn:
             values["lease_until"] = self.at + _lease_time()
             if lease is None:
                 values |= {"lease": self.in_place.lease, "lease_worker": workers.me()}
-        elif lease is not None:
-            values |= instances.NO_LEASE
-        elif self.instance.lease is None:
+        elif lease is not None or self.instance.lease is None:
             values |= instances.NO_LEASE
         if self.instance.status != Status.RUNNING:
             values["status"] = Status.RUNNING
@@ -284,15 +283,16 @@ class Turn:
             dispatch.advance(self._announce)
             dispatch.perform(counts)
             here = presence.current()
-            for when in soon if here else ():
-                here.call_at(when, lambda: dispatch.advance([(queue, instance_id)]))
+            if here is not None:
+                for when in soon:
+                    here.call_at(when, lambda: dispatch.advance([(queue, instance_id)]))
 
         if self._announce or counts or soon:
             transaction.on_commit(announce, using=conf.settings.DATABASE, robust=True)
 
 
 def _lease_time() -> timedelta:
-    return clock.timedelta(seconds=conf.settings.LEASE)
+    return timedelta(seconds=conf.settings.LEASE)
 
 
 def _runs_here(instance: Instance, asked: ev.ActivityScheduled) -> ActivityDefinition | None:
@@ -318,7 +318,7 @@ def task_row(instance: Instance, asked: ev.ActivityScheduled, **values: Any) -> 
     else:
         queue, priority = definition.queue, definition.priority
         limits = [s for s in (definition.schedule_to_start, definition.schedule_to_close) if s is not None]
-        expires_at = clock.now() + clock.timedelta(seconds=min(limits)) if limits else None
+        expires_at = clock.now() + timedelta(seconds=min(limits)) if limits else None
     given = {
         "name": asked.name,
         "input": asked.input,

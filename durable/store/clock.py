@@ -71,7 +71,6 @@ def _ask(alias: str) -> datetime:
         return timezone.now()
     with connection.cursor() as cursor:
         cursor.execute(query)
-        (value,) = cursor.fetchone()
-    if isinstance(value, str):
-        value = datetime.fromisoformat(value)
-    return value if value.tzinfo else value.replace(tzinfo=UTC)
+        (answer,) = cursor.fetchone()
+    time_of_day: datetime = datetime.fromisoformat(answer) if isinstance(answer, str) else answer
+    return time_of_day if time_of_day.tzinfo else time_of_day.replace(tzinfo=UTC)

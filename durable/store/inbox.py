@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.db.models import Exists, ExpressionWrapper, F, OuterRef, TextField
+from django.db.models import Exists, ExpressionWrapper, F, TextField
 
 from durable import conf
 from durable.core import events as ev
@@ -77,9 +77,9 @@ def due(execution_id: uuid.UUID, *, limit: int) -> list[tuple[int, str, str]]:
     return [(pk, kind, decode(text)) for pk, kind, text in found]
 
 
-def any_due(execution: Any = OuterRef("execution_id")) -> Exists:
-    """Return the condition that something is due for an execution, for use in a query on instances."""
-    return Exists(_rows().filter(execution_id=execution, visible_at__lte=clock.now()))
+def any_due(execution_id: uuid.UUID) -> Exists:
+    """Return the condition that something is due for an execution, for use in another query."""
+    return Exists(_rows().filter(execution_id=execution_id, visible_at__lte=clock.now()))
 
 
 def delete(row_ids: Iterable[int]) -> None:
