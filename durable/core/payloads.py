@@ -20,10 +20,11 @@ _DEPTH = "it is nested too deeply, or contains itself"
 class Converter:
     """Turns values into JSON, and back by annotation.
 
-    Subclass it, and name the subclass in ``DURABLE["CONVERTER"]``, for types
-    that it does not know: override ``encode_other`` and ``decode_other``, which
-    are called for such types wherever they occur. The other methods are not
-    called for values that are plain JSON already.
+    For types that it does not know, override ``encode_other`` and
+    ``decode_other`` in a subclass, which in a Django project is one of
+    ``DjangoConverter``, and name that in ``DURABLE["CONVERTER"]``. They are
+    called for such types wherever these occur. Leave the other methods alone:
+    what is plain JSON already may go past them.
     """
 
     def encode_other(self, value: Any) -> Any:
@@ -152,5 +153,5 @@ def loads(text: str | bytes) -> Any:
     """
     try:
         return msgspec.json.decode(text)
-    except (ValueError, RecursionError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise InvalidInput("JSON", str(error)) from None

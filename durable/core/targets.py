@@ -7,7 +7,7 @@ import inspect
 from collections import namedtuple
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from enum import Enum
 from functools import lru_cache, partial
 from typing import (
@@ -194,7 +194,7 @@ def _required(kind: Any) -> Collection[str]:
             for name, mark in marks.items()
             if mark is Required or (mark is not NotRequired and name in kind.__required_keys__)
         ]
-    return [field.name for field in fields(kind) if field.init and field.default is field.default_factory]
+    return [field.name for field in fields(kind) if field.init and field.default is MISSING is field.default_factory]
 
 
 def _build(kind: Any, values: dict[str, Any]) -> Any:
