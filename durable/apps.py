@@ -16,7 +16,7 @@ class DurableConfig(AppConfig):
 
     def ready(self) -> None:
         """Connect what may not be imported before the models are loaded."""
-        from durable import checks, client, tasks, worker  # noqa: F401, PLC0415 - they need the models
+        from durable import checks, client, sweeper, tasks  # noqa: F401, PLC0415 - they need the models
         from durable.core.definitions import install_starter  # noqa: PLC0415
 
         install_starter(client.start_definition)

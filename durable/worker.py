@@ -1,27 +1,17 @@
-"""What makes a Celery worker a durable one: it looks for due work, and it gives its leases back."""
+"""What makes a Celery app fit for durable; import it where the app is made, before Django's models are loaded."""
 
 from __future__ import annotations
 
-import threading
-import time
 from typing import TYPE_CHECKING, Any
-
-from celery import bootsteps, signals
-from celery.utils.log import get_logger
-from django.db import connections
-
-from durable.conf import settings
-from durable.engine import presence, running, stalling, sweep
-from durable.store import clock, workers
 
 if TYPE_CHECKING:
     from celery import Celery
 
-logger = get_logger("durable.worker")
-
 RECOMMENDED: dict[str, Any] = {
-    # Celery closes the database connection after every task unless told otherwise.
+    # Celery closes the database connection after every task unless told otherwise. Its Django fixup
+    # asks for the long name, whatever the namespace of the app's own settings is.
     "db_reuse_max": 100_000,
+    "CELERY_DB_REUSE_MAX": 100_000,
     "worker_prefetch_multiplier": 1,
     "worker_soft_shutdown_timeout": 15.0,
     "worker_enable_soft_shutdown_on_idle": True,
@@ -34,115 +24,19 @@ RECOMMENDED: dict[str, Any] = {
 def configure(app: Celery) -> Celery:
     """Give a Celery app the recommended settings, where it sets none itself.
 
-    Call it once, after ``config_from_object``.
+    Call it in ``celery.py``, before or after ``config_from_object``; no setting is read before it is needed.
     """
-    for name, value in RECOMMENDED.items():
-        if name not in (app.conf.changes or {}):
-            app.conf[name] = value
+    if app.configured:
+        _recommend(app.conf)
+    else:
+        app.on_after_configure.connect(_after_configure)
     return app
 
 
-class Sweeper(bootsteps.StartStopStep):
-    """Wakes what is due, from a thread of the worker's main process."""
-
-    requires = ("celery.worker.components:Pool",)
-
-    def __init__(self, worker: Any, **_: Any) -> None:
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def start(self, worker: Any) -> None:
-        """Begin to look."""
-        self._thread = threading.Thread(target=self._run, name="durable-sweeper", daemon=True)
-        self._thread.start()
-
-    def stop(self, worker: Any) -> None:
-        """Stop looking."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(timeout=5)
-
-    def _run(self) -> None:
-        try:
-            workers.forget_dead()
-            stalling.retry_all()
-        except Exception:
-            logger.exception("could not look at stalled instances")
-        pace = Pace()
-        while not self._stop.is_set():
-            try:
-                pause = pace.tick()
-            except Exception:
-                # The database is away, or migrating: look again in a while.
-                logger.exception("could not look for due work")
-                connections.close_all()
-                pause = settings.POLL
-            self._stop.wait(pause)
-        connections.close_all()
+def _after_configure(source: Any, **_: Any) -> None:
+    _recommend(source)
 
 
-class Pace:
-    """When to look for what: one statement a tick, a tick each ``POLL`` seconds when idle.
-
-    What comes due before the next look is kept in mind, so that a timer fires
-    when it is due and not when somebody happens to look.
-    """
-
-    def __init__(self) -> None:
-        self._ticks = 0
-        self._due: list[sweep.Due] = []
-        self._look_at = 0.0
-
-    def tick(self) -> float:
-        """Look for something, announce what is due, and return the seconds until the next tick."""
-        if time.monotonic() >= self._look_at:
-            self._look()
-        now = clock.now()
-        ready = [due for due in self._due if due.at <= now]
-        if ready:
-            self._due = [due for due in self._due if due.at > now]
-            sweep.announce(ready)
-        until_due = min((due.at - now).total_seconds() for due in self._due) if self._due else settings.POLL
-        return max(0.01, min(until_due, self._look_at - time.monotonic(), settings.POLL))
-
-    def _look(self) -> None:
-        number, other = divmod(self._ticks, 2)
-        self._ticks += 1
-        self._look_at = time.monotonic() + settings.POLL
-        if other:
-            sweep.LOOKS[number % len(sweep.LOOKS)]()
-        else:
-            # Far enough ahead to cover the tick that looks for something else.
-            self._due = sweep.look(2 * settings.POLL)
-
-
-@signals.celeryd_init.connect
-def _add_sweeper(instance: Any = None, **_: Any) -> None:
-    """Every worker of a project that has the app looks for due work; nothing is to be set up."""
-    instance.app.steps["worker"].add(Sweeper)
-
-
-@signals.worker_process_init.connect
-def _begin_child(**_: Any) -> None:
-    """A prefork child: it has none of its parent's threads and connections."""
-    clock.forget()
-    presence.start()
-
-
-@signals.worker_ready.connect
-def _begin(sender: Any = None, **_: Any) -> None:
-    """Threads and solo pools run tasks in the main process."""
-    pool = type(getattr(sender, "pool", None) or getattr(sender.controller, "pool", None)).__module__
-    if "prefork" not in pool:
-        presence.start()
-
-
-@signals.worker_shutting_down.connect
-def _shutting_down(**_: Any) -> None:
-    running.stop_soon()
-
-
-@signals.worker_process_shutdown.connect
-@signals.worker_shutdown.connect
-def _end(**_: Any) -> None:
-    presence.stop()
+def _recommend(conf: Any) -> None:
+    # The last map holds Celery's own defaults: ours go before them and after all that the app sets.
+    conf.maps.insert(-1, RECOMMENDED)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import dj_database_url
 
@@ -44,7 +44,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
-    *(app for app in ("durable", "project.audit", "project.shop") if find_spec(app)),
+    "durable",
 ]
 
 MIDDLEWARE = [
@@ -110,6 +110,18 @@ USE_TZ = True
 
 STATIC_URL = "static/"
 
+# Times in seconds that differ from durable's own, e.g. DURABLE_LEASE=3: the demo sets some, to be over soon.
+DURABLE: dict[str, Any] = {
+    name: float(os.environ[f"DURABLE_{name}"])
+    for name in ("LEASE", "POLL", "REDISPATCH")
+    if f"DURABLE_{name}" in os.environ
+}
+
+# Where the demo's activities leave a line for each time that they run; None is nowhere.
+TRACE_FILE = os.environ.get("TRACE_FILE")
+# The ledger of the payment service that the shop pretends to talk to; None is one in this process's memory.
+GATEWAY_FILE = os.environ.get("GATEWAY_FILE")
+
 CELERY_BROKER_URL = os.environ.get("BROKER_URL", "memory://")
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_POOL_LIMIT = 10
@@ -138,3 +150,6 @@ match CELERY_BROKER_URL.partition(":")[0]:
         CELERY_WORKER_DISABLE_PREFETCH = True
     case "amqp" | "amqps" | "pyamqp":
         CELERY_BROKER_TRANSPORT_OPTIONS = {"confirm_publish": True}
+    case "memory":
+        # A message in memory reaches nobody but its sender: look often for what other processes left.
+        DURABLE.setdefault("REDISPATCH", 1.0)
