@@ -77,12 +77,12 @@ def converter(*, load: bool = False) -> Converter:
         load: Whether references to model instances become the instances
             themselves: in activities and clients, never in workflow code.
     """
-    return _converter(settings.CONVERTER, settings.DATABASE, load)
+    return _converter(settings.CONVERTER, load)
 
 
 @lru_cache
-def _converter(path: str, using: str, load: bool) -> Converter:
-    made: Converter = import_string(path)(load=load, using=using)
+def _converter(path: str, load: bool) -> Converter:
+    made: Converter = import_string(path)(load=load)
     return made
 
 

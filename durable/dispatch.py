@@ -26,6 +26,14 @@ DEFAULT_QUEUE = "default"
 _MESSAGES_AT_ONCE = 8
 
 
+def patience() -> float:
+    """Return after how many seconds work that nobody took is announced again."""
+    if current_app.conf.broker_url and str(current_app.conf.broker_url).startswith("memory:"):
+        # Messages of other processes never arrive: the worker has to look for itself.
+        return min(conf.settings.POLL, conf.settings.REDISPATCH)
+    return float(conf.settings.REDISPATCH)
+
+
 def advance(instances: Iterable[tuple[str, str]]) -> None:
     """Announce that instances have something in their inbox.
 

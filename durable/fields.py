@@ -34,8 +34,16 @@ class JSONText(models.TextField):
         return dump(self.value_from_object(obj))
 
 
+class Dumped(str):
+    """JSON that is the text to store already."""
+
+    __slots__ = ()
+
+
 def dump(value: Any) -> str:
     """Return plain JSON as the text to store."""
+    if isinstance(value, Dumped):
+        return value
     return conf.codec().encode(msgspec.json.encode(value).decode())
 
 

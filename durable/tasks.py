@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from celery import shared_task
+from django.db import connections
 
 from durable.engine import advance as _advance
 from durable.engine import perform as _perform
 from durable.engine import sweep as _sweep
 
 
+def _drop_broken_connections() -> None:
+    # Celery keeps connections for long (db_reuse_max), also those that the server closed meanwhile.
+    for connection in connections.all(initialized_only=True):
+        if connection.errors_occurred:
+            connection.close_if_unusable_or_obsolete()
+
+
 @shared_task(name="durable.advance", ignore_result=True, acks_late=False, max_retries=0)
 def advance(*instance_ids: str) -> None:
     """Give instances their turns."""
+    _drop_broken_connections()
     for instance_id in instance_ids:
         _advance.advance(instance_id)
 
@@ -19,10 +28,12 @@ def advance(*instance_ids: str) -> None:
 @shared_task(name="durable.perform", ignore_result=True, acks_late=False, max_retries=0)
 def perform(queue: str) -> None:
     """Run the activities of a queue."""
+    _drop_broken_connections()
     _perform.perform(queue)
 
 
 @shared_task(name="durable.sweep", ignore_result=True, acks_late=False, max_retries=0)
 def sweep() -> None:
     """Find what is due and what was left behind; workers do this by themselves, beat may as well."""
+    _drop_broken_connections()
     _sweep.sweep()

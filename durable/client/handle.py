@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from asgiref.sync import sync_to_async
-
 from durable.client import operate, read
 
 if TYPE_CHECKING:
@@ -58,7 +56,7 @@ class Handle:
 
     async def aresult(self, timeout: float | None = None) -> Any:
         """Wait for the end in async code and return the result."""
-        return await sync_to_async(read.result, thread_sensitive=False)(self.id, timeout)
+        return await read.aresult(self.id, timeout)
 
     def history(self, execution: str | uuid.UUID | None = None) -> list[read.HistoryItem]:
         """Return all events of an execution; see ``client.history``."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from asgiref.sync import sync_to_async
 
 from durable import conf, registry
 from durable.core import events as ev
@@ -119,17 +122,46 @@ def result(instance_id: str, timeout: float | None = None) -> Any:
         ResultTimeout: It did not end in time.
         UnknownInstance: There is none of this id.
     """
-    deadline = None if timeout is None else time.monotonic() + timeout
-    pause = _FIRST_LOOK
-    while True:
-        found = instances.get(instance_id)
-        if found.closed_at is not None:
-            return _outcome(found)
-        now = time.monotonic()
-        if deadline is not None and now >= deadline:
-            raise ResultTimeout(instance_id, timeout or 0.0, status=found.status)
-        time.sleep(pause if deadline is None else max(0.0, min(pause, deadline - now)))
-        pause = min(pause * _SLOWER, _SLOWEST)
+    patience = _Patience(timeout)
+    while (found := instances.get(instance_id)).closed_at is None:
+        time.sleep(patience.pause(found))
+    return _outcome(found)
+
+
+async def aresult(instance_id: str, timeout: float | None = None) -> Any:
+    """Wait in async code until an instance ends and return its result; see ``result``.
+
+    Looks through the thread that Django keeps for synchronous code, and does
+    not hold it between looks: a thread of its own would leave a database
+    connection open that nobody closes.
+    """
+    patience = _Patience(timeout)
+    while (found := await sync_to_async(instances.get)(instance_id)).closed_at is None:
+        await asyncio.sleep(patience.pause(found))
+    return await sync_to_async(_outcome)(found)
+
+
+class _Patience:
+    """How long to wait for an instance to end: ever longer between two looks, up to a deadline."""
+
+    def __init__(self, timeout: float | None) -> None:
+        self._timeout = timeout
+        self._deadline = None if timeout is None else time.monotonic() + timeout
+        self._pause = _FIRST_LOOK
+
+    def pause(self, found: Instance) -> float:
+        """Return the seconds until the next look.
+
+        Raises:
+            ResultTimeout: The deadline has passed.
+        """
+        pause, self._pause = self._pause, min(self._pause * _SLOWER, _SLOWEST)
+        if self._deadline is None:
+            return pause
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise ResultTimeout(found.pk, self._timeout or 0.0, status=found.status)
+        return min(pause, left)
 
 
 def _outcome(found: Instance) -> Any:

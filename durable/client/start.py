@@ -13,8 +13,7 @@ from durable.client.handle import Handle
 from durable.core import payloads
 from durable.core.definitions import workflow_options
 from durable.core.errors import AlreadyExists, InvalidId, InvalidInput, LimitExceeded
-from durable.engine.turn import defaults
-from durable.models import CLOSED, Execution, Instance, Status
+from durable.models import CLOSED, Instance
 from durable.store import creation, inbox, instances
 
 if sys.version_info >= (3, 14):
@@ -78,25 +77,31 @@ def _start(
     if instance_id is None:
         instance_id = str(uuid7())
     check_id(instance_id)
-    newborn = creation.new(
-        instance_id=instance_id,
-        name=definition.name,
-        version=definition.version,
-        arguments=arguments,
-        queue=options.get("queue") or definition.queue or conf.settings.QUEUE,
-        tags=_tags(options.get("tags", {})),
-        options=defaults(definition, options),
-    )
+    tags = _tags(options.get("tags", {}))
+    queue = options.get("queue") or definition.queue or conf.settings.QUEUE
+
+    def newborn(generation: int) -> creation.Newborn:
+        return creation.new(
+            instance_id=instance_id,
+            name=definition.name,
+            version=definition.version,
+            arguments=arguments,
+            queue=queue,
+            tags=tags,
+            options=creation.with_defaults(definition, options),
+            generation=generation,
+        )
+
     with transaction.atomic(using=conf.settings.DATABASE):
         existing = instances.find_locked(instance_id)
         if existing is None:
-            _insert(newborn)
+            _insert(newborn(0))
         elif not _replaces(existing, definition, options.get("id_reuse", "reject")):
             return _signaled(Handle(existing.pk), signal)
         else:
-            _replace(existing, newborn)
+            _replace(newborn(instances.executions().filter(instance=existing).count()))
         if not options.get("delay"):
-            dispatch.advance_on_commit(newborn.instance.queue, instance_id)
+            dispatch.advance_on_commit(queue, instance_id)
         return _signaled(Handle(instance_id), signal)
 
 
@@ -106,15 +111,18 @@ def _signaled(handle: Handle, signal: tuple[str, Any] | None) -> Handle:
     return handle
 
 
-def _insert(newborn: creation.Newborn) -> None:
+def _insert(newborn: creation.Newborn) -> Instance | None:
+    """Store a new instance, or return, locked, the one that somebody else was quicker to start."""
     try:
         # A savepoint: the caller's transaction survives that somebody else was quicker.
         with transaction.atomic(using=conf.settings.DATABASE):
             creation.insert([newborn])
-    except IntegrityError as error:
-        if instances.rows().filter(pk=newborn.instance.pk).exists():
-            raise AlreadyExists(newborn.instance.pk) from None
-        raise error
+    except IntegrityError:
+        quicker = instances.find_locked(newborn.instance.pk)
+        if quicker is None:
+            raise
+        return quicker
+    return None
 
 
 def _replaces(existing: Instance, definition: WorkflowDefinition, reuse: str) -> bool:
@@ -126,19 +134,10 @@ def _replaces(existing: Instance, definition: WorkflowDefinition, reuse: str) ->
     raise AlreadyExists(existing.pk, status=existing.status)
 
 
-def _replace(existing: Instance, newborn: creation.Newborn) -> None:
+def _replace(newborn: creation.Newborn) -> None:
     """Begin a new execution in a closed instance; its old executions stay."""
-    number = instances.executions().filter(instance=existing).count() + 1
-    row = newborn.instance
-    row.save(using=conf.settings.DATABASE, force_update=True)
-    Execution.objects.using(conf.settings.DATABASE).create(
-        id=newborn.execution.pk,
-        instance=row,
-        number=number,
-        version=row.version,
-        created_at=newborn.execution.created_at,
-        status=Status.RUNNING,
-    )
+    newborn.instance.save(using=conf.settings.DATABASE, force_update=True)
+    newborn.execution.save(using=conf.settings.DATABASE, force_insert=True)
     inbox.insert(newborn.inbox)
 
 

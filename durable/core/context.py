@@ -14,6 +14,7 @@ from durable.core import frames
 from durable.core.errors import InvalidInput, NondeterminismError, OutsideWorkflow
 from durable.core.loop import DeterministicLoop, DurableExit
 from durable.core.retry import seconds
+from durable.core.signatures import Signature
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -140,7 +141,7 @@ def cancelled() -> bool:
 def set_status(status: Any) -> None:
     """Show operators a custom status; any JSON."""
     execution = current("workflow.set_status()")
-    execution.show("status", execution.converter.encode(status, "set_status(obj)"))
+    execution.show("status", execution.encode(status, "set_status(obj)"))
 
 
 def set_progress(done: float, total: float, note: str = "") -> None:
@@ -151,7 +152,7 @@ def set_progress(done: float, total: float, note: str = "") -> None:
 def set_tags(**tags: Any) -> None:
     """Set tags that operators can search for; None removes one."""
     execution = current("workflow.set_tags()")
-    merged = {**execution.tags, **{k: execution.converter.encode(v, f"set_tags({k})") for k, v in tags.items()}}
+    merged = {**execution.tags, **{k: execution.encode(v, f"set_tags({k})") for k, v in tags.items()}}
     execution.show("tags", {name: value for name, value in merged.items() if value is not None})
 
 
@@ -212,21 +213,32 @@ class ChildHandle:
         await signal_instance(self.id, name, payload)
 
 
-def start_child(definition: WorkflowDefinition, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ChildHandle:
+async def child(definition: WorkflowDefinition, arguments: dict[str, Any]) -> Any:
+    """Start a child workflow and wait for its result."""
+    return await start_child(definition, arguments)
+
+
+def start_child(definition: WorkflowDefinition, arguments: dict[str, Any]) -> ChildHandle:
     """Start a child workflow, without waiting for it."""
     execution = current(f"{definition.type_name}.start_child()")
-    arguments = definition.signature.bind(args, kwargs, execution.converter)
     event_id = execution.next_id()
     options = dict(definition.overrides)
     event = ev.ChildScheduled(
         event_id=event_id,
-        name=definition.type_name,
-        instance_id=options.pop("id", None) or f"{execution.instance_id}:{event_id:04x}",
+        name=definition.name,
+        version=definition.version,
+        instance_id=options.pop("id", None) or _child_id(execution, event_id),
         input=arguments,
         tags=options.pop("tags", {}),
         options=options,
     )
     return ChildHandle(execution, definition, event)
+
+
+def _child_id(execution: Execution, event_id: int) -> str:
+    # Event ids begin again with each execution, so after continue-as-new they do not suffice.
+    generation = execution.started.generation if execution.started else 0
+    return f"{execution.instance_id}:{f'{generation:x}.' if generation else ''}{event_id:04x}"
 
 
 async def signal_instance(instance_id: str, name: str, payload: Any = None) -> None:
@@ -236,7 +248,7 @@ async def signal_instance(instance_id: str, name: str, payload: Any = None) -> N
         SignalError: The target is unknown or has ended.
     """
     execution = current("workflow.signal_instance()")
-    encoded = execution.converter.encode(payload, f"signal {name}")
+    encoded = execution.encode(payload, f"signal {name}")
     future = execution.loop.create_future()
     event_id = execution.next_id()
     event = ev.SignalSent(event_id=event_id, name=name, instance_id=instance_id, payload=encoded)
@@ -292,10 +304,10 @@ def side_effect(fn: Callable[[], T]) -> T:
             )
         )
     else:
-        value = execution.converter.encode(_outside(fn), "value of side_effect")
+        value = execution.encode(_outside(fn), "value of side_effect")
     execution.record(ev.SideEffectRecorded(event_id=event_id, value=value), place=frames.place())
-    returns = getattr(fn, "__annotations__", {}).get("return", Any)
-    return execution.converter.decode(value, returns, "value of side_effect")  # type: ignore[no-any-return]
+    signature = Signature.of(fn, "side_effect")
+    return signature.decode_result(value, execution.converter, where="value of side_effect")  # type: ignore[no-any-return]
 
 
 def _outside(fn: Callable[[], T]) -> T:
@@ -320,7 +332,8 @@ def continue_as_new(*args: Any, carry_signals: bool = True, **kwargs: Any) -> No
         InvalidInput: The arguments do not fit, or something is still open: its result would be lost.
     """
     execution = current("workflow.continue_as_new()")
-    arguments = execution.workflow.signature.bind(args, kwargs, execution.converter)
+    bound = execution.workflow.signature.bind(args, kwargs, execution.converter)
+    arguments = execution.within_limit(bound, "continue_as_new()")
     for asked in execution.open.values():
         if asked.waiter is not None and not isinstance(asked.event, ev.TimerStarted):
             raise InvalidInput(

@@ -69,7 +69,8 @@ class ActivityDefinition:
         execution = context.running()
         if execution is None:
             raise OutsideWorkflow(f"{self.name}(...)", f"to call the plain function, use {self.name}.run(...)")
-        return context.activity(self, self.signature.bind(args, kwargs, execution.converter))
+        arguments = self.signature.bind(args, kwargs, execution.converter)
+        return context.activity(self, execution.within_limit(arguments, f"input of {self.name}"))
 
     @property
     def run(self) -> Callable[..., Any]:
@@ -148,20 +149,25 @@ class WorkflowDefinition:
         """The name with its version: ``order2``, or ``order`` for version 0."""
         return f"{self.name}{self.version}" if self.version else self.name
 
-    async def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the workflow as a child of the running one and return its result.
+    def __call__(self, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
+        """Return what the running workflow awaits to run this one as a child and get its result.
 
         Raises:
-            OutsideWorkflow: No workflow is running; ``start`` begins one.
-            ChildFailed: The child did not complete.
+            OutsideWorkflow: No workflow is running; ``start`` begins an instance.
+            InvalidInput: The arguments do not fit the function.
         """
-        return await self.start_child(*args, **kwargs)
+        return context.child(self, self._bind_child(args, kwargs))
 
     def start_child(self, *args: Any, **kwargs: Any) -> context.ChildHandle:
         """Start the workflow as a child of the running one, without waiting for it."""
-        if context.running() is None:
+        return context.start_child(self, self._bind_child(args, kwargs))
+
+    def _bind_child(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        execution = context.running()
+        if execution is None:
             raise OutsideWorkflow(f"{self.type_name}(...)", f"to start an instance, use {self.type_name}.start(...)")
-        return context.start_child(self, args, kwargs)
+        arguments = self.signature.bind(args, kwargs, execution.converter)
+        return execution.within_limit(arguments, f"input of {self.type_name}")
 
     def start(self, *args: Any, **kwargs: Any) -> Any:
         """Start an instance and return its Handle, in the caller's transaction.

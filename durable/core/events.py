@@ -107,6 +107,8 @@ class ExecutionStarted(Event):
     Attributes:
         name: The workflow's name, without its version.
         input: The arguments, ``{"args": [...], "kwargs": {...}}``.
+        generation: How many executions the instance began anew before this one;
+            part of the ids that children get by default.
         seed: What the workflow's random numbers grow from; kept by a rewind.
         python: The interpreter's minor version: asyncio's own order of steps
             differs between some (``wait_for``, 3.11 to 3.12).
@@ -121,6 +123,7 @@ class ExecutionStarted(Event):
     tags: dict[str, Any] = field(default_factory=dict)
     parent: dict[str, Any] | None = None
     attempt: int = 0
+    generation: int = 0
     seed: str = ""
     python: str = ""
     carried: list[list[Any]] = field(default_factory=list)

@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from durable.core import events as ev
-from durable.core import frames
+from durable.core import frames, payloads
 from durable.core.commands import CancelActivity, CancelChild
 from durable.core.errors import (
     ActivityError,
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from durable.core.definitions import WorkflowDefinition
     from durable.core.frames import Place
     from durable.core.payloads import Converter
+
+
+T = TypeVar("T")
 
 
 class Open:
@@ -68,12 +71,14 @@ class Execution:
         workflow: WorkflowDefinition,
         *,
         converter: Converter,
+        payload_limit: int = 2_000_000,
         instance_id: str = "",
         execution_id: str = "",
         enter: Callable[[], None] | None = None,
     ) -> None:
         self.workflow, self.converter = workflow, converter
         self.instance_id, self.execution_id = instance_id, execution_id
+        self._payload_limit = payload_limit
         self.started: ev.ExecutionStarted | None = None
         self.head = 0
         self.open: dict[int, Open] = {}
@@ -192,11 +197,9 @@ class Execution:
 
     def _outcome_of(self, main: Task) -> ev.End:
         try:
-            result = main.result()
-            where = f"result of {self.workflow.name}"
-            return ev.ExecutionCompleted(
-                result=self.workflow.signature.encode_result(result, self.converter, where=where)
-            )
+            where = f"result of {self.workflow.type_name}"
+            result = self.workflow.signature.encode_result(main.result(), self.converter, where=where)
+            return ev.ExecutionCompleted(result=self.within_limit(result, where))
         except asyncio.CancelledError as error:
             return ev.ExecutionCanceled() if self.cancel_requested else ev.ExecutionFailed(failure=Failure.of(error))
         except BaseException as error:  # noqa: BLE001 - whatever leaves the coroutine fails the instance
@@ -315,6 +318,24 @@ class Execution:
             del self._issued[event_id]
         else:
             self._issued[-2 - event_id] = ev.TimerCanceled(event_id=event_id)
+
+    def encode(self, value: Any, where: str) -> Any:
+        """Return a value as plain JSON.
+
+        Raises:
+            InvalidInput: It has none.
+            PayloadTooLarge: There is too much of it.
+        """
+        return self.within_limit(self.converter.encode(value, where), where)
+
+    def within_limit(self, data: T, where: str) -> T:
+        """Return plain JSON as it is, if it is not too large.
+
+        Raises:
+            PayloadTooLarge: It is; on replay as well, since the code may have caught it.
+        """
+        payloads.dumps(data, where, self._payload_limit)
+        return data
 
     def signals(self, name: str) -> asyncio.Queue[Any]:
         """Return the queue of unread signals of this name."""

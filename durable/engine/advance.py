@@ -19,6 +19,7 @@ from durable.models import Instance, Status
 from durable.store import clock, history, inbox, instances
 
 if TYPE_CHECKING:
+    import uuid
     from collections.abc import Sequence
 
     from durable.core.commands import Command
@@ -40,7 +41,6 @@ def advance(instance_id: str) -> None:
             again = _turn(instance_id, leave_at)
         except ConcurrencyConflict:
             telemetry.logger.debug("%s moved on meanwhile", instance_id)
-            again = True
         except tuple(stalling.REASONS) as error:
             stalling.stall(instance_id, error)
             return
@@ -53,30 +53,44 @@ def advance(instance_id: str) -> None:
 
 
 def _turn(instance_id: str, leave_at: float) -> bool:
-    """Take one turn; say whether there may be more to do."""
-    with transaction.atomic(using=conf.settings.DATABASE):
-        instance = instances.try_lock(instance_id)
-        if instance is None or instance.status == Status.SUSPENDED:
-            return False
-        clock.sync()
-        rows = _due(instance)
-        if instance.closed_at is not None:
-            inbox.delete([pk for pk, _, _ in rows])
-            return False
-        if instance.status == Status.STALLED:
-            if instance.retry_at is not None and instance.retry_at > clock.now():
+    """Take one turn; say whether there is more to do at once."""
+    turn: Turn | None = None
+    try:
+        with transaction.atomic(using=conf.settings.DATABASE):
+            instance = instances.try_lock(instance_id)
+            if instance is None:
                 return False
-        elif not rows:
-            return False
-        execution_id = instance.execution_id
-        turn = _take(instance, rows, inline=time.monotonic() < leave_at)
+            execution_id = instance.execution_id
+            rows = _due(instance)
+            if _can_move(instance, rows):
+                turn = _take(instance, rows, inline=time.monotonic() < leave_at)
+    except BaseException:
+        if turn is not None:
+            turn.execution.close()  # it is ahead of what is stored
+        raise
+    if turn is not None:
+        _follow(turn, execution_id, leave_at)
+    # Whoever found the instance locked went away: look, now that it is free, for what they left.
+    return instance.status in (Status.PENDING, Status.RUNNING) and inbox.has_due(instance.execution_id)
+
+
+def _can_move(instance: Instance, rows: Sequence[tuple[int, str, str]]) -> bool:
+    if instance.closed_at is not None:
+        inbox.delete([pk for pk, _, _ in rows])
+        return False
+    if instance.status == Status.STALLED:
+        return instance.retry_at is None or instance.retry_at <= clock.now()
+    return instance.status != Status.SUSPENDED and bool(rows)
+
+
+def _follow(turn: Turn, execution_id: uuid.UUID, leave_at: float) -> None:
+    """Do what a stored turn leads to in this process."""
     if turn.end is not None:
         turn.execution.close()
     elif turn.in_place is not None:
         in_place.run(turn, leave_at)
     else:
         cache.put(execution_id, turn.execution)
-    return True
 
 
 def _due(instance: Instance) -> list[tuple[int, str, str]]:
@@ -130,6 +144,7 @@ def live(instance: Instance) -> tuple[Execution, list[Command]]:
         execution = Execution(
             registry.workflow(instance.name, instance.version),
             converter=conf.converter(),
+            payload_limit=conf.limit("payload"),
             instance_id=instance.pk,
             execution_id=str(instance.execution_id),
             enter=guards.enter,

@@ -9,14 +9,14 @@ from django.db import transaction
 
 from durable import activity, conf
 from durable.engine import lost, presence
-from durable.engine.turn import task_row
+from durable.engine.work import task_row
 from durable.store import clock, inbox, instances, tasks, workers
 
 if TYPE_CHECKING:
     from durable.core.definitions import ActivityDefinition
     from durable.core.failures import Failure
     from durable.engine.running import Ended
-    from durable.engine.turn import InPlace
+    from durable.engine.work import InPlace
     from durable.models import ActivityTask, Instance
 
 
@@ -120,9 +120,8 @@ class InPlaceAttempt:
             attempt=1,
             deadline=deadline(work.definition, created_at=clock.now()),
         )
-        here = presence.current()
-        if self.info.deadline is not None and here is not None:
-            here.call_at(self.info.deadline, self._expire)
+        here, until = presence.current(), self.info.deadline
+        self._expiry = here.call_at(until, self._expire) if here is not None and until is not None else None
 
     @property
     def left(self) -> bool:
@@ -202,5 +201,11 @@ class InPlaceAttempt:
             return True
         return bool(self._rows().delete()[0])
 
+    def ended(self) -> None:
+        """Note that the function returned: nobody need watch its time any more."""
+        if self._expiry is not None:
+            self._expiry.cancel()
+
     def _expire(self) -> None:
-        lost.hand_over(self._instance.pk, self.work.lease, lost.timeout("start_to_close"))
+        failure = lost.timeout("start_to_close")
+        lost.hand_over(self._instance.pk, self.work.lease, failure, event_id=self.info.event_id)

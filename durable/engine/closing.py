@@ -62,6 +62,7 @@ def _close(instance: Instance, outcome: dict[str, Any], live: Live | None) -> Cl
     if instance.status in (Status.CANCELED, Status.TERMINATED) or instance.failure:
         tasks.call_off(instance.execution_id)
     elif live is not None and live.open:
+        tasks.drop_external(instance.execution_id)
         left = ", ".join(str(asked.event) for asked in live.open.values())
         telemetry.logger.warning("%s ended while still open: %s", instance.pk, left)
     inbox.clear(instance.execution_id)
@@ -104,7 +105,7 @@ def terminate(instance: Instance, *, reason: str) -> list[tuple[str, str]]:
 
 def append(instance: Instance, *events: ev.Event) -> None:
     """Append events to the history of a locked instance."""
-    history.append(instance.execution_id, instance.head, events, at=clock.now())
+    history.append(instance.execution_id, instance.head, [history.record(e) for e in events], at=clock.now())
     instance.head += len(events)
     instances.rows().filter(pk=instance.pk).update(head=instance.head)
 
@@ -181,7 +182,14 @@ def _next(
     for name, value in values.items():
         setattr(instance, name, value)
     start_at = clock.now() + timedelta(seconds=wait) if wait else None
-    start = creation.start_row(instance, begun.pk, visible_at=start_at, arguments=arguments, carried=carried)
+    start = creation.start_row(
+        instance,
+        begun.pk,
+        visible_at=start_at,
+        arguments=arguments,
+        carried=carried,
+        generation=begun.number - 1,
+    )
     if not wait:
         # Before whatever waits in the inbox: the execution has to begin first.
         start.visible_at = source.created_at

@@ -21,7 +21,7 @@ from durable.engine.turn import Turn
 from durable.store import clock, instances
 
 if TYPE_CHECKING:
-    from durable.engine.turn import InPlace
+    from durable.engine.work import InPlace
 
 
 def run(turn: Turn, leave_at: float) -> None:
@@ -68,7 +68,10 @@ class _Step:
         return None
 
     def _call(self) -> running.Ended:
-        return running.attempt(self._work.definition, self._work.asked.input, self._attempt)
+        try:
+            return running.attempt(self._work.definition, self._work.asked.input, self._attempt)
+        finally:
+            self._attempt.ended()
 
     def _run_atomic(self) -> Turn | None:
         """Run the activity in the transaction that stores its result, or in one that is rolled back."""

@@ -14,7 +14,7 @@ from durable.core.errors import UnknownActivity
 from durable.core.failures import Failure
 from durable.core.retry import RetryPolicy
 from durable.engine import presence, signals
-from durable.engine.turn import task_row
+from durable.engine.work import task_row
 from durable.models import OPEN, ActivityTask, Instance
 from durable.store import clock, history, inbox, instances, tasks
 
@@ -38,17 +38,20 @@ def timeout(kind: str, *, final: bool = False) -> Failure:
 # --- in place: the lease is on the instance
 
 
-def hand_over(instance_id: str, lease: uuid.UUID, failure: Failure | None) -> bool:
+def hand_over(instance_id: str, lease: uuid.UUID, failure: Failure | None, *, event_id: int | None = None) -> bool:
     """Make a task of what a lease stands for, and end the lease.
 
     Args:
         instance_id: The instance.
         lease: The lease; if it is not held any more, nothing happens.
         failure: How the attempt failed; None if it does not count.
+        event_id: Do so only while it stands for this activity; None is any.
     """
     with transaction.atomic(using=conf.settings.DATABASE):
         instance = instances.lock(instance_id)
         if instance.lease != lease or instance.lease_event_id is None:
+            return False
+        if event_id not in (None, instance.lease_event_id):
             return False
         asked = history.asked(instance.execution_id, instance.lease_event_id)
         instances.release(instance_id, lease)

@@ -59,7 +59,6 @@ class _Drain:
 
     def take(self) -> bool:
         """Lease the next task; say whether there was one."""
-        clock.sync()
         with transaction.atomic(using=conf.settings.DATABASE):
             self._take()
         return self._task is not None

@@ -28,6 +28,23 @@ if TYPE_CHECKING:
 logger = logging.getLogger("durable.worker")
 
 
+class Call:
+    """A call to come, which can still be called off."""
+
+    __slots__ = ("_callback",)
+
+    def __init__(self, callback: Callable[[], object]) -> None:
+        self._callback: Callable[[], object] | None = callback
+
+    def cancel(self) -> None:
+        """Call it off."""
+        self._callback = None
+
+    def __call__(self) -> None:
+        if self._callback is not None:
+            self._callback()
+
+
 class Presence:
     """The thread that keeps this process's Worker row fresh.
 
@@ -40,7 +57,7 @@ class Presence:
         self._queues = dispatch.served_queues()
         self._held = 0
         self._beat_at = float("-inf")
-        self._calls: list[tuple[float, int, Callable[[], None]]] = []
+        self._calls: list[tuple[float, int, Call]] = []
         self._numbers = itertools.count()
         self._changed = threading.Condition()
         self._stopping = False
@@ -65,13 +82,15 @@ class Presence:
         workers.beat(self._queues)
         self._beat_at = time.monotonic()
 
-    def call_at(self, when: datetime, callback: Callable[[], None]) -> None:
+    def call_at(self, when: datetime, callback: Callable[[], object]) -> Call:
         """Call ``callback`` at a time by the database's clock, on this presence's thread."""
+        call = Call(callback)
         with self._changed:
             at = time.monotonic() + (when - clock.now()).total_seconds()
-            heapq.heappush(self._calls, (at, next(self._numbers), callback))
+            heapq.heappush(self._calls, (at, next(self._numbers), call))
             self._ensure_thread()
             self._changed.notify()
+        return call
 
     def stop(self) -> None:
         """End the thread and forget this process."""
@@ -98,7 +117,7 @@ class Presence:
         with self._changed:
             self._changed.wait(self._pause())
             now = time.monotonic()
-            due = []
+            due: list[Callable[[], object]] = []
             while self._calls and self._calls[0][0] <= now:
                 due.append(heapq.heappop(self._calls)[2])
         if self._held and now - self._beat_at > settings.LEASE / 3:

@@ -12,6 +12,7 @@ from durable import conf, dispatch, telemetry
 from durable.core import events as ev
 from durable.core.errors import (
     DurableError,
+    LimitExceeded,
     NondeterminismError,
     RunawayStep,
     UndecodableEvent,
@@ -29,6 +30,7 @@ REASONS: dict[type[DurableError], str] = {
     VersionNotAvailable: "version not available",
     UndecodableEvent: "undecodable event",
     RunawayStep: "runaway step",
+    LimitExceeded: "limit exceeded",
 }
 """What parks an instance at once: the error says what must change before it can go on."""
 

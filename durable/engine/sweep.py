@@ -20,7 +20,7 @@ from durable.store import clock, tasks
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_AT_ONCE = 1000
+AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,22 +36,24 @@ class Due:
 def look(horizon: float) -> list[Due]:
     """Return what is due within ``horizon`` seconds and was not announced lately."""
     until = clock.now() + timedelta(seconds=horizon)
-    stale = clock.now() - timedelta(seconds=conf.settings.REDISPATCH)
+    stale = clock.now() - timedelta(seconds=dispatch.patience())
     unannounced = Q(dispatched_at__isnull=True) | Q(dispatched_at__lt=stale)
     inbox = (
         InboxEvent.objects.using(conf.settings.DATABASE)
         .filter(unannounced, visible_at__lte=until)
         .filter(execution__instance__status__in=[Status.PENDING, Status.RUNNING])
         .order_by()
-        .values_list(Value(0), F("execution__instance_id"), F("execution__instance__queue"), F("visible_at"))
+        .annotate(at=F("visible_at"))
+        .values_list(Value(0), F("execution__instance_id"), F("execution__instance__queue"), "at")
     )
     work = (
         tasks.rows()
         .filter(unannounced, state=ActivityTask.State.READY, available_at__lte=until)
         .order_by()
-        .values_list(Value(1), F("name"), F("queue"), F("available_at"))
+        .annotate(at=F("available_at"))
+        .values_list(Value(1), F("name"), F("queue"), "at")
     )
-    found: Any = inbox.union(work, all=True)[:_AT_ONCE]
+    found: Any = inbox.union(work, all=True).order_by("at")[:AT_ONCE]
     return [Due(bool(is_task), target, queue, at) for is_task, target, queue, at in found]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +13,9 @@ from django.db import transaction
 from durable import conf, dispatch, registry
 from durable.core import commands as cmd
 from durable.core import events as ev
-from durable.core.errors import AlreadyExists, ConcurrencyConflict, LimitExceeded, UnknownActivity
+from durable.core.errors import AlreadyExists, ConcurrencyConflict, LimitExceeded
 from durable.core.failures import Failure
-from durable.engine import closing, presence, signals, watchdog
+from durable.engine import closing, presence, signals, watchdog, work
 from durable.models import OPEN, ActivityTask, InboxEvent, Instance, Status
 from durable.store import clock, creation, history, inbox, instances, tasks, workers
 
@@ -23,21 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from durable.core.definitions import ActivityDefinition
     from durable.core.execution import Execution
-
-
-@dataclass(frozen=True, slots=True)
-class InPlace:
-    """An activity that the worker which ended the turn runs there and then.
-
-    Attributes:
-        lease: The lease on the instance, for as long as it runs.
-    """
-
-    asked: ev.ActivityScheduled
-    definition: ActivityDefinition
-    lease: uuid.UUID
 
 
 class Turn:
@@ -51,10 +37,10 @@ class Turn:
     def __init__(self, instance: Instance, execution: Execution, at: datetime) -> None:
         self.instance, self.execution, self.at = instance, execution, at
         self.head = instance.head
-        self.in_place: InPlace | None = None
+        self.in_place: work.InPlace | None = None
         self.again = False
         self.end: ev.End | None = None
-        self._events: list[ev.Event] = []
+        self._events: list[history.Record] = []
         self._pending: list[cmd.Command] = []
         self._activities: dict[int, ev.ActivityScheduled] = {}
         self._tasks: list[ActivityTask] = []
@@ -62,6 +48,7 @@ class Turn:
         self._posted: list[InboxEvent] = []
         self._dropped_timers: list[int] = []
         self._children: dict[str, creation.Newborn] = {}
+        self._taken: set[str] = set()
         self._announce: list[tuple[str, str]] = []
 
     # --- applying
@@ -69,16 +56,17 @@ class Turn:
     def apply(self, event: ev.Event) -> None:
         """Let the code see an event, and note what it asks for."""
         event = replace(event, at=self.at.timestamp())
+        # Before the code gets the payload: it may change it, and the record must not change with it.
+        self._events.append(history.record(event))
         with watchdog.watch(self.execution):
             issued = self.execution.step(event)
-        self._events.append(event)
         if isinstance(event, ev.End):
             self.end = event
         self.note(issued)
 
     def note(self, issued: Sequence[cmd.Command]) -> None:
         """Note commands that are not recorded yet."""
-        self._events.extend(command for command in issued if isinstance(command, cmd.Recordable))
+        self._events.extend(history.record(command) for command in issued if isinstance(command, cmd.Recordable))
         self._pending.extend(issued)
 
     @property
@@ -97,6 +85,7 @@ class Turn:
             raise LimitExceeded("fan_out", value=len(self._pending), maximum=maximum, advice="work in batches")
         while self._pending:
             pending, self._pending = self._pending, []
+            self._taken = self._ids_taken(pending)
             called_off = [c.event_id for c in pending if isinstance(c, cmd.CancelActivity)]
             for command in pending:
                 self._settle(command)
@@ -131,8 +120,7 @@ class Turn:
         self._inbox[timer.event_id] = row
 
     def _start_child(self, child: ev.ChildScheduled) -> None:
-        taken = child.instance_id in self._children or instances.rows().filter(pk=child.instance_id).exists()
-        if taken:
+        if child.instance_id in self._children or child.instance_id in self._taken:
             error = AlreadyExists(child.instance_id)
             self.apply(ev.ChildFailed(event_id=child.event_id, failure=Failure.of(error)))
             return
@@ -145,7 +133,7 @@ class Turn:
             arguments=child.input,
             queue=queue,
             tags=child.tags,
-            options=defaults(definition, child.options),
+            options=creation.with_defaults(definition, child.options),
             parent=creation.Parent(
                 instance_id=self.instance.pk, execution_id=self.instance.execution_id, event_id=child.event_id
             ),
@@ -153,6 +141,10 @@ class Turn:
         self._children[child.instance_id] = newborn
         self._announce.append((queue, child.instance_id))
         self.apply(ev.ChildStarted(event_id=child.event_id))
+
+    def _ids_taken(self, pending: Sequence[cmd.Command]) -> set[str]:
+        wanted = [command.instance_id for command in pending if isinstance(command, ev.ChildScheduled)]
+        return set(instances.rows().filter(pk__in=wanted).values_list("pk", flat=True)) if wanted else set()
 
     def _cancel_child(self, event_id: int) -> None:
         asked = self.execution.open.get(event_id)
@@ -181,7 +173,7 @@ class Turn:
         asked = self.execution.open[event_id].event
         assert isinstance(asked, ev.ActivityScheduled)  # noqa: S101 - only activities run in place
         self._tasks.append(
-            task_row(
+            work.task_row(
                 self.instance,
                 asked,
                 state=tasks.State.RUNNING,
@@ -205,15 +197,15 @@ class Turn:
         """
         if self.end is None and conf.settings.RUN_INLINE and (self.instance.lease is None or lease):
             for event_id, asked in self._activities.items():
-                if (definition := _runs_here(self.instance, asked)) is not None:
-                    self.in_place = InPlace(asked, definition, lease or uuid.uuid4())
+                if (definition := work.runs_here(self.instance, asked)) is not None:
+                    self.in_place = work.InPlace(asked, definition, lease or uuid.uuid4())
                     del self._activities[event_id]
                     break
         self.hand_out()
 
     def hand_out(self) -> None:
         """Make tasks of all activities that are left."""
-        self._tasks.extend(task_row(self.instance, asked) for asked in self._activities.values())
+        self._tasks.extend(work.task_row(self.instance, asked) for asked in self._activities.values())
         self._activities.clear()
 
     # --- writing
@@ -258,7 +250,7 @@ class Turn:
         values: dict[str, Any] = {"head": self.head + len(self._events)}
         if self.in_place is not None:
             values["lease_event_id"] = self.in_place.asked.event_id
-            values["lease_until"] = self.at + _lease_time()
+            values["lease_until"] = self.at + timedelta(seconds=conf.settings.LEASE)
             if lease is None:
                 values |= {"lease": self.in_place.lease, "lease_worker": workers.me()}
         elif lease is not None or self.instance.lease is None:
@@ -289,53 +281,3 @@ class Turn:
 
         if self._announce or counts or soon:
             transaction.on_commit(announce, using=conf.settings.DATABASE, robust=True)
-
-
-def _lease_time() -> timedelta:
-    return timedelta(seconds=conf.settings.LEASE)
-
-
-def _runs_here(instance: Instance, asked: ev.ActivityScheduled) -> ActivityDefinition | None:
-    """Return the activity if this process may run it in place."""
-    try:
-        definition = registry.activity(asked.name).with_overrides(asked.options)
-    except UnknownActivity:
-        return None
-    limited = definition.start_to_close is not None or definition.schedule_to_close is not None
-    # A heartbeat needs a row to be recorded in, a limit somebody who watches it.
-    if definition.heartbeat is not None or (limited and presence.current() is None):
-        return None
-    queue = definition.queue or instance.queue
-    return definition if queue == instance.queue or queue in dispatch.served_queues() else None
-
-
-def task_row(instance: Instance, asked: ev.ActivityScheduled, **values: Any) -> ActivityTask:
-    """Return the row, not saved, that hands an activity to a worker."""
-    try:
-        definition = registry.activity(asked.name).with_overrides(asked.options)
-    except UnknownActivity:
-        queue, priority, expires_at = asked.options.get("queue"), asked.options.get("priority", 0), None
-    else:
-        queue, priority = definition.queue, definition.priority
-        limits = [s for s in (definition.schedule_to_start, definition.schedule_to_close) if s is not None]
-        expires_at = clock.now() + timedelta(seconds=min(limits)) if limits else None
-    given = {
-        "name": asked.name,
-        "input": asked.input,
-        "options": asked.options,
-        "queue": queue or instance.queue,
-        "priority": priority,
-        "expires_at": expires_at,
-        **values,
-    }
-    return tasks.row(instance.execution_id, asked, **given)
-
-
-def defaults(definition: Any, options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options of a new instance: the definition's own where the caller set none."""
-    own: dict[str, Any] = {}
-    if definition is not None and definition.timeout is not None:
-        own["timeout"] = definition.timeout
-    if definition is not None and definition.retry is not None:
-        own["retry"] = definition.retry.to_json()
-    return {**own, **options}

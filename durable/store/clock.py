@@ -17,7 +17,7 @@ from durable.conf import settings
 
 # Counts through a machine's sleep, where the system has it.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-_MAX_AGE = 10.0
+_MAX_AGE = 60.0
 _QUERIES = {
     "postgresql": "SELECT clock_timestamp()",
     "sqlite": "SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')",
@@ -29,16 +29,17 @@ _asked: dict[str, tuple[float, datetime]] = {}
 
 
 def now() -> datetime:
-    """Return the time by the database's clock, asking it if it was never asked."""
-    return _carried(settings.DATABASE) or sync()
+    """Return the time by the database's clock, asking it when it was not asked for a minute."""
+    alias = settings.DATABASE
+    known = _asked.get(alias)
+    if known is None or (age := time.clock_gettime(_CLOCK) - known[0]) > _MAX_AGE:
+        return sync()
+    return known[1] + timedelta(seconds=age)
 
 
 def sync() -> datetime:
-    """Return the time, asking the database again if the last answer is old."""
+    """Ask the database for the time."""
     alias = settings.DATABASE
-    carried = _carried(alias)
-    if carried is not None and time.clock_gettime(_CLOCK) - _asked[alias][0] < _MAX_AGE:
-        return carried
     answer = _ask(alias)
     with _lock:
         _asked[alias] = (time.clock_gettime(_CLOCK), answer)
@@ -54,14 +55,6 @@ def forget() -> None:
 def from_timestamp(seconds: float) -> datetime:
     """Return seconds since 1970 as an aware time."""
     return datetime.fromtimestamp(seconds, UTC)
-
-
-def _carried(alias: str) -> datetime | None:
-    known = _asked.get(alias)
-    if known is None:
-        return None
-    asked_at, answer = known
-    return answer + timedelta(seconds=time.clock_gettime(_CLOCK) - asked_at)
 
 
 def _ask(alias: str) -> datetime:

@@ -44,6 +44,7 @@ def new(
     tags: dict[str, Any],
     options: dict[str, Any],
     parent: Parent | None = None,
+    generation: int = 0,
 ) -> Newborn:
     """Return the rows of a new instance.
 
@@ -56,6 +57,7 @@ def new(
         tags: What operators can search for.
         options: ``delay``, ``timeout``, ``retry``, ``parent_close``.
         parent: Whose child it is.
+        generation: How many executions of the same id were begun before.
     """
     now = clock.now()
     execution_id = uuid.uuid4()
@@ -74,12 +76,22 @@ def new(
         status=Status.PENDING,
         created_at=now,
     )
-    execution = Execution(id=execution_id, instance=instance, number=1, version=version, created_at=now)
+    execution = Execution(id=execution_id, instance=instance, number=generation + 1, version=version, created_at=now)
     starts_at = now + timedelta(seconds=options.get("delay", 0.0))
-    rows = [start_row(instance, execution_id, visible_at=starts_at)]
+    rows = [start_row(instance, execution_id, visible_at=starts_at, generation=generation)]
     if "timeout" in options:
         rows.append(inbox.timeout_row(execution_id, visible_at=starts_at + timedelta(seconds=options["timeout"])))
     return Newborn(instance=instance, execution=execution, inbox=rows)
+
+
+def with_defaults(definition: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of a new instance: the definition's own where the caller set none."""
+    own: dict[str, Any] = {}
+    if definition is not None and definition.timeout is not None:
+        own["timeout"] = definition.timeout
+    if definition is not None and definition.retry is not None:
+        own["retry"] = definition.retry.to_json()
+    return {**own, **options}
 
 
 def start_row(
@@ -89,6 +101,7 @@ def start_row(
     visible_at: Any = None,
     arguments: dict[str, Any] | None = None,
     carried: Sequence[list[Any]] = (),
+    generation: int = 0,
 ) -> InboxEvent:
     """Return the row, not saved, that begins an execution."""
     parent = None
@@ -106,6 +119,7 @@ def start_row(
         tags=instance.tags,
         parent=parent,
         attempt=instance.attempt,
+        generation=generation,
         seed=str(execution_id),
         python=interpreter(),
         carried=[list(pair) for pair in carried],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from django.db.models import ExpressionWrapper, F, TextField
@@ -9,6 +10,7 @@ from django.db.models import ExpressionWrapper, F, TextField
 from durable import conf
 from durable.core import events as ev
 from durable.core.errors import LimitExceeded
+from durable.fields import Dumped, dump
 from durable.models import HistoryEvent
 
 if TYPE_CHECKING:
@@ -16,21 +18,34 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
 
+logger = logging.getLogger("durable.store")
+
 # Not through the model field: replay decodes the text straight into an event.
 _TEXT = ExpressionWrapper(F("data"), output_field=TextField())
 
 
-def append(execution_id: uuid.UUID, head: int, events: Sequence[ev.Event], *, at: datetime) -> None:
+Record = tuple[ev.Event, Dumped]
+"""An event and its JSON, as it was before anybody else got hold of what it carries."""
+
+
+def record(event: ev.Event) -> Record:
+    """Return what ``append`` takes."""
+    return event, Dumped(dump(event.to_json()))
+
+
+def append(execution_id: uuid.UUID, head: int, records: Sequence[Record], *, at: datetime) -> None:
     """Append events after ``head``, in one statement.
 
     Raises:
         LimitExceeded: The history would be too long.
         IntegrityError: Somebody else appended at this head.
     """
-    maximum = conf.limit("history")
-    if head + len(events) > maximum and not events[-1].ends:
+    warn_at, maximum = conf.limit("history_warn"), conf.limit("history")
+    if head < warn_at <= head + len(records):
+        logger.warning("execution %s has %d events; continue as new before %d", execution_id, warn_at, maximum)
+    if head + len(records) > maximum and not records[-1][0].ends:
         advice = "continue as new before a history grows this long"
-        raise LimitExceeded("history", value=head + len(events), maximum=maximum, advice=advice)
+        raise LimitExceeded("history", value=head + len(records), maximum=maximum, advice=advice)
     rows = [
         HistoryEvent(
             execution_id=execution_id,
@@ -39,9 +54,9 @@ def append(execution_id: uuid.UUID, head: int, events: Sequence[ev.Event], *, at
             event_id=getattr(event, "event_id", None),
             name=getattr(event, "name", ""),
             recorded_at=at,
-            data=event.to_json(),
+            data=data,
         )
-        for seq, event in enumerate(events, head + 1)
+        for seq, (event, data) in enumerate(records, head + 1)
     ]
     HistoryEvent.objects.using(conf.settings.DATABASE).bulk_create(rows)
 

@@ -82,6 +82,11 @@ def any_due(execution_id: uuid.UUID) -> Exists:
     return Exists(_rows().filter(execution_id=execution_id, visible_at__lte=clock.now()))
 
 
+def has_due(execution_id: uuid.UUID) -> bool:
+    """Say whether something is due for an execution."""
+    return bool(_rows().filter(execution_id=execution_id, visible_at__lte=clock.now()).exists())
+
+
 def delete(row_ids: Iterable[int]) -> None:
     """Delete rows that are in a history now."""
     _rows().filter(pk__in=list(row_ids)).delete()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import connections
 
 from durable import conf
-from durable.models import ActivityTask
+from durable.models import ActivityTask, Status
 from durable.store import clock, workers
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def next_ready(queue: str) -> ActivityTask | None:
     """Lock the next task of a queue that is due, or None; call it in a transaction."""
     features = connections[conf.settings.DATABASE].features
     ready = rows().filter(queue=queue, state=State.READY, available_at__lte=clock.now())
+    ready = ready.exclude(execution__instance__status=Status.SUSPENDED)
     if features.has_select_for_update:
         of = ("self",) if features.has_select_for_update_of else ()
         ready = ready.select_for_update(skip_locked=features.has_select_for_update_skip_locked, of=of)
@@ -108,13 +109,18 @@ def call_off(execution_id: uuid.UUID, event_ids: Iterable[int] | None = None) ->
     chosen = rows().filter(execution_id=execution_id)
     if event_ids is not None:
         chosen = chosen.filter(event_id__in=list(event_ids))
-    waiting = chosen.filter(state__in=[State.READY, State.HELD])
+    waiting = chosen.filter(state__in=[State.READY, State.HELD, State.EXTERNAL])
     if connections[conf.settings.DATABASE].features.has_select_for_update:
         waiting = waiting.select_for_update()
     dropped = dict(waiting.values_list("pk", "event_id"))
     rows().filter(pk__in=list(dropped)).delete()
     chosen.exclude(pk__in=list(dropped)).update(cancel_requested=True)
     return set(dropped.values())
+
+
+def drop_external(execution_id: uuid.UUID) -> None:
+    """Drop what waits to be completed from outside: nobody waits for it any more."""
+    rows().filter(execution_id=execution_id, state=State.EXTERNAL).delete()
 
 
 def hold(execution_id: uuid.UUID) -> None:

@@ -1,0 +1,50 @@
+"""Two functions of asyncio that a loop cannot mend from below.
+
+``asyncio.sleep`` takes a negative delay for zero, so a deadline that was
+computed wrongly passes unseen. ``asyncio.as_completed`` iterates a set of the
+coroutines that it is given, so they would start in the order of their
+addresses, another one in each process.
+
+Both are wrapped, not replaced: outside workflows they are what they were. Who
+imported them by name before this module came gets the original: the order of
+``as_completed`` is then as in a script, and replay will tell.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import asyncio.tasks
+import functools
+from typing import TYPE_CHECKING, Any
+
+from durable.core.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Iterable
+
+
+def mend(loop_class: type[asyncio.AbstractEventLoop]) -> None:
+    """Make both functions deterministic where a loop of this class runs; once a process."""
+
+    def mended() -> bool:
+        return isinstance(asyncio._get_running_loop(), loop_class)
+
+    native_sleep, native_as_completed = asyncio.sleep, asyncio.as_completed
+
+    @functools.wraps(native_sleep)
+    async def sleep(delay: float, result: Any = None) -> Any:
+        if delay < 0 and mended():
+            raise InvalidInput("sleep", f"a timer cannot be {delay:g} s long")
+        return await native_sleep(delay, result)
+
+    @functools.wraps(native_as_completed)
+    def as_completed(fs: Iterable[Awaitable[Any]], *, timeout: float | None = None) -> Any:
+        # What is no iterable of awaitables is left to the original, which says so.
+        if mended() and not asyncio.isfuture(fs) and not asyncio.iscoroutine(fs):
+            # A dict, unlike a set, keeps the order that it was given. Tasks then have hashes of their own.
+            fs = [asyncio.ensure_future(each) for each in dict.fromkeys(fs)]
+        return native_as_completed(fs, timeout=timeout)
+
+    for module in (asyncio, asyncio.tasks):
+        module.sleep = sleep  # type: ignore[assignment]
+        module.as_completed = as_completed  # type: ignore[assignment]

@@ -1,0 +1,68 @@
+"""Who runs an activity: this worker in place, or whoever takes the task."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from durable import dispatch, registry
+from durable.core.errors import UnknownActivity
+from durable.engine import presence
+from durable.store import clock, tasks
+
+if TYPE_CHECKING:
+    import uuid
+
+    from durable.core import events as ev
+    from durable.core.definitions import ActivityDefinition
+    from durable.models import ActivityTask, Instance
+
+
+@dataclass(frozen=True, slots=True)
+class InPlace:
+    """An activity that the worker which ended the turn runs there and then.
+
+    Attributes:
+        lease: The lease on the instance, for as long as it runs.
+    """
+
+    asked: ev.ActivityScheduled
+    definition: ActivityDefinition
+    lease: uuid.UUID
+
+
+def runs_here(instance: Instance, asked: ev.ActivityScheduled) -> ActivityDefinition | None:
+    """Return the activity if this process may run it in place."""
+    try:
+        definition = registry.activity(asked.name).with_overrides(asked.options)
+    except UnknownActivity:
+        return None
+    limited = definition.start_to_close is not None or definition.schedule_to_close is not None
+    # A heartbeat needs a row to be recorded in, a limit somebody who watches it.
+    if definition.heartbeat is not None or (limited and presence.current() is None):
+        return None
+    queue = definition.queue or instance.queue
+    return definition if queue == instance.queue or queue in dispatch.served_queues() else None
+
+
+def task_row(instance: Instance, asked: ev.ActivityScheduled, **values: Any) -> ActivityTask:
+    """Return the row, not saved, that hands an activity to a worker."""
+    try:
+        definition = registry.activity(asked.name).with_overrides(asked.options)
+    except UnknownActivity:
+        queue, priority, expires_at = asked.options.get("queue"), asked.options.get("priority", 0), None
+    else:
+        queue, priority = definition.queue, definition.priority
+        limits = [s for s in (definition.schedule_to_start, definition.schedule_to_close) if s is not None]
+        expires_at = clock.now() + timedelta(seconds=min(limits)) if limits else None
+    given = {
+        "name": asked.name,
+        "input": asked.input,
+        "options": asked.options,
+        "queue": queue or instance.queue,
+        "priority": priority,
+        "expires_at": expires_at,
+        **values,
+    }
+    return tasks.row(instance.execution_id, asked, **given)
