@@ -4,8 +4,51 @@ from __future__ import annotations
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from durable.engine import cache, presence
+from durable.store import clock
+from tests import driving
 
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("thorough", parent=settings.get_profile("default"), max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.fixture
+def fresh():
+    """Leave nothing behind: no definitions, no live executions, no thread, no time asked for."""
+    with driving.definitions():
+        yield
+    presence.stop()
+    cache.clear()
+    clock.forget()
+
+
+@pytest.fixture
+def engine(db, fresh):
+    """All workers of a project, in the test's thread; the database is rolled back afterwards."""
+    return driving.Engine()
+
+
+@pytest.fixture
+def committing(transactional_db, fresh):
+    """The same with real commits: ``on_commit`` runs, and other threads see what was written."""
+    return driving.Engine()
+
+
+@pytest.fixture
+def time(fresh, monkeypatch):
+    """The database's clock, which a test can put forward."""
+    driven = driving.Clock()
+    monkeypatch.setattr(clock, "_ask", driven.ask)
+    clock.forget()
+    return driven
+
+
+@pytest.fixture(params=["in place", "handed out"])
+def path(request, settings):
+    """Both ways an activity can run: in the worker that ended the turn, or in any that takes its task."""
+    settings.DURABLE = {"RUN_INLINE": request.param == "in place"}
+    return request.param

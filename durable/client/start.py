@@ -27,11 +27,16 @@ if TYPE_CHECKING:
     from durable.core.definitions import WorkflowDefinition
 
 
-def start(workflow: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any) -> Handle:
-    """Start an instance of a workflow by name; both it and the caller's writes are committed, or neither.
+def start(
+    workflow: str | WorkflowDefinition,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Handle:
+    """Start an instance of a workflow; both it and the caller's writes are committed, or neither.
 
     Args:
-        workflow: The type name, e.g. ``order2``.
+        workflow: The type name, e.g. ``order2``, or the definition.
         args: Positional arguments.
         kwargs: Keyword arguments.
         options: As for ``wf.options``: ``id queue tags delay timeout id_reuse
@@ -44,14 +49,17 @@ def start(workflow: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | N
         AlreadyExists: The id is in use.
         PayloadTooLarge, LimitExceeded: A limit of the settings is reached.
     """
-    definition = registry.workflow_type(workflow)
+    definition = registry.workflow_type(workflow) if isinstance(workflow, str) else workflow
     first = options.pop("signal", None)
-    checked = workflow_options(workflow, **options)
+    checked = {**definition.overrides, **workflow_options(definition.type_name, **options)}
     return _start(definition, tuple(args), dict(kwargs or {}), checked, first)
 
 
 async def astart(
-    workflow: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
+    workflow: str | WorkflowDefinition,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    **options: Any,
 ) -> Handle:
     """Start an instance from async code; see ``start``."""
     handle: Handle = await sync_to_async(start)(workflow, args, kwargs, **options)
@@ -93,12 +101,10 @@ def _start(
         )
 
     with transaction.atomic(using=conf.settings.DATABASE):
-        existing = instances.find_locked(instance_id)
-        if existing is None:
-            _insert(newborn(0))
-        elif not _replaces(existing, definition, options.get("id_reuse", "reject")):
-            return _signaled(Handle(existing.pk), signal)
-        else:
+        existing = instances.find_locked(instance_id) or _insert(newborn(0))
+        if existing is not None:
+            if not _replaces(existing, definition, options.get("id_reuse", "reject")):
+                return _signaled(Handle(existing.pk), signal)
             _replace(newborn(instances.executions().filter(instance=existing).count()))
         if not options.get("delay"):
             dispatch.advance_on_commit(queue, instance_id)

@@ -1,0 +1,204 @@
+"""Drives the engine from a test: what sweepers and workers do, in the test's own thread and without Celery."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import close_old_connections, connection, connections
+
+from durable import client, registry
+from durable.engine import cache
+from durable.engine.advance import advance
+from durable.engine.perform import perform
+from durable.engine.sweep import LOOKS
+from durable.models import ActivityTask, InboxEvent, Instance, Status
+from durable.store import clock
+
+_MANY = 500
+
+
+class Engine:
+    """All workers of a project, in the test's thread: each does what is due when it is told to."""
+
+    def run_until_quiet(self) -> None:
+        """Take turns and run activities until nothing is due."""
+        for _ in range(_MANY):
+            for look in LOOKS:
+                look()
+            if not (self.advance_due() + self.perform_due()):
+                return
+        raise AssertionError(f"never quiet: {self.due_instances()}, {self.due_queues()}")
+
+    def advance_due(self) -> int:
+        """Give every instance that something waits for a turn; return how many there were."""
+        due = self.due_instances()
+        for instance_id in due:
+            advance(instance_id)
+        return len(due)
+
+    def perform_due(self) -> int:
+        """Drain every queue that has a task ready; return how many there were."""
+        due = self.due_queues()
+        for queue in due:
+            perform(queue)
+        return len(due)
+
+    def due_instances(self) -> list[str]:
+        """Return the ids of the instances that a worker should look at now."""
+        now = clock.now()
+        inbox = InboxEvent.objects.filter(visible_at__lte=now).order_by("visible_at", "id")
+        waiting = inbox.filter(execution__instance__status__in=[Status.PENDING, Status.RUNNING])
+        ids = list(waiting.values_list("execution__instance_id", flat=True))
+        stalled = Instance.objects.filter(status=Status.STALLED, retry_at__lte=now)
+        return list(dict.fromkeys([*ids, *stalled.values_list("pk", flat=True)]))
+
+    def due_queues(self) -> list[str]:
+        """Return the queues that have a task ready now."""
+        ready = ActivityTask.objects.filter(state=ActivityTask.State.READY, available_at__lte=clock.now())
+        return sorted(set(ready.values_list("queue", flat=True)))
+
+    def result(self, handle: client.Handle) -> Any:
+        """Run until nothing is due, and return the instance's result, which must be there."""
+        self.run_until_quiet()
+        return handle.result(timeout=0)
+
+    def restart(self) -> None:
+        """Forget what a process that died would have had in memory."""
+        cache.clear()
+
+
+class Clock:
+    """The database's clock, which a test can put forward."""
+
+    def __init__(self) -> None:
+        self._ask, self._ahead = clock._ask, timedelta()
+
+    def ask(self, alias: str) -> datetime:
+        """Return the database's time, put forward."""
+        return self._ask(alias) + self._ahead
+
+    def forward(self, seconds: float) -> None:
+        """Let time pass."""
+        self._ahead += timedelta(seconds=seconds)
+        clock.forget()
+
+    def now(self) -> datetime:
+        """Return the time."""
+        return clock.now()
+
+
+class Together:
+    """Threads with database connections of their own, which begin at one moment."""
+
+    def __init__(self) -> None:
+        self._calls: list[Callable[[], Any]] = []
+
+    def add(self, call: Callable[[], Any], times: int = 1) -> Together:
+        """Add a call, in as many threads as it shall be made in."""
+        self._calls += [call] * times
+        return self
+
+    def run(self) -> list[Any]:
+        """Make all calls at once; return what each returned or raised."""
+        results: list[Any] = [None] * len(self._calls)
+        gate = threading.Barrier(len(self._calls))
+
+        def run(number: int, call: Callable[[], Any]) -> None:
+            try:
+                connection.ensure_connection()
+                gate.wait(timeout=10)
+                results[number] = call()
+            except Exception as error:  # noqa: BLE001 - whatever a thread raises, the test wants to see
+                results[number] = error
+            finally:
+                connections.close_all()
+
+        threads = [threading.Thread(target=run, args=(n, call), daemon=True) for n, call in enumerate(self._calls)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(timeout=60)
+            assert not thread.is_alive(), "a thread hangs"
+        return results
+
+
+class Cost:
+    """Counts the statements and the commits of this thread's connection."""
+
+    def __init__(self) -> None:
+        self.statements: list[str] = []
+        self.commits = 0
+
+    def _count(self, execute: Any, sql: str, params: Any, many: Any, context: Any) -> Any:
+        self.statements.append(sql)
+        return execute(sql, params, many, context)
+
+    def of(self, *words: str) -> int:
+        """Return how many statements hold all of these words."""
+        return sum(all(word in sql for word in words) for sql in self.statements)
+
+
+@contextmanager
+def cost() -> Iterator[Cost]:
+    """Count what the block asks of the database; transaction control is not a statement."""
+    counted = Cost()
+    commit = connection._commit
+
+    def counting_commit() -> Any:
+        counted.commits += 1
+        return commit()
+
+    connection._commit = counting_commit  # type: ignore[method-assign]
+    try:
+        with connection.execute_wrapper(counted._count):
+            yield counted
+    finally:
+        del connection._commit
+
+
+def kinds(handle: client.Handle, execution: Any = None) -> list[str]:
+    """Return the kinds of a history's events, in order."""
+    return [item.kind for item in handle.history(execution)]
+
+
+def answers(handle: client.Handle) -> Counter[str]:
+    """Return how often each kind of event is in a history."""
+    return Counter(kinds(handle))
+
+
+def item(handle: client.Handle, kind: str, event_id: int | None = None) -> client.HistoryItem:
+    """Return the one event of a kind in a history."""
+    found = [i for i in handle.history() if i.kind == kind and event_id in (None, i.event_id)]
+    assert len(found) == 1, f"{len(found)} events {kind} in {kinds(handle)}"
+    return found[0]
+
+
+@contextmanager
+def definitions() -> Iterator[None]:
+    """Forget, after the block, the workflows and activities that were defined in it."""
+    workflows = {(w.name, w.version) for w in registry.workflows()}
+    activities = {a.name for a in registry.activities()}
+    try:
+        yield
+    finally:
+        for name, version in {(w.name, w.version) for w in registry.workflows()} - workflows:
+            registry.unregister_workflow(name, version)
+        for name in {a.name for a in registry.activities()} - activities:
+            registry.unregister_activity(name)
+
+
+def disconnected(call: Callable[[], Any]) -> Callable[[], Any]:
+    """Return the call, giving back its thread's connection afterwards."""
+
+    def run() -> Any:
+        try:
+            return call()
+        finally:
+            close_old_connections()
+
+    return run
