@@ -70,6 +70,8 @@ def _turn(instance_id: str, leave_at: float) -> bool:
         raise
     if turn is not None:
         _follow(turn, execution_id, leave_at)
+    elif not instance.head:
+        return False  # not begun: whatever waits, waits for the start
     # Whoever found the instance locked went away: look, now that it is free, for what they left.
     return instance.status in (Status.PENDING, Status.RUNNING) and inbox.has_due(instance.execution_id)
 

@@ -112,7 +112,7 @@ def fail_attempt(task: ActivityTask, failure: Failure) -> None:
             again = {
                 "attempt": task.attempt + 1,
                 "available_at": due,
-                "dispatched_at": clock.now(),
+                "dispatched_at": None if wait else clock.now(),
                 "expires_at": close_by(task),
                 "last_failure": failure.to_json(),
             }

@@ -29,7 +29,9 @@ def rows() -> Any:
 def row(execution_id: uuid.UUID, asked: Asked, **values: Any) -> ActivityTask:
     """Return a new task, not saved, that is ready now unless ``values`` say otherwise."""
     now = clock.now()
-    given = {"available_at": now, "created_at": now, "dispatched_at": now, **values}
+    due = values.get("available_at", now)
+    # Announced by whoever writes it; what is due later, by whoever sees that it is.
+    given = {"available_at": due, "created_at": now, "dispatched_at": now if due <= now else None, **values}
     return ActivityTask(execution_id=execution_id, event_id=asked.event_id, **given)
 
 
