@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import random as stdlib_random
 import uuid
 from dataclasses import dataclass
@@ -119,7 +120,7 @@ def info() -> Info:
         queue=started.queue,
         attempt=started.attempt,
         started_at=datetime.fromtimestamp(started.at, UTC),
-        history_length=execution.head,
+        history_length=execution.length,
         parent_id=started.parent["instance_id"] if started.parent else None,
     )
 
@@ -146,7 +147,8 @@ def set_status(status: Any) -> None:
 
 def set_progress(done: float, total: float, note: str = "") -> None:
     """Show operators how far the work is."""
-    current("workflow.set_progress()").show("progress", {"done": done, "total": total, "note": note})
+    execution = current("workflow.set_progress()")
+    execution.show("progress", execution.encode({"done": done, "total": total, "note": note}, "set_progress()"))
 
 
 def set_tags(**tags: Any) -> None:
@@ -229,7 +231,7 @@ def start_child(definition: WorkflowDefinition, arguments: dict[str, Any]) -> Ch
         version=definition.version,
         instance_id=options.pop("id", None) or _child_id(execution, event_id),
         input=arguments,
-        tags=options.pop("tags", {}),
+        tags=execution.encode(options.pop("tags", {}), f"tags of {definition.type_name}"),
         options=options,
     )
     return ChildHandle(execution, definition, event)
@@ -306,8 +308,14 @@ def side_effect(fn: Callable[[], T]) -> T:
     else:
         value = execution.encode(_outside(fn), "value of side_effect")
     execution.record(ev.SideEffectRecorded(event_id=event_id, value=value), place=frames.place())
-    signature = Signature.of(fn, "side_effect")
-    return signature.decode_result(value, execution.converter, where="value of side_effect")  # type: ignore[no-any-return]
+    return _returned(fn).decode_result(value, execution.converter, where="value of side_effect")  # type: ignore[no-any-return]
+
+
+def _returned(fn: Callable[..., Any]) -> Signature:
+    # Of its result alone: many functions of the standard library have no signature to inspect.
+    annotation = getattr(fn, "__annotations__", {}).get("return", inspect.Signature.empty)
+    names = getattr(inspect.unwrap(fn), "__globals__", {})
+    return Signature(inspect.Signature(return_annotation=annotation), "side_effect", names)
 
 
 def _outside(fn: Callable[[], T]) -> T:
@@ -332,10 +340,11 @@ def continue_as_new(*args: Any, carry_signals: bool = True, **kwargs: Any) -> No
         InvalidInput: The arguments do not fit, or something is still open: its result would be lost.
     """
     execution = current("workflow.continue_as_new()")
+    execution.go_on()
     bound = execution.workflow.signature.bind(args, kwargs, execution.converter)
     arguments = execution.within_limit(bound, "continue_as_new()")
     for asked in execution.open.values():
-        if asked.waiter is not None and not isinstance(asked.event, ev.TimerStarted):
+        if asked.is_awaited and not isinstance(asked.event, ev.TimerStarted):
             raise InvalidInput(
                 "continue_as_new()", f"{asked.event} (event {asked.event.event_id}) is still open; await or cancel it"
             )

@@ -272,23 +272,25 @@ def define_workflow(
     """Make a workflow of an ``async def``.
 
     Raises:
-        InvalidDefinition: It is not an ``async def``, or the name cannot be taken.
+        InvalidDefinition: It is not an ``async def``, or the name or the version cannot be taken.
+        InvalidInput: An option cannot be taken.
     """
     type_name = name or fn.__name__
     if not inspect.iscoroutinefunction(fn):
         raise InvalidDefinition(type_name, "a workflow must be an async def; plain functions can be activities")
     base, number = split_version(type_name)
     if version is not None:
+        if type(version) is not int or version < 0:
+            raise InvalidDefinition(type_name, f"a version is a whole number from 0, not {version!r}")
         base, number = (name or base), version
     _check_name(base)
+    options = _checked(type_name, {"queue": queue, "timeout": timeout, "retry": retry}, _WORKFLOW_OPTIONS)
     return WorkflowDefinition(
         name=base,
         version=number,
         fn=fn,
         signature=Signature.of(fn, type_name),
-        queue=queue,
-        timeout=None if timeout is None else seconds(timeout, f"{type_name}(timeout)"),
-        retry=retry,
+        **options,
     )
 
 
@@ -297,7 +299,6 @@ def define_activity(
     *,
     name: str | None = None,
     atomic: bool = False,
-    signature: Signature | None = None,
     **options: Any,
 ) -> ActivityDefinition:
     """Make an activity of a function or of a method.
@@ -315,7 +316,7 @@ def define_activity(
         name=name,
         fn=fn,
         atomic=atomic,
-        signature=signature or Signature.of(fn, name, skip_first=is_method(fn)),
+        signature=Signature.of(fn, name, skip_first=is_method(fn)),
         **activity_options(name, **given),
     )
 

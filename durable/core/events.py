@@ -357,7 +357,7 @@ def decode(kind: str, data: str, *, at: float, seq: int) -> Event:
         raise UndecodableEvent(seq, kind, "this release does not know the kind; a newer one may have written it")
     try:
         event = decoder.decode(data)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise UndecodableEvent(seq, kind, str(error)) from None
     object.__setattr__(event, "at", at)
     return event

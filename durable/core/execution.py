@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import random
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from durable.core import events as ev
 from durable.core import frames, payloads
-from durable.core.commands import CancelActivity, CancelChild
+from durable.core.commands import CancelActivity, CancelChild, Recordable
 from durable.core.errors import (
     ActivityError,
     ChildFailed,
@@ -47,10 +48,15 @@ class Open:
             nobody waits any more but the end is still to be recorded.
     """
 
-    __slots__ = ("event", "name", "waiter")
+    __slots__ = ("event", "waiter")
 
     def __init__(self, event: ev.Asked, waiter: asyncio.Future[Any] | Timer | None) -> None:
         self.event, self.waiter = event, waiter
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether the answer will make a difference to the code."""
+        return self.waiter is not None and not self.waiter.cancelled()
 
 
 class Execution:
@@ -58,6 +64,8 @@ class Execution:
 
     Attributes:
         head: The ``seq`` of the last event applied or recorded.
+        length: How many events the code has brought about or seen, the one at
+            hand included. Unlike ``head`` it never depends on what was stored when.
         open: What is asked for and not answered, by event id.
         outcome: The event that ended it, or None.
         replaying: Whether the step at hand is one that was taken before.
@@ -81,6 +89,7 @@ class Execution:
         self._payload_limit = payload_limit
         self.started: ev.ExecutionStarted | None = None
         self.head = 0
+        self.length = 0
         self.open: dict[int, Open] = {}
         self.outcome: ev.End | None = None
         self.replaying = False
@@ -117,6 +126,7 @@ class Execution:
             BaseException: What interrupted the step from outside. The execution
                 is then of no use any more: discard it.
         """
+        self.length += 1
         self._issued, self._places = {}, {}
         self._recorded = recorded or {}
         self.replaying = recorded is not None
@@ -128,7 +138,9 @@ class Execution:
             except ForbiddenInWorkflow as error:
                 self._issued.clear()
                 self.end(ev.ExecutionFailed(failure=Failure.of(error)))
-        return list(self._issued.values())
+        issued = list(self._issued.values())
+        self.length += sum(isinstance(command, Recordable) for command in issued)
+        return issued
 
     def _settle(self) -> None:
         self.loop.drain()
@@ -185,6 +197,8 @@ class Execution:
         context = contextvars.Context()
         self._main = self.loop.create_task(self._run(args, kwargs), name="main", context=context)
         self._main.add_done_callback(self._main_done)
+        if self.cancel_requested:
+            self.loop.call_soon(self._main.cancel)
 
     async def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._enter is not None:
@@ -214,9 +228,10 @@ class Execution:
 
     def _cancel(self) -> None:
         # Delivered once: later requests find a workflow that knows already.
-        if not self.cancel_requested and self._main is not None:
+        if not self.cancel_requested:
             self.cancel_requested = True
-            self.loop.call_soon(self._main.cancel)
+            if self._main is not None:
+                self.loop.call_soon(self._main.cancel)
 
     # --- answers
 
@@ -270,11 +285,15 @@ class Execution:
 
     def next_id(self) -> int:
         """Return the number of the next thing asked for."""
-        if self.loop.closing:
-            raise DurableExit
+        self.go_on()
         event_id = self._next_id
         self._next_id += 1
         return event_id
+
+    def go_on(self) -> None:
+        """Let the code ask for more, unless it has ended or is put away: then unwind it."""
+        if self.loop.closing or self.outcome is not None:
+            raise DurableExit
 
     def ask(self, event: ev.Asked, waiter: asyncio.Future[Any] | Timer | None, *, place: Place | None) -> None:
         """Issue a command that will be answered."""
@@ -294,7 +313,7 @@ class Execution:
     def call_off(self, event_id: int) -> None:
         """Give up on an activity, or ask a child to stop, because the code does not wait any more."""
         asked = self.open.get(event_id)
-        if asked is None or self.loop.closing:
+        if asked is None or self.loop.closing or self.outcome is not None:
             return
         child = isinstance(asked.event, ev.ChildScheduled)
         if event_id in self._issued and not child:
@@ -316,7 +335,7 @@ class Execution:
             return
         if event_id in self._issued:
             del self._issued[event_id]
-        else:
+        elif self.outcome is None:  # nothing comes after the end, the clean-up of ``asyncio.timeout`` included
             self._issued[-2 - event_id] = ev.TimerCanceled(event_id=event_id)
 
     def encode(self, value: Any, where: str) -> Any:
@@ -350,7 +369,8 @@ class Execution:
     def condition(self, predicate: Callable[[], object]) -> asyncio.Future[Any]:
         """Return a future that ends when ``predicate`` holds; looked at after each step."""
         future = self.loop.create_future()
-        entry = (predicate, future)
+        # In the context of whoever waits: the loop's own callbacks run in the worker's.
+        entry = (functools.partial(contextvars.copy_context().run, predicate), future)
         self._conditions.append(entry)
         future.add_done_callback(lambda _: self._conditions.remove(entry) if entry in self._conditions else None)
         return future

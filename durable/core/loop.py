@@ -15,11 +15,13 @@ import contextvars
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from durable.core import stdlib
 from durable.core.errors import ForbiddenInWorkflow, InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+_TRIES = 20
 _FORBIDDEN = (
     "run_in_executor",
     "call_soon_threadsafe",
@@ -179,7 +181,8 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
             coro.close()
             raise RuntimeError("the execution is being put away")
         # Kept, because a task's coroutine must be closed in its own context.
-        context = context or contextvars.copy_context()
+        if context is None:  # not "or": a fresh context is empty, and so it is false
+            context = contextvars.copy_context()
         self._created += 1
         task = _create(Task, self._created, coro, loop=self, name=name or f"task-{self._created}", context=context)
         task.context = context
@@ -212,7 +215,9 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         asyncio._set_running_loop(self)
         try:
             while ready and not self.stopped:
-                ready.popleft()._run()
+                handle = ready.popleft()
+                if not handle._cancelled:
+                    handle._run()
                 if self.violation is not None:
                     raise self.violation
         finally:
@@ -260,9 +265,13 @@ def _close(task: Task) -> None:
     coroutine = task.get_coro()
     if task.done() or coroutine is None:
         return
-    # Its own clean-up may fail, or refuse to end; nobody is left to tell.
-    with contextlib.suppress(Exception, DurableExit):
-        task.context.run(coroutine.close)
+    # Each try ends one ``finally`` that waits for something: what is left suspended, the collector would unwind.
+    for _ in range(_TRIES):
+        # Its own clean-up may fail, or refuse to end; nobody is left to tell.
+        with contextlib.suppress(Exception, asyncio.CancelledError, DurableExit):
+            task.context.run(coroutine.close)
+        if getattr(coroutine, "cr_frame", None) is None:
+            return
 
 
 class DurableExit(BaseException):
@@ -279,3 +288,4 @@ def _forbidden(name: str) -> Callable[..., Any]:
 
 for _name in _FORBIDDEN:
     setattr(DeterministicLoop, _name, _forbidden(_name))
+stdlib.mend(DeterministicLoop)

@@ -50,12 +50,15 @@ class RetryPolicy:
     def __post_init__(self) -> None:
         seconds(self.initial_interval, "RetryPolicy(initial_interval)")
         seconds(self.max_interval, "RetryPolicy(max_interval)")
-        if self.backoff < 1:
+        if not self.backoff >= 1:  # NaN included
             raise InvalidInput("RetryPolicy(backoff)", f"{self.backoff:g} would make waits shorter; use 1 or more")
         if self.max_attempts < 0:
             raise InvalidInput("RetryPolicy(max_attempts)", "use 0 for no limit, or 1 and more")
         if not 0 <= self.jitter <= 1:
             raise InvalidInput("RetryPolicy(jitter)", "use a share from 0 to 1")
+        stops: Any = self.non_retryable
+        if isinstance(stops, str) or not all(isinstance(stop, str | type) for stop in stops):
+            raise InvalidInput("RetryPolicy(non_retryable)", f"{stops!r} is not a tuple of exception classes and names")
 
     def wait_after(self, attempt: int, failure: Failure, *, chance: float = 0.0) -> float | None:
         """Return the seconds to wait after the failed ``attempt`` (1-based), or None to stop.
@@ -76,8 +79,10 @@ class RetryPolicy:
         """Return the seconds to wait after ``attempt`` (1-based), without jitter."""
         longest = seconds(self.max_interval, "max_interval")
         first = seconds(self.initial_interval, "initial_interval")
+        if not first:
+            return 0.0
         try:
-            return min(first * self.backoff ** (attempt - 1), longest)
+            return min(first * float(self.backoff) ** (attempt - 1), longest)
         except OverflowError:
             return longest
 

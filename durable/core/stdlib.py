@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable
 
 
-def mend(loop_class: type[asyncio.AbstractEventLoop]) -> None:
+def mend(loop_class: type) -> None:
     """Make both functions deterministic where a loop of this class runs; once a process."""
 
     def mended() -> bool:
@@ -46,5 +46,4 @@ def mend(loop_class: type[asyncio.AbstractEventLoop]) -> None:
         return native_as_completed(fs, timeout=timeout)
 
     for module in (asyncio, asyncio.tasks):
-        module.sleep = sleep  # type: ignore[assignment]
-        module.as_completed = as_completed  # type: ignore[assignment]
+        vars(module).update(sleep=sleep, as_completed=as_completed)
