@@ -96,10 +96,12 @@ def _follow(turn: Turn, execution_id: uuid.UUID, leave_at: float) -> None:
 
 
 def _due(instance: Instance) -> list[tuple[int, str, str]]:
-    """Return what waits for an instance, its start before all else."""
+    """Return what waits for an instance, its start before all else but the end of its time."""
     rows = inbox.due(instance.execution_id, limit=_ROWS_A_TURN)
     if instance.head:
         return rows
+    if late := [row for row in rows if row[1] == inbox.TIMEOUT]:
+        return late  # its time is up before it began: it is not to begin any more
     started = ev.ExecutionStarted.__name__
     starts = [row for row in rows if row[1] == started]
     others = [row for row in rows if row[1] != started]
