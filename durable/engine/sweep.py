@@ -15,7 +15,7 @@ from django.db.models import F, Q, Value
 from durable import conf, dispatch
 from durable.engine import lost, stalling
 from durable.models import ActivityTask, InboxEvent, Status
-from durable.store import clock, tasks
+from durable.store import clock, inbox, tasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,10 +38,10 @@ def look(horizon: float) -> list[Due]:
     until = clock.now() + timedelta(seconds=horizon)
     stale = clock.now() - timedelta(seconds=dispatch.patience())
     unannounced = Q(dispatched_at__isnull=True) | Q(dispatched_at__lt=stale)
-    inbox = (
+    events = (
         InboxEvent.objects.using(conf.settings.DATABASE)
         .filter(unannounced, visible_at__lte=until)
-        .filter(execution__instance__status__in=[Status.PENDING, Status.RUNNING])
+        .filter(execution__instance__status__in=[Status.PENDING, Status.RUNNING], execution__closed_at__isnull=True)
         .order_by()
         .annotate(at=F("visible_at"))
         .values_list(Value(0), F("execution__instance_id"), F("execution__instance__queue"), "at")
@@ -53,7 +53,7 @@ def look(horizon: float) -> list[Due]:
         .annotate(at=F("available_at"))
         .values_list(Value(1), F("name"), F("queue"), "at")
     )
-    found: Any = inbox.union(work, all=True).order_by("at")[:AT_ONCE]
+    found: Any = events.union(work, all=True).order_by("at")[:AT_ONCE]
     return [Due(bool(is_task), target, queue, at) for is_task, target, queue, at in found]
 
 
@@ -82,6 +82,7 @@ LOOKS: tuple[Callable[[], Any], ...] = (
     lost.find_dead_tasks,
     lost.find_expired,
     stalling.retry_stalled,
+    inbox.forget_late,
     clock.sync,
 )
 """What is looked for now and then, besides what is due; one statement each when there is nothing."""

@@ -108,6 +108,11 @@ def move_on(old: uuid.UUID, new: uuid.UUID) -> None:
     clear(old)
 
 
+def forget_late() -> None:
+    """Delete what came for executions just when they ended, so that nobody reads it any more."""
+    _rows().filter(visible_at__lte=clock.now(), execution__closed_at__isnull=False).delete()
+
+
 def count(execution_id: uuid.UUID) -> int:
     """Return how many rows wait, timers included."""
     return int(_rows().filter(execution_id=execution_id).count())
