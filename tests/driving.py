@@ -30,9 +30,16 @@ class Engine:
         for _ in range(_MANY):
             for look in LOOKS:
                 look()
-            if not (self.advance_due() + self.perform_due()):
-                return
+            before = self._rows()
+            if not (self.advance_due() + self.perform_due()) or self._rows() == before:
+                return  # what is due by now can only wait: for the start of its instance, say
         raise AssertionError(f"never quiet: {self.due_instances()}, {self.due_queues()}")
+
+    def _rows(self) -> list[Any]:
+        instances = Instance.objects.values_list("pk", "execution_id", "head", "status", "failed_turns", "retry_at")
+        tasks = ActivityTask.objects.values_list("pk", "attempt", "state", "available_at")
+        inbox = InboxEvent.objects.values_list("pk")
+        return [sorted(map(str, rows)) for rows in (instances, tasks, inbox)]
 
     def advance_due(self) -> int:
         """Give every instance that something waits for a turn; return how many there were."""
