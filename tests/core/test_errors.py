@@ -1,0 +1,233 @@
+"""Errors say their facts, have them as fields, and survive the way to another process."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from durable.core import errors
+from durable.core.errors import DurableError, RecordedError
+from durable.core.failures import Failure
+
+FAILURE = Failure(type="ValueError", message="no money", kinds=("ValueError",), cause=Failure(type="KeyError"))
+CAUSE = RecordedError(FAILURE)
+
+# Each error, its message and its fields.
+ONE_OF_EACH = [
+    (errors.UnknownInstance("a"), "no instance has the id 'a'", {"instance_id": "a"}),
+    (errors.UnknownExecution("a", "e"), "instance 'a' has no execution e", {"instance_id": "a", "execution_id": "e"}),
+    (errors.UnknownEvent("e", 5), "execution e has no event with the id 5", {"execution_id": "e", "event_id": 5}),
+    (errors.UnknownWorkflow("a"), "no workflow is registered as 'a'", {"name": "a", "version": None, "near": ()}),
+    (
+        errors.UnknownWorkflow("a", version=2, near=["b", "c"]),
+        "no workflow is registered as 'a (version 2)'; did you mean b, c?",
+        {"name": "a", "version": 2, "near": ("b", "c")},
+    ),
+    (
+        errors.UnknownActivity("a", near=["b"]),
+        "no activity is registered as 'a'; did you mean b?",
+        {"name": "a", "near": ("b",)},
+    ),
+    (errors.AlreadyExists("a"), "an instance with the id 'a' exists", {"instance_id": "a", "status": ""}),
+    (
+        errors.AlreadyExists("a", status="running"),
+        "an instance with the id 'a' exists and is running",
+        {"instance_id": "a", "status": "running"},
+    ),
+    (
+        errors.DuplicateName("workflow", "a", first="m.a", second="n.a"),
+        "workflow 'a' is defined twice: in m.a and in n.a",
+        {"kind": "workflow", "name": "a", "first": "m.a", "second": "n.a"},
+    ),
+    (
+        errors.NotOpen("a", status="failed", verb="signal"),
+        "instance 'a' is failed and cannot signal",
+        {"instance_id": "a", "status": "failed", "verb": "signal"},
+    ),
+    (
+        errors.NotOpen("a", status="failed"),
+        "instance 'a' is failed",
+        {"instance_id": "a", "status": "failed", "verb": ""},
+    ),
+    (
+        errors.NotClosed("a", status="running", verb="purge"),
+        "instance 'a' is running; end it before you purge",
+        {"instance_id": "a", "status": "running", "verb": "purge"},
+    ),
+    (
+        errors.NotFailed("a", status="running"),
+        "instance 'a' is running, not failed",
+        {"instance_id": "a", "status": "running"},
+    ),
+    (
+        errors.NotAnActivity(3, "TimerStarted"),
+        "event 3 is a TimerStarted, not an activity",
+        {"event_id": 3, "kind": "TimerStarted"},
+    ),
+    (
+        errors.ConcurrencyConflict("a", expected=3, found=5),
+        "instance 'a' moved on: its head was 3, it is 5 now",
+        {"instance_id": "a", "expected": 3, "found": 5},
+    ),
+    (
+        errors.ConcurrencyConflict("a", expected=3),
+        "instance 'a' moved on: its head was 3",
+        {"instance_id": "a", "expected": 3, "found": None},
+    ),
+    (
+        errors.VersionNotAvailable("a", 2, registered=[10, 9]),
+        "version 2 of workflow 'a' is not registered here (there are: 9, 10)",
+        {"name": "a", "version": 2, "registered": (9, 10)},
+    ),
+    (
+        errors.VersionNotAvailable("a", 2),
+        "version 2 of workflow 'a' is not registered here (there are: none)",
+        {"name": "a", "version": 2, "registered": ()},
+    ),
+    (errors.PermissionDenied("ann", "purge"), "ann may not purge", {"actor": "ann", "verb": "purge"}),
+    (
+        errors.InvalidInput("charge(amount)", "expected int"),
+        "charge(amount): expected int",
+        {"where": "charge(amount)", "problem": "expected int"},
+    ),
+    (errors.InvalidId("", "it is empty"), "'' cannot be an instance id: it is empty", {"instance_id": ""}),
+    (errors.InvalidDefinition("a", "no"), "a: no", {"name": "a", "problem": "no"}),
+    (
+        errors.PayloadTooLarge("x", size=2_000_000, limit=1_000),
+        "x: 2,000,000 bytes of JSON, the limit is 1,000",
+        {"where": "x", "size": 2_000_000, "limit": 1_000},
+    ),
+    (
+        errors.LimitExceeded("fan_out", value=2_000, maximum=1_000, advice="work in batches"),
+        "fan_out: 2,000 is over the limit of 1,000; work in batches",
+        {"limit": "fan_out", "value": 2_000, "maximum": 1_000},
+    ),
+    (
+        errors.LimitExceeded("fan_out", value=2, maximum=1),
+        "fan_out: 2 is over the limit of 1",
+        {"limit": "fan_out", "value": 2, "maximum": 1},
+    ),
+    (
+        errors.UndecodableEvent(3, "TimerFired", "no"),
+        "event 3 (TimerFired) cannot be read: no",
+        {"seq": 3, "kind": "TimerFired", "problem": "no"},
+    ),
+    (
+        errors.OutsideWorkflow("now()", "do not"),
+        "now() works only inside a running workflow or activity; do not",
+        {"call": "now()", "advice": "do not"},
+    ),
+    (
+        errors.ForbiddenInWorkflow("socket.connect"),
+        "socket.connect is not allowed in a workflow: it could not be replayed. Do it in an activity",
+        {"call": "socket.connect"},
+    ),
+    (
+        errors.NondeterminismError(
+            seq=3, event_id=1, expected="A(a)", got="A(b)", location="f.py:5", offer=0, note="A note"
+        ),
+        "event 3: history has A(a), workflow did A(b) (at f.py:5). A note",
+        {
+            "seq": 3,
+            "event_id": 1,
+            "expected": "A(a)",
+            "got": "A(b)",
+            "location": "f.py:5",
+            "offer": 0,
+            "note": "A note",
+        },
+    ),
+    (
+        errors.NondeterminismError(seq=3, event_id=None, expected="A(a)", got=None),
+        "event 3: history has A(a), workflow did nothing",
+        {"seq": 3, "event_id": None, "got": None, "location": "", "offer": None, "note": ""},
+    ),
+    (
+        errors.RunawayStep(2.0, "line 1"),
+        "the workflow ran for 2 s without waiting for anything; it was here:\nline 1",
+        {"seconds": 2.0, "stack": "line 1"},
+    ),
+    (CAUSE, "ValueError: no money", {"failure": FAILURE, "type": "ValueError", "message": "no money"}),
+    (RecordedError(Failure(type="KeyError")), "KeyError", {"type": "KeyError", "message": ""}),
+    (errors.NonRetryable("never"), "never", {}),
+    (
+        errors.ActivityError("charge", event_id=1, attempts=3, cause=CAUSE),
+        "activity charge was tried 3 times and failed: ValueError: no money",
+        {"activity": "charge", "event_id": 1, "attempts": 3},
+    ),
+    (
+        errors.ActivityError("charge", event_id=1, attempts=1, cause=CAUSE),
+        "activity charge was tried once and failed: ValueError: no money",
+        {"attempts": 1},
+    ),
+    (
+        errors.ChildFailed("ship", instance_id="a", cause=CAUSE),
+        "child workflow ship (a) did not complete: ValueError: no money",
+        {"workflow": "ship", "instance_id": "a"},
+    ),
+    (
+        errors.SignalError("a", "go", cause=CAUSE),
+        "signal 'go' to 'a' was not delivered: ValueError: no money",
+        {"instance_id": "a", "name": "go"},
+    ),
+    (errors.WorkflowFailed("a", FAILURE), "instance 'a' failed: ValueError: no money", {"failure": FAILURE}),
+    (errors.WorkflowCanceled("a"), "instance 'a' was canceled", {"instance_id": "a"}),
+    (errors.WorkflowTerminated("a"), "instance 'a' was terminated", {"instance_id": "a", "reason": ""}),
+    (errors.WorkflowTerminated("a", reason="old"), "instance 'a' was terminated: old", {"reason": "old"}),
+    (
+        errors.ResultTimeout("a", 5, status="running"),
+        "instance 'a' is still running after 5 s",
+        {"instance_id": "a", "timeout": 5, "status": "running"},
+    ),
+]
+
+CASES = pytest.mark.parametrize(("error", "message", "fields"), ONE_OF_EACH, ids=lambda v: type(v).__name__)
+
+
+@CASES
+def test_error_says_its_facts_and_has_them_as_fields(error, message, fields):
+    assert str(error) == message
+    assert {name: getattr(error, name) for name in fields} == fields
+
+
+@CASES
+def test_error_survives_the_way_to_another_process(error, message, fields):
+    back = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
+
+    assert type(back) is type(error)
+    assert (str(back), back.args) == (message, error.args)
+    assert {name: getattr(back, name) for name in fields} == fields
+
+
+@pytest.mark.parametrize("kind", ["ActivityError", "ChildFailed", "SignalError", "WorkflowFailed"])
+def test_cause_is_kept_as_field_and_as_cause(kind):
+    error = next(error for error, _, _ in ONE_OF_EACH if type(error).__name__ == kind)
+
+    assert error.__cause__ is error.cause
+    assert (error.cause.type, error.cause.failure) == ("ValueError", FAILURE)
+    assert pickle.loads(pickle.dumps(error)).cause.failure == FAILURE  # noqa: S301 - our own
+
+
+def test_every_error_is_tried_above_and_is_a_durable_error():
+    tried = {type(error).__name__ for error, _, _ in ONE_OF_EACH}
+
+    assert tried | {"DurableError"} == set(errors.__all__)
+    assert all(isinstance(error, DurableError) for error, _, _ in ONE_OF_EACH)
+
+
+def test_every_class_of_error_is_public():
+    defined = {n for n, v in vars(errors).items() if isinstance(v, type) and issubclass(v, DurableError)}
+
+    assert defined == set(errors.__all__)
+
+
+def test_long_id_is_cut_in_the_message_and_kept_in_the_field():
+    error = errors.InvalidId("x" * 500, "too long")
+
+    assert len(str(error)) < 150
+    assert error.instance_id == "x" * 500
+
+
+def test_late_result_is_a_timeout_error():
+    assert isinstance(errors.ResultTimeout("a", 5, status="running"), TimeoutError)
