@@ -26,7 +26,7 @@ def configure(app: Celery) -> Celery:
 
     Call it in ``celery.py``, before or after ``config_from_object``; no setting is read before it is needed.
     """
-    if app.configured:
+    if app.configured:  # type: ignore[attr-defined] # celery-types does not know it
         _recommend(app.conf)
     else:
         app.on_after_configure.connect(_after_configure)
