@@ -28,6 +28,10 @@ class Sweeper(bootsteps.StartStopStep):
 
     def start(self, worker: Any) -> None:
         """Begin to look."""
+        if "thread" in type(worker.pool).__module__:
+            # With it, Celery takes a message only when a task ends; but a thread that ends one
+            # does not wake Celery's loop, which then sleeps for a second between messages.
+            worker.app.conf.worker_disable_prefetch = False
         self._thread = threading.Thread(target=self._run, name="durable-sweeper", daemon=True)
         self._thread.start()
 
