@@ -87,8 +87,7 @@ class _Step:
     def _finish(self, ended: running.Ended) -> Turn | None:
         if isinstance(ended, ev.ActivityFailed):
             wait = self._work.definition.retry.wait_after(1, ended.failure, chance=random.random())  # noqa: S311
-            if wait is not None:
-                self._attempt.retry(ended.failure, wait)
+            if wait is not None and self._attempt.retry(ended.failure, wait):
                 self._keep()
                 return None
         try:

@@ -107,20 +107,22 @@ def fail_attempt(task: ActivityTask, failure: Failure) -> None:
     """End a leased task's attempt: it is tried again, or its failure goes to the workflow."""
     with transaction.atomic(using=conf.settings.DATABASE):
         wait = retry_wait(task, failure)
-        if wait is not None:
-            due = clock.now() + timedelta(seconds=wait)
-            again = {
-                "attempt": task.attempt + 1,
-                "available_at": due,
-                "dispatched_at": None if wait else clock.now(),
-                "expires_at": close_by(task),
-                "last_failure": failure.to_json(),
-            }
-            if tasks.put_back(task, **again):
-                perform_at(due, task.queue)
+        if wait is not None and _try_again(task, failure, wait):
+            perform_at(task.available_at, task.queue)
         elif tasks.finish(task):
             failed = ev.ActivityFailed(event_id=task.event_id, failure=failure, attempts=task.attempt)
             end(task, task.execution.instance, failed)
+
+
+def _try_again(task: ActivityTask, failure: Failure, wait: float) -> bool:
+    return tasks.try_again(
+        task,
+        attempt=task.attempt + 1,
+        available_at=clock.now() + timedelta(seconds=wait),
+        dispatched_at=None if wait else clock.now(),
+        expires_at=close_by(task),
+        last_failure=failure.to_json(),
+    )
 
 
 def end(task: ActivityTask, instance: Instance, event: ev.Answer) -> None:

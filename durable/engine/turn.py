@@ -54,7 +54,9 @@ class Turn:
     # --- applying
 
     def apply(self, event: ev.Event) -> None:
-        """Let the code see an event, and note what it asks for."""
+        """Let the code see an event, and note what it asks for; nothing comes after an end."""
+        if self.execution.outcome is not None:
+            return
         event = replace(event, at=self.at.timestamp())
         # Before the code gets the payload: it may change it, and the record must not change with it.
         self._events.append(history.record(event))
