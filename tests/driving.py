@@ -209,3 +209,8 @@ def disconnected(call: Callable[[], Any]) -> Callable[[], Any]:
             close_old_connections()
 
     return run
+
+
+def leftovers() -> list[str]:
+    """Return what work is still stored: tasks and inbox rows, which are deleted when they are done."""
+    return [str(row) for model in (ActivityTask, InboxEvent) for row in model.objects.all()]
