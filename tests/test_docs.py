@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import doctest
 import inspect
+import json
 import os
 import re
 import shlex
@@ -14,15 +15,15 @@ import sys
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from itertools import pairwise, takewhile
 from pathlib import Path
 
 import pytest
 from markdown_it import MarkdownIt
 
-import durable.errors
 from durable import checks, conf, registry
-from durable.core import events
+from durable.core import errors, events
 from durable.engine import cache
 from durable.store import clock
 from project import celery_app
@@ -113,6 +114,19 @@ def test_python_blocks_run(page, monkeypatch):
 
 # --- tutorials: followed in an empty directory, with a worker of its own
 
+SHELL = """
+import doctest, json, sys
+import django
+django.setup()
+session = {}
+runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+for line in iter(sys.stdin.readline, ""):
+    test = doctest.DocTestParser().get_doctest(json.loads(line), session, "shell", None, None)
+    runner.run(test, clear_globs=False)
+    session.update(test.globs)
+    print("typed", flush=True)
+"""
+
 
 class Follower:
     """Does what a tutorial says: writes its files, gives its commands, types its lines into the shell."""
@@ -120,6 +134,7 @@ class Follower:
     def __init__(self, place: Path) -> None:
         self._place = place
         self._worker: subprocess.Popen[bytes] | None = None
+        self._shell: subprocess.Popen[str] | None = None
         # Without what the tests run under, and with this checkout in place of an installed package.
         hidden = ("DJANGO_", "DURABLE_", "DATABASE_URL", "BROKER_URL", "COVERAGE_", "PYTEST_")
         self._env = {key: value for key, value in os.environ.items() if not key.startswith(hidden)}
@@ -153,19 +168,33 @@ class Follower:
         subprocess.run(command, cwd=self._place, env=self._env, check=True, capture_output=True)
 
     def _type(self, block: Block) -> None:
-        (self._place / "typed.txt").write_text(block.text)
-        check = (
-            "import django, doctest, sys; django.setup(); options = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE;"
-            "sys.exit(doctest.testfile('typed.txt', module_relative=False, optionflags=options).failed)"
-        )
-        command = [sys.executable, "-c", check]
-        env = {**self._env, "DJANGO_SETTINGS_MODULE": "mysite.settings"}
-        done = subprocess.run(command, cwd=self._place, env=env, check=False, capture_output=True, text=True)
-        assert done.returncode == 0, f"line {block.line}: {done.stdout}{done.stderr}{self._log()}"
+        if self._shell is None:
+            self._shell = subprocess.Popen(
+                [sys.executable, "-c", SHELL],
+                cwd=self._place,
+                env={**self._env, "DJANGO_SETTINGS_MODULE": "mysite.settings"},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        assert self._shell.stdin is not None
+        assert self._shell.stdout is not None
+        self._shell.stdin.write(json.dumps(block.text) + "\n")
+        self._shell.stdin.flush()
+        said = list(takewhile(lambda line: line not in ("typed\n", ""), iter(self._shell.stdout.readline, None)))
+        assert self._shell.poll() is None, f"line {block.line}: the shell ended: {''.join(said)}"
+        assert not said, f"line {block.line}: {''.join(said)}{self._log()}"
 
     def _log(self) -> str:
         path = self._place / "worker.log"
         return path.read_text() if path.exists() else ""
+
+    def leave(self) -> None:
+        """End all that was started."""
+        self.stop(patience=0)
+        if self._shell is not None:
+            self._shell.communicate()
 
     def stop(self, *, patience: float = 5) -> None:
         """End the worker: as Ctrl-C would, and the hard way once patience is gone."""
@@ -187,7 +216,7 @@ def follower(place: Path) -> Iterator[Follower]:
     try:
         yield made
     finally:
-        made.stop(patience=0)
+        made.leave()
 
 
 @pytest.mark.acceptance
@@ -232,17 +261,20 @@ def test_settings_page_lists_every_limit_with_its_default():
 def test_errors_page_lists_every_error_with_its_fields():
     listed = rows(REFERENCE / "errors.md")
 
-    assert sorted(listed) == sorted(durable.errors.__all__)
+    assert sorted(listed) == sorted(errors.__all__)
     for error, row in listed.items():
-        kind = getattr(durable.errors, error)
+        kind = getattr(errors, error)
         given = {} if kind.__init__ is Exception.__init__ else inspect.signature(kind.__init__).parameters
         code = inspect.getsource(kind)
         kept = {field for field in given if re.search(rf"self\.{field}\b", code)}
         assert kept <= set(re.findall(r"`(\w+)`", row[0])), error
 
 
-def test_events_page_lists_every_kind():
-    assert sorted(rows(REFERENCE / "events.md")) == sorted(events.KINDS)
+def test_events_page_lists_every_kind_with_its_data():
+    listed = {kind: set(re.findall(r"`(\w+)`", row[0])) for kind, row in rows(REFERENCE / "events.md").items()}
+
+    beside = {"at", "event_id", "name"}
+    assert listed == {kind: {f.name for f in fields(cls)} - beside for kind, cls in events.KINDS.items()}
 
 
 def test_checks_page_lists_every_id():
@@ -267,9 +299,7 @@ def slug(heading: str) -> str:
 
 def anchors(page: Path) -> set[str]:
     tokens = MarkdownIt().parse(page.read_text())
-    return {
-        slug(following.content) for t, following in zip(tokens, tokens[1:], strict=False) if t.type == "heading_open"
-    }
+    return {slug(inside.content) for opening, inside in pairwise(tokens) if opening.type == "heading_open"}
 
 
 def links(page: Path) -> list[str]:
@@ -301,7 +331,7 @@ def test_every_page_is_reachable_from_the_readme():
     assert {name(page) for page in PAGES} <= {name(page) for page in seen}
 
 
-def test_no_page_is_an_orphan_of_decisions():
+def test_decisions_are_numbered_without_gaps():
     numbers = [page.name[:4] for page in sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))]
 
     assert numbers == [f"{number:04}" for number in range(1, len(numbers) + 1)]
