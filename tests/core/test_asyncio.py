@@ -18,6 +18,7 @@ from durable.core.replay import replay
 from tests.core.histories import (
     STARTED,
     activity,
+    begin,
     check_every_cut,
     completed,
     decide,
@@ -217,7 +218,7 @@ def test_timeout_can_be_moved():
     async def patient():
         async with asyncio.timeout(10) as limit:
             await a()
-            limit.reschedule(limit.when() + 5)
+            limit.reschedule(context.time() + 8)
             await a()
 
     assert decide(patient, [STARTED, timer(0, 10.0), scheduled(1, "a")], completed(1, at=7.0)).commands == (
@@ -305,8 +306,7 @@ def test_as_completed_starts_coroutines_in_the_order_given():
     log = [started(9), *decide(as_they_come, [], started(9)).commands]
 
     assert log[1:] == [scheduled(i, "a", i) for i in range(9)]
-    for i in (5, 3, 8, 0, 1, 2, 4, 6):
-        log.append(completed(i, i))
+    log += [completed(i, i) for i in (5, 3, 8, 0, 1, 2, 4, 6)]
     assert result_of(decide(as_they_come, log, completed(7, 7))) == [5, 3, 8, 0, 1, 2, 4, 6, 7]
 
 
@@ -482,7 +482,7 @@ async def bench():
     return [got, said]
 
 
-BENCH = [
+BENCH: list[Any] = [
     STARTED,
     scheduled(0, "a", 0), completed(0, 10),
     scheduled(1, "a", 1), completed(1, 11),
@@ -545,7 +545,7 @@ async def shuffled():
         await result
         break
     for future in {asyncio.get_running_loop().create_future() for _ in range(8)}:
-        asyncio.create_task(b(hash(future)))
+        begin(b(hash(future)))
     try:
         async with asyncio.TaskGroup() as together:
             for i in range(8):

@@ -14,6 +14,7 @@ from durable.core.failures import Failure
 from tests.core.histories import (
     STARTED,
     activity,
+    begin,
     completed,
     decide,
     failed,
@@ -88,7 +89,10 @@ def test_decision_says_what_is_open_in_order():
     log = [STARTED, *decide(three, [], STARTED).commands]
 
     assert [asked.event_id for asked in decide(three, log).open] == [0, 1, 2]
-    assert [str(asked) for asked in decide(three, log, completed(0)).open] == ["TimerStarted(1)", "ActivityScheduled(a)"]
+    assert [str(asked) for asked in decide(three, log, completed(0)).open] == [
+        "TimerStarted(1)",
+        "ActivityScheduled(a)",
+    ]
 
 
 def test_failure_is_raised_at_the_await_with_its_facts():
@@ -168,7 +172,9 @@ def test_late_and_doubled_answers_are_ignored(late):
     assert decide(pair, log, completed(1, "y")).commands == (scheduled(2, "a", 3),)
 
 
-@pytest.mark.parametrize("event", [ev.ExecutionSuspended(), ev.ExecutionResumed(), ev.ChildStarted(event_id=0)], ids=str)
+@pytest.mark.parametrize(
+    "event", [ev.ExecutionSuspended(), ev.ExecutionResumed(), ev.ChildStarted(event_id=0)], ids=str
+)
 def test_what_concerns_operators_only_changes_nothing(event):
     log = [*PAIR, event, completed(0, "x")]
 
@@ -241,7 +247,7 @@ def test_input_that_does_not_fit_fails_the_workflow_without_running_it():
 def test_returning_while_work_is_open_leaves_the_work_open():
     @workflow
     async def hasty():
-        asyncio.create_task(a())
+        begin(a())
         await asyncio.sleep(0)
         return "gone"
 
@@ -260,7 +266,7 @@ def test_nothing_of_the_code_runs_after_its_end():
             await asyncio.sleep(5)
             said.append("boo")
 
-        asyncio.create_task(ghost())
+        begin(ghost())
         return "dead"
 
     decide(haunted, [STARTED, timer(0, 5.0), returned("dead")], signal("go"), fired(0, at=5.0))

@@ -57,13 +57,13 @@ def waiting(wait):
 @pytest.mark.parametrize(
     ("wait", "asked", "commands"),
     [
-        (lambda: a(), [scheduled(0, "a")], [cmd.CancelActivity(event_id=0)]),
+        (a, [scheduled(0, "a")], [cmd.CancelActivity(event_id=0)]),
         (lambda: asyncio.sleep(5), [timer(0, 5.0)], [timer_canceled(0)]),
         (lambda: context.wait_signal("go"), [], []),
         (lambda: context.wait_signal("go", timeout=5), [timer(0, 5.0)], [timer_canceled(0)]),
         (lambda: context.wait_until(lambda: False), [], []),
         (lambda: context.wait_until(lambda: False, timeout=5), [timer(0, 5.0)], [timer_canceled(0)]),
-        (lambda: ship(), [CHILD], [cmd.CancelChild(event_id=0)]),
+        (ship, [CHILD], [cmd.CancelChild(event_id=0)]),
         (lambda: context.signal_instance("other", "go"), [SENT], []),
         (
             lambda: asyncio.gather(a(), asyncio.sleep(5)),

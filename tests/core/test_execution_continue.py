@@ -17,6 +17,7 @@ from tests.core.histories import (
     CANCELED,
     STARTED,
     activity,
+    begin,
     completed,
     decide,
     failure_of,
@@ -78,7 +79,8 @@ def test_never_returns_even_inside_an_except(swallow):
 def test_never_returns_even_if_everything_is_swallowed():
     @workflow
     async def swallower():
-        for do in (context.continue_as_new, lambda: context.side_effect(list), lambda: context.continue_as_new(5)):
+        calls: list[Any] = [context.continue_as_new, lambda: context.side_effect(list), lambda: a().send(None)]
+        for do in calls:
             with pytest.raises(DurableExit):
                 do()
         return "alive"
@@ -148,7 +150,7 @@ def test_ends_the_execution_from_within_a_condition():
 
 
 @pytest.mark.parametrize(
-    ("begin", "named"),
+    ("open_", "named"),
     [
         (lambda: asyncio.create_task(a()), "ActivityScheduled(a) (event 0) is still open; await or cancel it"),
         (ship.start_child, "ChildScheduled(ship) (event 0) is still open"),
@@ -159,10 +161,10 @@ def test_ends_the_execution_from_within_a_condition():
     ],
     ids=["activity", "child", "signal"],
 )
-def test_open_work_is_refused_and_named(begin, named):
+def test_open_work_is_refused_and_named(open_, named):
     @workflow
     async def hasty():
-        begin()
+        open_()
         await asyncio.sleep(0)
         context.continue_as_new()
 
@@ -172,11 +174,11 @@ def test_open_work_is_refused_and_named(begin, named):
     assert named in failure.message
 
 
-@pytest.mark.parametrize("begin", [lambda: a(), lambda: context.signal_instance("other", "go")])
-def test_work_that_was_called_off_is_not_in_the_way(begin):
+@pytest.mark.parametrize("work", [a, lambda: context.signal_instance("other", "go")])
+def test_work_that_was_called_off_is_not_in_the_way(work):
     @workflow
     async def cancelling():
-        task = asyncio.create_task(begin())
+        task = asyncio.create_task(work())
         await context.wait_signal("go")
         task.cancel()
         await asyncio.wait([task])
@@ -190,7 +192,7 @@ def test_work_that_was_called_off_is_not_in_the_way(begin):
 def test_timers_are_not_in_the_way():
     @workflow
     async def timed():
-        asyncio.create_task(asyncio.sleep(60))
+        begin(asyncio.sleep(60))
         await context.wait_signal("go")
         context.continue_as_new()
 

@@ -14,6 +14,7 @@ from durable.core.failures import Failure
 from tests.core.histories import (
     STARTED,
     activity,
+    begin,
     completed,
     decide,
     failure_of,
@@ -210,7 +211,7 @@ def test_condition_that_is_met_in_time_cancels_the_timer():
         async def listen():
             seen.append(await context.wait_signal("go"))
 
-        asyncio.create_task(listen())
+        begin(listen())
         await context.wait_until(lambda: seen, timeout=5)
         return seen
 
