@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import transaction
 
 from durable import activity, conf
+from durable.core.errors import NonRetryable
 from durable.engine import lost, presence
 from durable.engine.work import task_row
 from durable.store import clock, inbox, instances, tasks, workers
@@ -94,6 +95,8 @@ class TaskAttempt:
 
     def complete_later(self) -> str:
         """Keep the row for whoever completes the activity."""
+        if self._definition.atomic:
+            raise NonRetryable("an atomic activity cannot be completed later: its writes and its end are one commit")
         if not self.left:
             self.left = tasks.keep(self.task, state=tasks.State.EXTERNAL)
         return token(self.info)
@@ -173,6 +176,12 @@ class InPlaceAttempt:
             tasks.insert([row])
             lost.perform_at(due, row.queue)
         return True
+
+    def fail(self, failure: Failure) -> None:
+        """End the attempt as failed, when the turn at hand is of no use any more."""
+        if not lost.hand_over(self._instance.pk, self.work.lease, failure):
+            for row in self._rows().select_related("execution__instance"):
+                lost.fail_attempt(row, failure)
 
     def give_back(self) -> None:
         """Let somebody else run it; the attempt does not count."""

@@ -9,7 +9,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from django.db import connections
+from django.db import IntegrityError, InternalError, connections
+from django.db.transaction import TransactionManagementError
 
 from durable import activity, conf
 from durable.core import events as ev
@@ -23,6 +24,14 @@ if TYPE_CHECKING:
     from durable.core.definitions import ActivityDefinition
 
 Ended = ev.ActivityCompleted | ev.ActivityFailed | ev.ActivityCanceled
+
+
+SPOILED = (IntegrityError, InternalError, TransactionManagementError)
+"""What an atomic activity's transaction raises at its end if the activity spoiled it.
+
+It broke a constraint that is checked at the commit, or went on after an error
+of the database. That is the activity's failure; that the database is away is not.
+"""
 
 
 class Later(Exception):
