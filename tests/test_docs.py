@@ -20,9 +20,10 @@ from itertools import pairwise, takewhile
 from pathlib import Path
 
 import pytest
+from django.dispatch import Signal
 from markdown_it import MarkdownIt
 
-from durable import checks, conf, registry
+from durable import activity, checks, client, conf, registry, telemetry, workflow
 from durable.core import errors, events
 from durable.engine import cache
 from durable.store import clock
@@ -275,6 +276,21 @@ def test_events_page_lists_every_kind_with_its_data():
 
     beside = {"at", "event_id", "name"}
     assert listed == {kind: {f.name for f in fields(cls)} - beside for kind, cls in events.KINDS.items()}
+
+
+@pytest.mark.parametrize("module", [workflow, activity, client], ids=lambda module: module.__name__)
+def test_python_page_lists_what_can_be_called(module):
+    listed = {re.split(r"\W", key)[0] for key in rows(REFERENCE / "python.md", module.__name__)}
+
+    internal = {"start_definition"}  # how a definition's ``start`` gets here
+    assert listed == set(module.__all__) - internal
+
+
+def test_python_page_lists_every_django_signal():
+    signals = {key for key, value in vars(telemetry).items() if isinstance(value, Signal)}
+    section = (REFERENCE / "python.md").read_text().partition("## Django signals")[2].partition("## ")[0]
+
+    assert set(re.findall(r"`(instance_\w+)`", section)) - {"instance_id"} == signals
 
 
 def test_checks_page_lists_every_id():
