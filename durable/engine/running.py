@@ -130,6 +130,11 @@ def stop_soon() -> None:
     _stopping.set()
 
 
+def go_on() -> None:
+    """Undo ``stop_soon``: a worker begins in this process."""
+    _stopping.clear()
+
+
 def stopping() -> bool:
     """Say whether the worker is shutting down."""
     return _stopping.is_set()
