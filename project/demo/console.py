@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     Meter = Callable[[float, float, str], None]
 
 _BAR = 44
+_OTHER_COLUMNS = 70
+_SHOWN = 10
 _COLOURS = {"activity": "cyan", "timer": "yellow", "child": "magenta"}
 
 
@@ -41,7 +44,9 @@ class Narrator:
         """Begin a part."""
         self.console.print()
         self.console.rule(f"[bold]{title}", align="left")
-        self.console.print(f"[dim]{about}\n", soft_wrap=True)
+        if about:
+            self.console.print(f"[dim]{about}", soft_wrap=True)
+        self.console.print()
 
     def fact(self, text: str) -> None:
         """Say something that is well."""
@@ -77,7 +82,7 @@ class Narrator:
 
         def say(done: float, total: float, note: str) -> None:
             nonlocal last
-            fifth = int(5 * done / total) if total else 0
+            fifth = int(5 * done / total) if total else last
             if fifth > last:
                 last = fifth
                 self.note(f"{what}: {done:,.0f} of {total:,.0f} {note}".rstrip())
@@ -87,7 +92,7 @@ class Narrator:
     def table(self, headings: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> None:
         """Show a table; numbers stand to the right."""
         filled = [list(row) for row in rows]
-        table = Table(title=title or None, title_justify="left", title_style="bold", pad_edge=False)
+        table = Table(title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
         for number, heading in enumerate(headings):
             figures = bool(filled) and all(isinstance(row[number], int | float) for row in filled)
             table.add_column(heading, justify="right" if figures else "left")
@@ -98,20 +103,21 @@ class Narrator:
     def timeline(self, steps: Sequence[timeline.Step], *, title: str) -> None:
         """Show when the steps of an instance began and ended."""
         total = timeline.span(steps)
-        table = Table(title=title, title_justify="left", title_style="bold", pad_edge=False)
-        for heading in ("event", "what", "at", "took"):
-            table.add_column(heading, justify="right" if heading in {"event", "at", "took"} else "left", no_wrap=True)
-        table.add_column(f"0 s {'':<{_BAR - 11}} {total:.1f} s", no_wrap=True)
+        width = max(10, min(_BAR, self.console.width - _OTHER_COLUMNS))
+        table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        table.add_column("#", justify="right")
+        table.add_column("what", no_wrap=True)
+        table.add_column("took", justify="right", no_wrap=True)
+        table.add_column(f"0 s{f'{total:.1f} s':>{width - 3}}", no_wrap=True)
         table.add_column("tries", justify="right")
-        table.add_column("end")
+        table.add_column("end", no_wrap=True)
         for step in steps:
-            took = "" if step.ended is None or step.ended == step.began else f"{step.ended - step.began:.2f}"
+            took = "" if step.ended is None or step.ended == step.began else f"{step.ended - step.began:.2f} s"
             table.add_row(
                 "" if step.event_id is None else str(step.event_id),
                 f"{step.kind} {step.name}".strip(),
-                f"{step.began:.2f}",
                 took,
-                Text(timeline.bar(step, total, _BAR), style=_COLOURS.get(step.kind, "white")),
+                Text(timeline.bar(step, total, width), style=_COLOURS.get(step.kind, "white")),
                 "" if step.attempts is None else Text(str(step.attempts), style="bold" if step.attempts > 1 else ""),
                 step.outcome,
             )
@@ -126,8 +132,8 @@ class Narrator:
                 continue
             well = False
             self.crash(f"NOT SO: {invariant.sentence}")
-            for line in invariant.against[:10]:
+            for line in invariant.against[:_SHOWN]:
                 self.note(line)
-            if len(invariant.against) > 10:
-                self.note(f"... and {len(invariant.against) - 10} more")
+            if len(invariant.against) > _SHOWN:
+                self.note(f"... and {len(invariant.against) - _SHOWN} more")
         return well

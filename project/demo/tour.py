@@ -35,8 +35,8 @@ WORKER_LOG = settings.VAR_DIR / "worker.log"
 TRACE = settings.VAR_DIR / "trace.jsonl"
 PLANTED = settings.VAR_DIR / "planted"
 
-KILL_AT = 0.4
-"""The share of the work after which a worker is killed."""
+KILL_AT = {"files verified": 0.4, "orders settled": 0.1}
+"""The share of the work after which a worker is killed; most orders are on their way when the first are settled."""
 
 APPROVAL_WITHIN = 4.0
 """Seconds that somebody has to approve a large order."""
@@ -105,8 +105,8 @@ class Tour:
         handle = audit_environment.options(id="audit").start()
 
         def progress() -> tuple[int, int, str]:
-            shown = handle.instance.progress or {"done": 0, "total": 1, "note": ""}
-            return shown["done"], shown["total"], shown["note"]
+            shown = handle.instance.progress or {}
+            return shown.get("done", 0), shown.get("total", 0), shown.get("note", "")
 
         self._with_a_crash("files verified", progress, lambda: handle.instance.closed_at is not None)
         report = Audit.objects.get(instance_id=handle.id).report
@@ -161,14 +161,14 @@ class Tour:
         runs, events = trace.read(TRACE), HistoryEvent.objects.count()
         working = self._seconds["audit"] + self._seconds["shop"]
         self._say.table(
-            ["", "number"],
+            ["in all", "number"],
             [
                 ("workflow instances", Instance.objects.count()),
-                ("history events", events),
+                ("events in their histories", events),
                 ("activities", len({run.key for run in runs})),
                 ("runs of activities, with all retries", len(runs)),
-                ("workers killed", 2),
-                ("daily reports, an execution each by continue_as_new", DailyReport.objects.count()),
+                ("workers killed with kill -9", 2),
+                ("daily reports by one workflow that continued as new", DailyReport.objects.count()),
                 ("events a second, crashes and waiting included", round(events / working)),
             ],
         )
@@ -182,14 +182,14 @@ class Tour:
     ) -> None:
         """Wait until something is finished, and kill the worker on the way."""
         with self._say.meter(what) as meter:
-            self._wait_until(lambda: _share(meter, progress) >= KILL_AT or finished())
+            self._wait_until(lambda: _share(meter, progress) >= KILL_AT[what] or finished())
         worker = self._worker
         assert worker is not None  # noqa: S101 - the set-up started one
         worker.kill()
         struck = crash.look(TRACE)
         self._say.crash(
-            f"kill -9 {worker.pid}: {len(struck.finished):,} activities had finished, "
-            f"{len(struck.interrupted)} were running or waited for a retry"
+            f"kill -9 {worker.pid}, the worker: {len(struck.finished):,} activities had finished, "
+            f"{len(struck.interrupted)} running or waiting for a retry"
         )
         self._start_worker()
         with self._say.meter(what) as meter:
@@ -219,7 +219,7 @@ class Tour:
             if time.monotonic() > deadline:
                 waiting = ", ".join(Instance.objects.filter(closed_at=None).values_list("pk", flat=True)[:5])
                 raise DemoFailed(f"this takes longer than {PATIENCE:.0f} s; these do not end: {waiting}")
-            time.sleep(0.1)
+            time.sleep(0.2)
 
     def _check(self, found: Iterable[Invariant]) -> None:
         checked = list(found)
@@ -237,10 +237,11 @@ class Manager:
 
     def decide(self) -> None:
         """Signal the orders that wait for an approval."""
-        for waiting in Instance.objects.filter(name="fulfil_order", closed_at=None).only("pk", "custom_status"):
-            if waiting.custom_status == "waits for approval" and waiting.pk not in self._seen:
-                self._seen.add(waiting.pk)
-                self._decide(waiting.pk)
+        asking = Instance.objects.filter(closed_at=None, custom_status="waits for approval")
+        for instance_id in asking.values_list("pk", flat=True):
+            if instance_id not in self._seen:
+                self._seen.add(instance_id)
+                self._decide(instance_id)
 
     def _decide(self, instance_id: str) -> None:
         match len(self._seen) % 4:
@@ -261,7 +262,7 @@ class Manager:
 def _share(meter: Callable[[float, float, str], None], progress: Callable[[], tuple[int, int, str]]) -> float:
     done, total, note = progress()
     meter(done, total, note)
-    return done / total
+    return done / total if total else 0.0
 
 
 def _short(path: object) -> str:
