@@ -20,6 +20,7 @@ from itertools import pairwise, takewhile
 from pathlib import Path
 
 import pytest
+from django.core.management import BaseCommand, load_command_class
 from django.dispatch import Signal
 from markdown_it import MarkdownIt
 
@@ -299,10 +300,17 @@ def test_checks_page_lists_every_id():
     assert {key.removeprefix("durable.") for key in rows(REFERENCE / "checks.md")} == ids
 
 
-def test_commands_page_lists_every_command():
-    commands = {path.stem for path in COMMANDS.glob("[!_]*.py")}
+def test_commands_page_lists_every_command_with_its_options():
+    listed = {name: set(re.findall(r"`(--[\w-]+)`", row[1])) for name, row in rows(REFERENCE / "commands.md").items()}
 
-    assert set(rows(REFERENCE / "commands.md")) == commands
+    assert listed == {path.stem: own_options(path.stem) for path in COMMANDS.glob("[!_]*.py")}
+
+
+def own_options(command: str) -> set[str]:
+    """Return the options of a command that other commands of Django do not have."""
+    parsers = (load_command_class("durable", command), BaseCommand())
+    own, common = ({o for a in p.create_parser("", "")._actions for o in a.option_strings} for p in parsers)
+    return {option for option in own - common if option.startswith("--")}
 
 
 # --- links
