@@ -210,8 +210,7 @@ class Execution:
         return await self.workflow.fn(*args, **kwargs)
 
     def _main_done(self, main: Task) -> None:
-        if self.outcome is None:
-            self.end(self._outcome_of(main))
+        self.end(self._outcome_of(main))
 
     def _outcome_of(self, main: Task) -> ev.End:
         try:
