@@ -24,7 +24,8 @@ RECOMMENDED: dict[str, Any] = {
 def configure(app: Celery) -> Celery:
     """Give a Celery app the recommended settings, where it sets none itself.
 
-    Its workers look for due work by themselves. Call it in ``celery.py``, before or after ``config_from_object``; no setting is read before it is needed.
+    Its workers look for due work by themselves. Call it in ``celery.py``, before or after
+    ``config_from_object``; no setting is read before it is needed.
     """
     app.steps["worker"].add("durable.sweeper:Sweeper")
     if app.configured:  # type: ignore[attr-defined] # celery-types does not know it
