@@ -55,16 +55,18 @@ def hand_over(instance_id: str, lease: uuid.UUID, failure: Failure | None, *, ev
             return False
         asked = history.asked(instance.execution_id, instance.lease_event_id)
         instances.release(instance_id, lease)
-        task = task_row(instance, asked, attempt=1)
+        task = task_row(instance, asked, created_at=clock.from_timestamp(asked.at))
+        task.expires_at = close_by(task)
         if failure is None:
             tasks.insert([task])
             dispatch.perform_on_commit({task.queue: 1})
         elif (wait := retry_wait(task, failure)) is None:
             end(task, instance, ev.ActivityFailed(event_id=asked.event_id, failure=failure, attempts=1))
         else:
-            due = clock.now() + timedelta(seconds=wait)
-            tasks.insert([task_row(instance, asked, attempt=2, available_at=due, last_failure=failure.to_json())])
-            perform_at(due, task.queue)
+            task.attempt, task.last_failure = 2, failure.to_json()
+            task.available_at, task.dispatched_at = clock.now() + timedelta(seconds=wait), None
+            tasks.insert([task])
+            perform_at(task.available_at, task.queue)
     return True
 
 
