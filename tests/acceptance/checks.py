@@ -49,8 +49,8 @@ def sound(instance_id: str) -> None:
         assert list(InboxEvent.objects.filter(execution=execution)) == []
 
 
-def effects(key: str) -> Counter[str]:
-    """Return how often each atomic activity took effect."""
+def effects(prefix: str) -> Counter[str]:
+    """Return how often each atomic activity took effect whose key begins so."""
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT what FROM {EFFECTS} WHERE what LIKE %s", [f"{key}:%"])  # noqa: S608
+        cursor.execute(f"SELECT what FROM {EFFECTS} WHERE what LIKE %s", [f"{prefix}%"])  # noqa: S608
         return Counter(what for (what,) in cursor.fetchall())
