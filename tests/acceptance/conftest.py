@@ -11,6 +11,7 @@ from celery import current_app
 from django.core.management import call_command
 from django.db import connection, connections
 
+from durable import worker
 from tests.acceptance import faults, ledger
 from tests.acceptance.workers import Broker, Site, Worker
 
@@ -37,9 +38,9 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
     report = yield
     site = item.funcargs.get("site") if hasattr(item, "funcargs") else None
     if report.failed and isinstance(site, Site):
-        for worker in site.all:
-            if (text := worker.text()[site.seen.get(worker.name, 0) :]).strip():
-                report.sections.append((f"log of {worker.name}", text[-_TAIL:]))
+        for each in site.all:
+            if (text := each.text()[site.seen.get(each.name, 0) :]).strip():
+                report.sections.append((f"log of {each.name}", text[-_TAIL:]))
     return report
 
 
@@ -64,8 +65,8 @@ def acceptance_site(
         try:
             yield site
         finally:
-            for worker in site.all:
-                worker.kill()
+            for each in site.all:
+                each.kill()
             broker.stop()
             with connection.cursor() as cursor:
                 cursor.execute(f"DROP TABLE {activities.EFFECTS}")
@@ -76,7 +77,7 @@ def acceptance_site(
 @pytest.fixture
 def site(acceptance_site: Site) -> Iterator[Site]:
     """The site, with no fault armed."""
-    acceptance_site.seen = {worker.name: len(worker.text()) for worker in acceptance_site.all}
+    acceptance_site.seen = {each.name: len(each.text()) for each in acceptance_site.all}
     yield acceptance_site
     faults.disarm()
 
@@ -87,13 +88,13 @@ def launch(site: Site) -> Iterator[Callable[..., Worker]]:
     mine: list[Worker] = []
 
     def start(**options) -> Worker:
-        worker = site.launch(**options)
-        mine.append(worker)
-        return worker
+        launched = site.launch(**options)
+        mine.append(launched)
+        return launched
 
     yield start
-    for worker in mine:
-        worker.kill()
+    for each in mine:
+        each.kill()
 
 
 @pytest.fixture(scope="package")
@@ -123,6 +124,6 @@ def _talk_to(patch: pytest.MonkeyPatch, broker_url: str) -> None:
     """Let this process, a client, publish to another broker than its settings name."""
     app = current_app._get_current_object()
     patch.setitem(app.conf, "broker_url", broker_url)
-    patch.setitem(app.conf, "broker_transport_options", {})
+    patch.setitem(app.conf, "broker_transport_options", worker.RECOMMENDED["broker_transport_options"])
     for owner, name in ((app, "_pool"), (app.amqp, "_producer_pool")):
         patch.setattr(owner, name, None)

@@ -20,10 +20,24 @@ if hours := float(os.environ.get("ACCEPTANCE_SKEW_HOURS", "0")):
 
 django.setup()
 
+from durable.engine.turn import Turn  # noqa: E402
 from project.celery import app  # noqa: E402
 
 faults.install()
 app.conf.update(json.loads(os.environ.get("ACCEPTANCE_CELERY", "{}")))
+
+
+def _note_turns() -> None:
+    store = Turn.store
+
+    def noted(self: Turn, **options: Any) -> None:
+        ledger.note("turn", self.instance.pk)
+        store(self, **options)
+
+    Turn.store = noted  # type: ignore[method-assign]
+
+
+_note_turns()
 
 
 def _count_statement(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:  # noqa: FBT001
