@@ -70,7 +70,7 @@ test-debian: $(STAMP) ## Run the tests marked debian on MariaDB and RabbitMQ, in
 	fi
 	env -u DATABASE_URL -u BROKER_URL $(SERVERS) --mariadb --rabbitmq -- $(PYTEST) -m debian $(ARGS)
 
-demo: $(STAMP) ## Show durable at work: crash, recover, rewind
+demo: $(STAMP) ## Show durable at work: crash and recover
 	$(BIN)/python manage.py durable_demo
 
 serve: $(STAMP) ## Run the demo site and a worker; the admin is at /admin/

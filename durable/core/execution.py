@@ -251,7 +251,6 @@ class Execution:
         waiter = self._close(event_id)
         if waiter is not None and not waiter.done():
             waiter.set_exception(error)
-            waiter.exception()  # seen, as far as asyncio is concerned: a fan-out may never look at it
 
     def _call_off(self, event_id: int) -> None:
         asked = self.open.get(event_id)

@@ -71,6 +71,7 @@ def count_failure(instance_id: str, error: BaseException) -> None:
 
 
 def _park(instance: Instance, facts: dict[str, Any]) -> None:
+    facts = {name: value.replace("\0", "\\0") if isinstance(value, str) else value for name, value in facts.items()}
     was_stalled = instance.status == Status.STALLED
     retry_at = clock.now() + timedelta(seconds=conf.settings.STALL_RETRY)
     instances.rows().filter(pk=instance.pk).update(status=Status.STALLED, stall=facts, retry_at=retry_at)

@@ -31,10 +31,16 @@ def get(instance_id: str) -> Instance:
     Raises:
         UnknownInstance: There is none of this id.
     """
-    found: Instance | None = rows().filter(pk=instance_id).first()
+    found: Instance | None = rows().filter(pk=_key(instance_id)).first()
     if found is None:
         raise UnknownInstance(instance_id)
     return found
+
+
+def _key(instance_id: str) -> str:
+    if not instance_id.isprintable():
+        raise UnknownInstance(instance_id)  # the database would refuse even to look for it
+    return instance_id
 
 
 def lock(instance_id: str) -> Instance:
@@ -43,7 +49,7 @@ def lock(instance_id: str) -> Instance:
     Raises:
         UnknownInstance: There is none of this id.
     """
-    found: Instance | None = _locking().filter(pk=instance_id).first()
+    found: Instance | None = _locking().filter(pk=_key(instance_id)).first()
     if found is None:
         raise UnknownInstance(instance_id)
     return found
