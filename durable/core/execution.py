@@ -39,6 +39,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+LIMITS = {"payload": 2_000_000, "tags": 100}
+"""The limits that code meets, unless the settings say otherwise."""
+
+
 class Open:
     """Something that the code asked for and that is not answered yet.
 
@@ -80,14 +84,14 @@ class Execution:
         workflow: WorkflowDefinition,
         *,
         converter: Converter,
-        payload_limit: int = 2_000_000,
+        limits: Mapping[str, int] = LIMITS,
         instance_id: str = "",
         execution_id: str = "",
         enter: Callable[[], None] | None = None,
     ) -> None:
         self.workflow, self.converter = workflow, converter
         self.instance_id, self.execution_id = instance_id, execution_id
-        self._payload_limit = payload_limit
+        self.limits = limits
         self.started: ev.ExecutionStarted | None = None
         self.head = 0
         self.length = 0
@@ -355,7 +359,7 @@ class Execution:
         Raises:
             PayloadTooLarge: It is; on replay as well, since the code may have caught it.
         """
-        payloads.dumps(data, where, self._payload_limit)
+        payloads.dumps(data, where, self.limits["payload"])
         return data
 
     def signals(self, name: str) -> asyncio.Queue[Any]:

@@ -152,8 +152,8 @@ def test_workflow_keeps_its_options():
 @pytest.mark.parametrize(
     ("option", "value", "problem"),
     [
-        ("queue", 5, "5 cannot be taken; give a str"),
-        ("queue", "", "'' cannot be taken; give a str"),
+        ("queue", 5, "give a str, not 5"),
+        ("queue", "", "0 characters; it has 1 to 100"),
         ("retry", 3, "3 cannot be taken; give a RetryPolicy"),
         ("timeout", -1, "cannot be -1 s"),
         ("timeout", "1h", "a duration is a timedelta or a number of seconds, not str"),
