@@ -192,7 +192,7 @@ def test_options_of_a_start_are_checked_and_kept_as_json():
 @pytest.mark.parametrize(
     ("option", "value", "problem"),
     [
-        ("qeue", "slow", "there is no such option; there are id, queue, tags, delay, timeout"),
+        ("lane", "slow", "there is no such option; there are id, queue, tags, delay, timeout"),
         ("id", 5, "5 cannot be taken; give a str"),
         ("tags", ["a"], r"\['a'\] cannot be taken; give a dict"),
         ("id_reuse", "always", "'always' is not one of reject, replace_closed, return_existing"),
