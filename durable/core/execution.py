@@ -143,7 +143,9 @@ class Execution:
             try:
                 self._deliver(event)
                 self._settle()
-            except ForbiddenInWorkflow as error:
+            except (ForbiddenInWorkflow, SystemExit) as error:
+                if isinstance(error, SystemExit) and frames.stops_the_worker(error):
+                    raise
                 self._issued.clear()
                 self.end(ev.ExecutionFailed(failure=Failure.of(error)))
         issued = list(self._issued.values())

@@ -14,7 +14,7 @@ from durable.core.errors import ConcurrencyConflict
 from durable.core.execution import LIMITS, Execution
 from durable.core.failures import Failure
 from durable.core.replay import catch_up, interpreter
-from durable.engine import cache, closing, guards, in_place, stalling, watchdog
+from durable.engine import cache, closing, guards, in_place, lost, stalling, watchdog
 from durable.engine.turn import Turn
 from durable.models import Instance, Status
 from durable.store import clock, history, inbox, instances
@@ -70,6 +70,9 @@ def _turn(instance_id: str, leave_at: float) -> bool:
     except BaseException:
         if turn is not None:
             turn.execution.close()  # it is ahead of what is stored
+            if turn.in_place is not None:
+                # Or not: a commit may be done though its answer got lost, and with it our lease.
+                lost.give_back(instance_id, turn.in_place.lease)
         raise
     if turn is not None:
         _follow(turn, execution_id, leave_at)

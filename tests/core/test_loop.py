@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import sys
 from typing import Any
 
 import pytest
@@ -146,12 +147,21 @@ def test_steps_can_be_taken_inside_another_loop():
     assert asyncio.run(outer()) == [None, None]
 
 
-@pytest.mark.parametrize("interruption", [SystemExit, KeyboardInterrupt])
-def test_interruption_comes_out_of_the_step(interruption):
+def told_to_stop():
+    """Raise what a pool raises from a signal handler, from a frame of its own."""
+    exec(compile("raise SystemExit", "pool.py", "exec"), {"__name__": "billiard.common"})
+
+
+def interrupted():
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(("interruption", "interrupt"), [(SystemExit, told_to_stop), (KeyboardInterrupt, interrupted)])
+def test_interruption_comes_out_of_the_step(interruption, interrupt):
     @workflow
     async def stopping():
         try:
-            raise interruption
+            interrupt()
         except Exception:  # noqa: BLE001 - that is the point
             return "swallowed"
 
@@ -162,6 +172,17 @@ def test_interruption_comes_out_of_the_step(interruption):
 
     assert execution.outcome is None
     assert asyncio._get_running_loop() is None
+    execution.close()
+
+
+def test_exit_called_by_the_code_itself_fails_the_execution():
+    @workflow
+    async def leaving():
+        sys.exit(3)
+
+    execution = live(leaving)
+
+    assert execution.outcome.failure.type == "SystemExit"
     execution.close()
 
 
