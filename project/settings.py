@@ -157,6 +157,6 @@ match CELERY_BROKER_URL.partition(":")[0]:
         CELERY_BROKER_TRANSPORT_OPTIONS = {"confirm_publish": True, **BROKER_PATIENCE}
     case "memory":
         # Kombu looks for messages in memory once a second otherwise.
-        CELERY_BROKER_TRANSPORT_OPTIONS = {"polling_interval": 0.01}  # type: ignore[dict-item] # one type in every case
+        CELERY_BROKER_TRANSPORT_OPTIONS = {"polling_interval": 0.01}
         # And they reach nobody but their sender: look often for what other processes left.
         DURABLE.setdefault("REDISPATCH", 1.0)
