@@ -17,7 +17,6 @@ from tests.acceptance.workers import Broker, Site, Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 _TAIL = 6000
 
@@ -110,14 +109,13 @@ def key() -> str:
 
 
 def _environment(broker_url: str) -> dict[str, str]:
-    env = {
+    return {
         "DJANGO_SETTINGS_MODULE": "tests.acceptance.settings",
         "ACCEPTANCE_DATABASE": str(connection.settings_dict["NAME"]),
         "BROKER_URL": broker_url,
         "PYTHONUNBUFFERED": "1",
     }
     # Inherited by the clients and workers as they are: DATABASE_URL, and where faults and ledger lie.
-    return env
 
 
 def _talk_to(patch: pytest.MonkeyPatch, broker_url: str) -> None:

@@ -40,7 +40,7 @@ def _note_turns() -> None:
 _note_turns()
 
 
-def _count_statement(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:  # noqa: FBT001
+def _count_statement(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
     ledger.note("statement", " ".join(sql.split())[:100])
     return execute(sql, params, many, context)
 
