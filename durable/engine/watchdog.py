@@ -71,8 +71,9 @@ def _run() -> None:
     while True:
         _something.wait()
         time.sleep(0.05)
-        if not _watched:
-            _something.clear()
+        _something.clear()
+        if _watched:  # after the clearing: whoever came before it need not have been seen
+            _something.set()
         now = time.monotonic()
         for thread, (deadline, limit, execution) in list(_watched.items()):
             if now > deadline:
@@ -85,7 +86,8 @@ def _interrupt(thread: int, limit: float, execution: Execution) -> None:
     if frame is None or thread not in _watched:
         return
     if execution.loop.violation is None:
-        stack = "".join(traceback.format_stack(frame)[-12:])
+        # Code that yields for ever may be caught in the loop: say as well where it stands.
+        stack = "".join([*traceback.format_stack(frame)[-12:], f"The workflow stands at {execution.waiting_at()}\n"])
         execution.interrupt(RunawayStep(limit, stack))
     # Again and again until the block is left: code may catch the first ones.
     _throw(thread, DurableExit)
