@@ -12,6 +12,7 @@ from typing import Any
 from django.db import connection, connections
 
 from durable import client, registry
+from durable.core.definitions import ActivityDefinition, WorkflowDefinition
 from durable.engine import cache, running
 from durable.engine.advance import advance
 from durable.engine.perform import perform
@@ -120,7 +121,7 @@ class Together:
                 connection.ensure_connection()
                 gate.wait(timeout=10)
                 results[number] = call()
-            except Exception as error:  # noqa: BLE001 - whatever a thread raises, the test wants to see
+            except Exception as error:
                 results[number] = error
             finally:
                 connections.close_all()
@@ -187,16 +188,34 @@ def item(handle: client.Handle, kind: str, event_id: int | None = None) -> clien
 
 @contextmanager
 def definitions() -> Iterator[None]:
-    """Forget, after the block, the workflows and activities that were defined in it."""
-    workflows = {(w.name, w.version) for w in registry.workflows()}
-    activities = {a.name for a in registry.activities()}
+    """Have the block begin without the demo's workflows and activities, and forget those that it defines."""
+    before = [*registry.workflows(), *registry.activities()]
+    for definition in before:
+        if definition.fn.__module__.startswith("project."):
+            forget(definition)
     try:
         yield
     finally:
-        for name, version in {(w.name, w.version) for w in registry.workflows()} - workflows:
-            registry.unregister_workflow(name, version)
-        for name in {a.name for a in registry.activities()} - activities:
-            registry.unregister_activity(name)
+        for definition in [*registry.workflows(), *registry.activities()]:
+            forget(definition)
+        for definition in before:
+            register(definition)
+
+
+def register(definition: WorkflowDefinition | ActivityDefinition) -> None:
+    """Make a workflow or an activity known."""
+    if isinstance(definition, WorkflowDefinition):
+        registry.add_workflow(definition)
+    else:
+        registry.add_activity(definition)
+
+
+def forget(definition: WorkflowDefinition | ActivityDefinition) -> None:
+    """Make a workflow or an activity unknown."""
+    if isinstance(definition, WorkflowDefinition):
+        registry.unregister_workflow(definition.name, definition.version)
+    else:
+        registry.unregister_activity(definition.name)
 
 
 def close_threads() -> None:
