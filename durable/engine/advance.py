@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing as closed_after
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -174,8 +175,9 @@ def live(instance: Instance) -> tuple[Execution, list[Command]]:
     if execution.head == instance.head:
         return execution, []
     try:
-        with watchdog.watch(execution):
-            rest = catch_up(execution, history.read(instance.execution_id, after=execution.head))
+        events = history.read(instance.execution_id, after=execution.head)
+        with watchdog.watch(execution), closed_after(events):
+            rest = catch_up(execution, events)
     except BaseException:
         execution.close()
         raise
