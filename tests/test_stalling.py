@@ -348,6 +348,27 @@ def test_runaway_step_in_replay_is_parked_too(engine, impatient):
 # --- poison
 
 
+def test_long_replay_is_no_runaway_step(engine, settings):
+    """The limit is for a step; a replay takes all of them at once."""
+    settings.DURABLE = {"STEP_TIMEOUT": 0.2}
+
+    @workflow.defn
+    async def slow() -> int:
+        for _ in range(40):
+            wall.sleep(0.01)
+            await workflow.wait_signal("item")
+        return 40
+
+    handle = slow.start()
+    for _ in range(39):
+        handle.signal("item")
+        engine.run_until_quiet()
+    engine.restart()
+    handle.signal("item")
+
+    assert engine.result(handle) == 40
+
+
 @pytest.fixture
 def brittle(settings, monkeypatch):
     """Have whatever a workflow shows break in the codec, until told otherwise."""

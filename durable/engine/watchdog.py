@@ -25,7 +25,24 @@ if TYPE_CHECKING:
 
     from durable.core.execution import Execution
 
-_watched: dict[int, tuple[float, float, Execution]] = {}
+
+class _Watch:
+    """A block that is watched: until when, and how far its execution was at the last look."""
+
+    __slots__ = ("deadline", "execution", "head", "limit")
+
+    def __init__(self, execution: Execution, limit: float) -> None:
+        self.execution, self.limit = execution, limit
+        self.head, self.deadline = execution.head, time.monotonic() + limit
+
+    def is_over(self, now: float) -> bool:
+        """Say whether one step took too long; a replay takes many, each with the time of one."""
+        if self.execution.head != self.head:
+            self.head, self.deadline = self.execution.head, now + self.limit
+        return now > self.deadline
+
+
+_watched: dict[int, _Watch] = {}
 _threads: dict[int, threading.Thread] = {}
 _something = threading.Event()
 _lock = threading.Lock()
@@ -38,10 +55,9 @@ def watch(execution: Execution) -> Iterator[None]:
     Raises:
         RunawayStep: It did; the error holds the stack.
     """
-    limit = settings.STEP_TIMEOUT
     me = threading.get_ident()
     _start_thread()
-    _watched[me] = (time.monotonic() + limit, limit, execution)
+    _watched[me] = _Watch(execution, settings.STEP_TIMEOUT)
     _something.set()
     try:
         yield
@@ -51,8 +67,8 @@ def watch(execution: Execution) -> Iterator[None]:
             raise
         raise execution.loop.violation from None
     finally:
+        _watched.pop(me, None)
         with _lock:
-            _watched.pop(me, None)
             # What was thrown and has not arrived yet must not arrive later, somewhere else.
             _throw(me, None)
     if isinstance(execution.loop.violation, RunawayStep):
@@ -75,16 +91,17 @@ def _run() -> None:
         if _watched:  # after the clearing: whoever came before it need not have been seen
             _something.set()
         now = time.monotonic()
-        for thread, (deadline, limit, execution) in list(_watched.items()):
-            if now > deadline:
+        for thread, watched in list(_watched.items()):
+            if watched.is_over(now):
                 with _lock:
-                    _interrupt(thread, limit, execution)
+                    _interrupt(thread, watched)
 
 
-def _interrupt(thread: int, limit: float, execution: Execution) -> None:
+def _interrupt(thread: int, watched: _Watch) -> None:
     frame = sys._current_frames().get(thread)
-    if frame is None or thread not in _watched:
-        return
+    if frame is None or _watched.get(thread) is not watched:
+        return  # the thread is at another block by now
+    execution, limit = watched.execution, watched.limit
     if execution.loop.violation is None:
         # Code that yields for ever may be caught in the loop: say as well where it stands.
         stack = "".join([*traceback.format_stack(frame)[-12:], f"The workflow stands at {execution.waiting_at()}\n"])
