@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from durable.core import context
+from durable.core import events as ev
 from durable.core.execution import Execution
 from durable.core.loop import DeterministicLoop, DurableExit
 from durable.core.payloads import Converter
@@ -162,7 +163,7 @@ def test_interruption_comes_out_of_the_step(interruption, interrupt):
     async def stopping():
         try:
             interrupt()
-        except Exception:  # noqa: BLE001 - that is the point
+        except Exception:
             return "swallowed"
 
     execution = Execution(stopping, converter=Converter())
@@ -182,6 +183,7 @@ def test_exit_called_by_the_code_itself_fails_the_execution():
 
     execution = live(leaving)
 
+    assert isinstance(execution.outcome, ev.ExecutionFailed)
     assert execution.outcome.failure.type == "SystemExit"
     execution.close()
 
@@ -195,7 +197,7 @@ def test_step_that_is_interrupted_from_outside_ends_with_the_reason():
         execution.interrupt(TooSlowError("2 s"))
         try:
             await a()
-        except BaseException:  # noqa: BLE001 - that is the point
+        except BaseException:
             return "swallowed"
 
     execution = Execution(busy, converter=Converter())
@@ -353,7 +355,7 @@ def test_closing_lets_nothing_be_asked_for():
             for ask in asks:
                 try:
                     ask()
-                except BaseException as error:  # noqa: BLE001 - that is the point
+                except BaseException as error:
                     memory.append(type(error))
 
     @workflow
@@ -411,7 +413,7 @@ def test_closing_cannot_be_held_up_by_code_that_swallows_everything():
         while True:
             try:
                 await a()
-            except BaseException:  # noqa: BLE001 - that is the point
+            except BaseException:
                 await asyncio.sleep(0)
 
     execution = live(immortal)
