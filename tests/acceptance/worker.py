@@ -46,7 +46,8 @@ def _count_statement(execute: Any, sql: str, params: Any, many: bool, context: A
 
 
 def _watch(connection: Any, **_: Any) -> None:
-    connection.execute_wrappers.append(_count_statement)
+    if _count_statement not in connection.execute_wrappers:  # it outlives a reconnect
+        connection.execute_wrappers.append(_count_statement)
 
 
 if "ACCEPTANCE_COUNT" in os.environ:
