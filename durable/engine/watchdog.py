@@ -69,8 +69,10 @@ def watch(execution: Execution) -> Iterator[None]:
     finally:
         _watched.pop(me, None)
         with _lock:
-            # What was thrown and has not arrived yet must not arrive later, somewhere else.
-            _throw(me, None)
+            if isinstance(execution.loop.violation, RunawayStep):
+                # What was thrown and has not arrived yet must not arrive later, somewhere else. Only
+                # then: before Python 3.12 this call makes every profiler and debugger hang.
+                _throw(me, None)
     if isinstance(execution.loop.violation, RunawayStep):
         raise execution.loop.violation
 
