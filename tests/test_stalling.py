@@ -412,6 +412,19 @@ def test_instance_whose_turns_keep_raising_is_parked(engine, brittle, monkeypatc
     assert (handle.status, handle.instance.custom_status, handle.instance.failed_turns) == ("running", "fragile", 0)
 
 
+def test_parked_instance_that_raises_again_is_not_tried_again_hot(engine, brittle, time):
+    handle = brittle.start()
+    for _ in range(3):
+        advance(handle.id)
+    assert handle.status == "stalled"
+
+    time.forward(31)
+    engine.run_until_quiet()
+
+    assert handle.instance.retry_at > time.now()
+    assert handle.instance.failed_turns == 3
+
+
 def test_turn_that_works_forgets_those_that_failed(engine, brittle, monkeypatch):
     handle = brittle.start()
     advance(handle.id)
