@@ -21,6 +21,7 @@ from durable.models import ActivityTask, InboxEvent, Instance, Status
 from durable.store import clock
 
 _MANY = 500
+_CONTROL = ("BEGIN", "SAVEPOINT", "RELEASE SAVEPOINT", "ROLLBACK")
 
 
 class Engine:
@@ -136,19 +137,23 @@ class Together:
 
 
 class Cost:
-    """Counts the statements and the commits of this thread's connection."""
+    """Counts the statements of this thread's connection, and the commits that wrote something."""
 
     def __init__(self) -> None:
         self.statements: list[str] = []
         self.commits = 0
+        self._wrote = False
+
+    def committed(self) -> None:
+        """Note a commit."""
+        self.commits += self._wrote
+        self._wrote = False
 
     def _count(self, execute: Any, sql: str, params: Any, many: Any, context: Any) -> Any:
-        self.statements.append(sql)
+        if not sql.startswith(_CONTROL):
+            self.statements.append(sql)
+            self._wrote = self._wrote or not sql.startswith("SELECT")
         return execute(sql, params, many, context)
-
-    def of(self, *words: str) -> int:
-        """Return how many statements hold all of these words."""
-        return sum(all(word in sql for word in words) for sql in self.statements)
 
 
 @contextmanager
@@ -158,7 +163,7 @@ def cost() -> Iterator[Cost]:
     commit = connection._commit
 
     def counting_commit() -> Any:
-        counted.commits += 1
+        counted.committed()
         return commit()
 
     connection._commit = counting_commit  # type: ignore[method-assign]
