@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import uuid
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from tests.acceptance.workers import Broker, Site, Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 _TAIL = 6000
 
@@ -44,15 +46,13 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
 
 
 @pytest.fixture(scope="package")
-def acceptance_site(
-    django_db_setup: None, django_db_blocker, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Site]:
-    """A broker, and the test database with the rows of nobody else, for all of these tests."""
+def acceptance_site(django_db_blocker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A broker and a database of their own for all of these tests."""
     folder = tmp_path_factory.mktemp("acceptance")
     (folder / "faults").mkdir()
     broker = Broker(folder)
     broker.start()
-    with pytest.MonkeyPatch.context() as patch, django_db_blocker.unblock():
+    with pytest.MonkeyPatch.context() as patch, django_db_blocker.unblock(), _database(folder):
         patch.setenv(ledger.VARIABLE, str(folder / "ledger"))
         patch.setenv(faults.VARIABLE, str(folder / "faults"))
         _talk_to(patch, broker.url)
@@ -67,10 +67,6 @@ def acceptance_site(
             for each in site.all:
                 each.kill()
             broker.stop()
-            with connection.cursor() as cursor:
-                cursor.execute(f"DROP TABLE {activities.EFFECTS}")
-            call_command("flush", verbosity=0, interactive=False)
-            connections.close_all()
 
 
 @pytest.fixture
@@ -106,6 +102,30 @@ def crew(acceptance_site: Site) -> Worker:
 def key() -> str:
     """What names a test's instance, and what it did in the ledger."""
     return f"k{uuid.uuid4().hex[:12]}"
+
+
+@contextlib.contextmanager
+def _database(folder: Path) -> Iterator[None]:
+    """Let this process use a new database, on the server that the settings name.
+
+    The tests' usual one is emptied or rolled back under the workers' feet, and is not there when only these tests run.
+    """
+    usual, name = connection.settings_dict["NAME"], f"acceptance_{uuid.uuid4().hex[:8]}"
+    is_file = connection.vendor == "sqlite"
+    if not is_file:
+        with connection._nodb_cursor() as cursor:
+            cursor.execute(f"CREATE DATABASE {name}")
+    connections.close_all()
+    connection.settings_dict["NAME"] = str(folder / f"{name}.sqlite3") if is_file else name
+    try:
+        call_command("migrate", verbosity=0, interactive=False)
+        yield
+    finally:
+        connections.close_all()
+        connection.settings_dict["NAME"] = usual
+        if not is_file:
+            with connection._nodb_cursor() as cursor:
+                cursor.execute(f"DROP DATABASE {name}")
 
 
 def _environment(broker_url: str) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import time
 
@@ -102,7 +103,7 @@ def test_warm_shutdown_ends_a_chain_at_a_step(site, launch, key):
         entries = ledger.entries("begin", chain)
         assert len(entries) == 8
         assert {entry.pid for entry in entries} > {second.process.pid}
-        gaps = [later.at - earlier.at for earlier, later in zip(entries, entries[1:], strict=False)]
+        gaps = [later.at - earlier.at for earlier, later in itertools.pairwise(entries)]
         assert max(gaps) < 5, "nobody waits for a lease to run out"
     assert took < 8
 
