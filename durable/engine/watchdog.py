@@ -22,6 +22,7 @@ from durable.core.loop import DurableExit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import FrameType
 
     from durable.core.execution import Execution
 
@@ -105,11 +106,17 @@ def _interrupt(thread: int, watched: _Watch) -> None:
         return  # the thread is at another block by now
     execution, limit = watched.execution, watched.limit
     if execution.loop.violation is None:
-        # Code that yields for ever may be caught in the loop: say as well where it stands.
-        stack = "".join([*traceback.format_stack(frame)[-12:], f"The workflow stands at {execution.waiting_at()}\n"])
-        execution.interrupt(RunawayStep(limit, stack))
+        execution.interrupt(RunawayStep(limit, _stack(frame, execution)))
     # Again and again until the block is left: code may catch the first ones.
     _throw(thread, DurableExit)
+
+
+def _stack(frame: FrameType, execution: Execution) -> str:
+    """Return where a running thread is, as text; at once, since it runs on as soon as a file is read."""
+    place = execution.waiting_at()  # found only while the code yields; else it is in the thread's frames
+    calls = traceback.StackSummary.extract(traceback.walk_stack(frame), lookup_lines=False)
+    calls.reverse()
+    return "".join([*calls.format()[-12:], f"The workflow waits at {place}\n" if place else ""])
 
 
 def _throw(thread: int, error: type[BaseException] | None) -> None:
