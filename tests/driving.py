@@ -15,6 +15,7 @@ from durable import client, registry
 from durable.core.definitions import ActivityDefinition, WorkflowDefinition
 from durable.engine import cache, running
 from durable.engine.advance import advance
+from durable.engine.lost import find_expired
 from durable.engine.perform import perform
 from durable.engine.sweep import LOOKS
 from durable.models import ActivityTask, InboxEvent, Instance, Status
@@ -30,7 +31,7 @@ class Engine:
     def run_until_quiet(self) -> None:
         """Take turns and run activities until nothing is due."""
         for _ in range(_MANY):
-            for look in LOOKS:
+            for look in (*LOOKS, find_expired):
                 look()
             before = self._rows()
             if not (self.advance_due() + self.perform_due()) or self._rows() == before:

@@ -6,6 +6,7 @@ import asyncio
 import sys
 import time as wall
 import uuid
+from itertools import pairwise
 
 import pytest
 from celery.worker import state
@@ -108,7 +109,7 @@ def test_waits_grow_from_the_initial_interval(engine, path, time, run):
         time.forward(1)
 
     assert handle.status == "completed"
-    waits = [round((b - a).total_seconds()) for a, b in zip(begun, begun[1:], strict=False)]
+    waits = [round((b - a).total_seconds()) for a, b in pairwise(begun)]
     assert waits == [pytest.approx(wait, abs=1) for wait in (10, 30, 50)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 
 import pytest
 from django.db import connection, transaction
@@ -56,7 +57,7 @@ def sequence(committing):
 
 def steps(costs: list[tuple[int, int]]) -> set[tuple[int, int]]:
     """Return what each step cost, from one activity to the next: (statements, commits)."""
-    return {(b[0] - a[0], b[1] - a[1]) for a, b in zip(costs, costs[1:], strict=False)}
+    return {(b[0] - a[0], b[1] - a[1]) for a, b in pairwise(costs)}
 
 
 def lengthen(handle, count: int) -> None:

@@ -40,7 +40,7 @@ def test_too_large_an_input_is_refused_at_the_start(engine, limit, echo):
     limit(payload=1000)
     echo.start("x" * 900)
 
-    with pytest.raises(PayloadTooLarge, match="input of echo: 1,0.. bytes of JSON, the limit is 1,000") as refused:
+    with pytest.raises(PayloadTooLarge, match=r"input of echo: 1,0.. bytes of JSON, the limit is 1,000") as refused:
         echo.start("x" * 1000)
 
     assert (refused.value.limit, refused.value.size > 1000) == (1000, True)
