@@ -14,7 +14,7 @@ from django.db import connection, connections
 
 from durable import worker
 from tests.acceptance import faults, ledger
-from tests.acceptance.workers import Broker, Site, Worker
+from tests.acceptance.workers import Broker, GivenBroker, Site, Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,7 +50,8 @@ def acceptance_site(django_db_blocker, tmp_path_factory: pytest.TempPathFactory)
     """A broker and a database of their own for all of these tests."""
     folder = tmp_path_factory.mktemp("acceptance")
     (folder / "faults").mkdir()
-    broker = Broker(folder)
+    url = os.environ.get("BROKER_URL", "")
+    broker = GivenBroker(url) if url.startswith("amqp") else Broker(folder)
     broker.start()
     with pytest.MonkeyPatch.context() as patch, django_db_blocker.unblock(), _database(folder):
         patch.setenv(ledger.VARIABLE, str(folder / "ledger"))
