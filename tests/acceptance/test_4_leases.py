@@ -19,36 +19,34 @@ def begun(key, count=1):
 
 def test_paused_worker_loses_its_lease_in_place(site, launch, key):
     first = launch(pool="solo", queues=[key]).await_ready()
-    handle = client.start("acceptance.wait_on_many", [key, 2, 0.5], queue=key)
+    handle = client.start("acceptance.wait_on_many", [key, 2, 1.5], queue=key)
     begun(key)
     first.send(signal.SIGSTOP, group=True)
     second = launch(pool="solo", queues=[key])
-
-    assert handle.result(30) == 2
-    before = handle.history()
-    first.send(signal.SIGCONT, group=True)
+    begun(key, 2)
+    first.send(signal.SIGCONT, group=True)  # its late result comes while the other attempt is under way
     wait_for(lambda: "a late ActivityCompleted" in first.text(), "the late result is dropped")
 
-    assert handle.history() == before
+    assert handle.result(30) == 2
     sound(handle.id)
+    assert [event.data["attempts"] for event in handle.history() if event.kind == "ActivityCompleted"] == [2, 1]
     assert ledger.counts("begin", key) == {f"{key}:0": 2, f"{key}:1": 1}
-    assert {entry.pid for entry in ledger.entries("end", f"{key}:1")} == {second.process.pid}
+    assert second.process.pid in {entry.pid for entry in ledger.entries("end", f"{key}:0")}
 
 
 def test_paused_worker_loses_its_lease_on_a_task(site, launch, crew, key):
     first = launch(pool="solo", queues=[key]).await_ready()
-    handle = client.start("acceptance.wait_on", [key, 0.5, key])
+    handle = client.start("acceptance.wait_on", [key, 1.5, key])
     begun(key)
     first.send(signal.SIGSTOP, group=True)
     launch(pool="solo", queues=[key])
-
-    assert handle.result(30) == 0
-    before = handle.history()
+    begun(key, 2)
     first.send(signal.SIGCONT, group=True)
     wait_for(lambda: "a late ActivityCompleted" in first.text(), "the late result is dropped")
 
-    assert handle.history() == before
+    assert handle.result(30) == 0
     sound(handle.id)
+    assert [event.data["attempts"] for event in handle.history() if event.kind == "ActivityCompleted"] == [2]
     assert ledger.counts("begin", key) == {f"{key}:0": 2}
 
 
