@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from django.contrib.auth.models import User
 
-from durable import workflow
+from durable import activity, workflow
 from durable.core.execution import Execution
 from durable.engine import cache
 from durable.engine.advance import advance
@@ -35,7 +36,7 @@ def reads(handle) -> list[str]:
     """Give an instance a turn and return the statements that read its history."""
     with cost() as counted:
         advance(handle.id)
-    return [sql for sql in counted.statements if "SELECT" in sql and "durable_historyevent" in sql]
+    return [sql for sql in counted.statements if sql.startswith("SELECT") and "durable_historyevent" in sql]
 
 
 def test_execution_at_the_head_reads_nothing(collect):
@@ -149,3 +150,41 @@ def test_cache_of_size_0_still_works(committing, settings):
         handle.signal("go", number)
 
     assert committing.result(handle) == [0, 1, 2]
+
+
+def test_execution_is_kept_when_its_activity_ran_in_place(committing):
+    @activity.defn
+    def work() -> None: ...
+
+    @workflow.defn
+    async def outer() -> str:
+        await work()
+        return await workflow.wait_signal("go")
+
+    handle = outer.start()
+    advance(handle.id)
+    handle.signal("go", "now")
+
+    assert reads(handle) == []
+    assert handle.result(timeout=0) == "now"
+
+
+def test_execution_whose_commit_fails_is_not_kept(committing, time):
+    @activity.defn(atomic=True)
+    def dangle() -> None:
+        if activity.info().attempt == 1:
+            User.groups.through.objects.create(user_id=123456, group_id=654321)
+
+    @workflow.defn
+    async def outer() -> str:
+        await dangle()
+        return await workflow.wait_signal("go")
+
+    handle = outer.start()
+    advance(handle.id)
+    kept = cache.take(handle.instance.execution_id)
+
+    assert kept is None
+    time.forward(5)
+    handle.signal("go", "now")
+    assert committing.result(handle) == "now"

@@ -9,12 +9,16 @@ from contextlib import suppress
 from functools import partial
 
 import pytest
+from django.db import transaction
 
-from durable import NotOpen, activity, client, workflow
+from durable import ConcurrencyConflict, NotOpen, activity, client, workflow
+from durable.core import events as ev
 from durable.engine import cache, in_place
 from durable.engine.advance import advance
 from durable.engine.perform import perform
+from durable.engine.turn import Turn
 from durable.models import HistoryEvent
+from durable.store import clock
 from tests.driving import Together, answers, kinds, leftovers
 
 ROUNDS = 8
@@ -284,3 +288,55 @@ def test_suspend_that_races_turns_stops_at_a_whole_turn(committing):
         assert committing.result(handle) == "done"
         assert is_whole(handle)
         assert answers(handle)["ActivityCompleted"] == 4
+
+
+def test_result_in_place_comes_after_what_came_before_it(committing):
+    @activity.defn
+    def slow() -> str:
+        handle.signal("knock")  # and no other worker is there to serve it
+        return "result"
+
+    @workflow.defn
+    async def outer() -> list[str]:
+        order: list[str] = []
+
+        async def listen() -> None:
+            await workflow.wait_signal("knock")
+            order.append("signal")
+
+        async def work() -> None:
+            order.append(await slow())
+
+        await asyncio.gather(work(), listen())
+        return order
+
+    handle = outer.start()
+
+    assert committing.result(handle) == ["signal", "result"]
+    assert kinds(handle)[-3:] == ["SignalReceived", "ActivityCompleted", "ExecutionCompleted"]
+
+
+def test_stale_writer_changes_nothing(committing):
+    @workflow.defn
+    async def waiting() -> str:
+        return await workflow.wait_signal("go")
+
+    handle = waiting.start()
+    committing.run_until_quiet()
+    stale = handle.instance
+    handle.signal("other")
+    committing.run_until_quiet()
+    before = kinds(handle)
+    live = cache.take(stale.execution_id)
+    turn = Turn(stale, live, clock.now())
+    turn.apply(ev.SignalReceived(name="go", payload="stale"))
+    turn.settle()
+
+    with pytest.raises(ConcurrencyConflict) as refused, transaction.atomic():
+        turn.store()
+
+    assert refused.value.expected == 1
+    assert (kinds(handle), handle.status) == (before, "running")
+    live.close()
+    handle.signal("go", "fresh")
+    assert committing.result(handle) == "fresh"
