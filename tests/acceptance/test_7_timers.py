@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import statistics
 import time
 
+import pytest
+
 from durable import client
-from durable.models import ActivityTask, InboxEvent
+from durable.models import ActivityTask, Instance
 from tests.acceptance import ledger
 from tests.acceptance.checks import lateness, sound
+from tests.acceptance.workers import wait_for
+
+logger = logging.getLogger(__name__)
 
 
-def test_timers_fire_in_time(site, launch, key, record_property):
+@pytest.fixture
+def quiet(site):
+    """Nothing to do: what other tests left for workers that are gone is announced again and again."""
+    for instance_id in Instance.objects.filter(closed_at=None).values_list("pk", flat=True):
+        client.terminate(instance_id)
+    wait_for(lambda: not ActivityTask.objects.exists(), "no task is left")
+
+
+def test_timers_fire_in_time(site, launch, key):
     # With the pace that workers have by default, and nobody else to help.
     launch(pool="threads", queues=[key], durable={"POLL": 1.0}).await_ready()
     handles = [client.start("acceptance.naps", [[random.uniform(0.3, 4.0)]], queue=key) for _ in range(20)]
 
     assert [handle.result(20) for handle in handles] == [1] * 20
     late = sorted(lateness(handle)[0] for handle in handles)
-    record_property("lateness_median", statistics.median(late))
-    record_property("lateness_max", late[-1])
+    logger.info("timers are late by %.3f s in the median, %.3f s at most", statistics.median(late), late[-1])
     assert late[0] >= 0
     # A loaded machine is late by itself; one that looked once a second would have a median of half a second.
     assert statistics.median(late) < 0.25, late
@@ -28,14 +41,7 @@ def test_timers_fire_in_time(site, launch, key, record_property):
         sound(handle.id)
 
 
-def nothing_is_left_over() -> None:
-    """Forget what earlier tests left undone; a worker would go on announcing it."""
-    ActivityTask.objects.all().delete()
-    InboxEvent.objects.all().delete()
-
-
-def test_idle_worker_asks_one_question_a_second(site, launch, key):
-    nothing_is_left_over()
+def test_idle_worker_asks_one_question_a_second(site, quiet, launch, key):
     own = {"ACCEPTANCE_COUNT": "1", ledger.VARIABLE: str(site.folder / f"ledger-{key}")}
     launch(queues=[key], durable={"POLL": 1.0}, **own).await_ready()
     time.sleep(1.5)  # what it does once, at its start
@@ -47,8 +53,7 @@ def test_idle_worker_asks_one_question_a_second(site, launch, key):
     assert 3 <= len(asked) <= 7, "\n".join(asked)
 
 
-def test_worker_that_has_a_timer_to_wait_for_does_not_ask_more(site, launch, key):
-    nothing_is_left_over()
+def test_worker_that_has_a_timer_to_wait_for_does_not_ask_more(site, quiet, launch, key):
     own = {"ACCEPTANCE_COUNT": "1", ledger.VARIABLE: str(site.folder / f"ledger-{key}")}
     launch(pool="threads", queues=[key], durable={"POLL": 1.0}, **own).await_ready()
     handles = [client.start("acceptance.naps", [[60.0]], queue=key) for _ in range(10)]
@@ -56,7 +61,8 @@ def test_worker_that_has_a_timer_to_wait_for_does_not_ask_more(site, launch, key
     before = time.clock_gettime(time.CLOCK_MONOTONIC)
     time.sleep(4)
 
-    asked = [e for e in ledger.entries("statement", path=own[ledger.VARIABLE]) if e.at > before]
+    entries = ledger.entries("statement", path=own[ledger.VARIABLE])
+    asked = [e.key for e in entries if before < e.at <= before + 4]
     for handle in handles:
         handle.terminate()
-    assert len(asked) <= 5, asked
+    assert len(asked) <= 5, "\n".join(asked)
