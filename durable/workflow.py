@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from durable import registry
 from durable.core import context
+from durable.core.channels import Channel
 from durable.core.context import (
     ChildHandle,
     Info,
@@ -20,6 +21,7 @@ from durable.core.context import (
     set_tags,
     side_effect,
     signal_instance,
+    signals,
     time,
     uuid4,
     version,
@@ -34,6 +36,7 @@ from durable.core.definitions import (
     define_workflow,
 )
 from durable.core.replay_log import ReplaySilentAdapter
+from durable.core.selecting import default, on, receive, select, send
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,22 +45,29 @@ if TYPE_CHECKING:
     from durable.core.retry import RetryPolicy
 
 __all__ = [
+    "Channel",
     "ChildHandle",
     "Info",
     "activity_by_name",
     "cancelled",
     "child_by_name",
     "continue_as_new",
+    "default",
     "defn",
     "info",
     "logger",
     "now",
+    "on",
     "random",
+    "receive",
+    "select",
+    "send",
     "set_progress",
     "set_status",
     "set_tags",
     "side_effect",
     "signal_instance",
+    "signals",
     "time",
     "uuid4",
     "version",

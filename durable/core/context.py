@@ -20,6 +20,7 @@ from durable.core.signatures import Signature
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
+    from durable.core.channels import Channel
     from durable.core.definitions import ActivityDefinition, WorkflowDefinition
     from durable.core.execution import Execution
 
@@ -268,11 +269,16 @@ async def wait_signal(name: str, timeout: timedelta | float | None = None) -> An
     Raises:
         TimeoutError: None came in time; none is consumed.
     """
-    queue = current("workflow.wait_signal()").signals(name)
-    if not queue.empty():
-        return queue.get_nowait()
+    channel = current("workflow.wait_signal()").signals(name)
+    if channel.can_receive():
+        return channel.take()[0]
     async with asyncio.timeout(None if timeout is None else seconds(timeout, "wait_signal(timeout)")):
-        return await queue.get()
+        return await channel.receive()
+
+
+def signals(name: str) -> Channel[Any]:
+    """Return the signals of a name as a channel: to receive from, iterate over, or select on."""
+    return current("workflow.signals()").signals(name)
 
 
 async def wait_until(predicate: Callable[[], object], timeout: timedelta | float | None = None) -> None:

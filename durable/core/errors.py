@@ -291,6 +291,18 @@ class NondeterminismError(DurableError):
         super().__init__(f"event {seq}: history has {expected}, workflow did {got or 'nothing'}{at}{more}")
 
 
+class ChannelClosed(DurableError):
+    """A channel is closed.
+
+    Attributes:
+        verb: What was tried, ``send`` or ``receive``.
+    """
+
+    def __init__(self, verb: str) -> None:
+        self.verb = verb
+        super().__init__(f"cannot {verb}: the channel is closed")
+
+
 class RunawayStep(DurableError):
     """Workflow code ran for too long without waiting for anything.
 
@@ -415,6 +427,7 @@ class ResultTimeout(DurableError, TimeoutError):
 __all__ = [
     "ActivityError",
     "AlreadyExists",
+    "ChannelClosed",
     "ChildFailed",
     "ConcurrencyConflict",
     "DuplicateName",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from durable.core import events as ev
 from durable.core import frames, payloads
+from durable.core.channels import Channel
 from durable.core.commands import CancelActivity, CancelChild, Recordable
 from durable.core.errors import (
     ActivityError,
@@ -108,7 +109,7 @@ class Execution:
         self._issued: dict[int, Command] = {}
         self._places: dict[int, Place | None] = {}
         self._recorded: Mapping[int, ev.Event] = {}
-        self._signals: dict[str, asyncio.Queue[Any]] = {}
+        self._signals: dict[str, Channel[Any]] = {}
         self._conditions: list[tuple[Callable[[], object], asyncio.Future[Any]]] = []
         self._woken = False
 
@@ -160,7 +161,7 @@ class Execution:
                 if (timer := self._close(event_id)) is not None:
                     self.loop.fire(timer)
             case ev.SignalReceived(name=name, payload=payload):
-                self.signals(name).put_nowait(payload)
+                self.signals(name).send_now(payload)
             case ev.ExecutionStarted():
                 self._begin(event)
             case ev.ChildStarted() | ev.ExecutionSuspended() | ev.ExecutionResumed():
@@ -187,7 +188,7 @@ class Execution:
         self.tags = dict(event.tags)
         self.random.seed(event.seed)
         for name, payload in event.carried:
-            self.signals(name).put_nowait(payload)
+            self.signals(name).send_now(payload)
         try:
             args, kwargs = self.workflow.signature.unbind(event.input, self.converter)
         except DurableError as error:
@@ -356,15 +357,15 @@ class Execution:
         payloads.dumps(data, where, self._payload_limit)
         return data
 
-    def signals(self, name: str) -> asyncio.Queue[Any]:
-        """Return the queue of unread signals of this name."""
+    def signals(self, name: str) -> Channel[Any]:
+        """Return the channel of unread signals of this name."""
         if name not in self._signals:
-            self._signals[name] = asyncio.Queue()
+            self._signals[name] = Channel.unbounded()
         return self._signals[name]
 
     def unread_signals(self) -> list[list[Any]]:
         """Take all unread signals, as ``[name, payload]``."""
-        return [[name, queue.get_nowait()] for name, queue in self._signals.items() for _ in range(queue.qsize())]
+        return [[name, channel.take()[0]] for name, channel in self._signals.items() for _ in range(len(channel))]
 
     def condition(self, predicate: Callable[[], object]) -> asyncio.Future[Any]:
         """Return a future that ends when ``predicate`` holds; looked at after each step."""
