@@ -324,6 +324,31 @@ def _returned(fn: Callable[..., Any]) -> Signature:
     return Signature(inspect.Signature(return_annotation=annotation), "side_effect", names)
 
 
+def patched(patch_id: str) -> bool:
+    """Say whether to take the new path of a change to a workflow that has running instances.
+
+    True for instances that get here for the first time, which is recorded;
+    False for those that passed here before the change.
+
+    Raises:
+        InvalidInput: The id is empty or too long.
+    """
+    execution = current("workflow.patched()")
+    return execution.patch(_patch_id(patch_id), deprecated=False, place=frames.place())
+
+
+def deprecate_patch(patch_id: str) -> None:
+    """Say that no instance needs the old path of a patch any more; later this call can go too."""
+    execution = current("workflow.deprecate_patch()")
+    execution.patch(_patch_id(patch_id), deprecated=True, place=frames.place())
+
+
+def _patch_id(patch_id: str) -> str:
+    if not 1 <= len(patch_id) <= 200:
+        raise InvalidInput("patched(id)", "an id has 1 to 200 characters")
+    return patch_id
+
+
 def _outside(fn: Callable[[], T]) -> T:
     """Run ``fn`` as if no workflow ran here, so that it may look around."""
     loop = asyncio._get_running_loop()

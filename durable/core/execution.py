@@ -110,6 +110,7 @@ class Execution:
         self._places: dict[int, Place | None] = {}
         self._recorded: Mapping[int, ev.Event] = {}
         self._signals: dict[str, Channel[Any]] = {}
+        self._patches: dict[str, bool] = {}
         self._conditions: list[tuple[Callable[[], object], asyncio.Future[Any]]] = []
         self._woken = False
 
@@ -287,9 +288,37 @@ class Execution:
     def next_id(self) -> int:
         """Return the number of the next thing asked for."""
         self.go_on()
+        self._skip_markers()
         event_id = self._next_id
         self._next_id += 1
         return event_id
+
+    def _skip_markers(self, *, until: str | None = None) -> None:
+        """Pass the numbers of deprecated patch markers, which code need not ask for any more."""
+        while (
+            isinstance(marker := self._recorded.get(self._next_id), ev.PatchMarked)
+            and marker.deprecated
+            and marker.name != until
+        ):
+            self._next_id += 1
+
+    def patch(self, patch_id: str, *, deprecated: bool, place: Place | None) -> bool:
+        """Say whether this execution takes the new path of a patch; once said, it stays so.
+
+        The first time the code asks, live, the answer is yes and is recorded.
+        A step that was taken before goes by the record.
+        """
+        self.go_on()
+        if patch_id not in self._patches:
+            self._skip_markers(until=patch_id)
+            marker = self._recorded.get(self._next_id)
+            taken = not self.replaying or (isinstance(marker, ev.PatchMarked) and marker.name == patch_id)
+            if taken:
+                marked = ev.PatchMarked(event_id=self._next_id, name=patch_id, deprecated=deprecated)
+                self._next_id += 1
+                self.record(marked, place=place)
+            self._patches[patch_id] = taken
+        return self._patches[patch_id]
 
     def go_on(self) -> None:
         """Let the code ask for more, unless it has ended or is put away: then unwind it."""

@@ -109,12 +109,15 @@ def _retake(execution: Execution, trigger: ev.Event, recorded: list[ev.Event]) -
         error.seq = first + 1 + next((i for i, e in enumerate(recorded) if e is by_id.get(error.event_id or 0)), 0)
         raise
     rest = [command for command in issued if isinstance(command, cmd.Recordable)]
+    matched = 0
     for place, event in enumerate(recorded):
-        if place >= len(rest) or cmd.differs(event, rest[place]):  # type: ignore[arg-type]
-            got = rest[place] if place < len(rest) else None
+        got = rest[matched] if matched < len(rest) else None
+        if got is not None and not cmd.differs(event, got):  # type: ignore[arg-type]
+            matched += 1
+        elif not (isinstance(event, ev.PatchMarked) and event.deprecated):
             raise _mismatch(execution, event, got, seq=first + 1 + place)
     execution.head = first + len(recorded)
-    return list(rest[len(recorded) :])
+    return list(rest[matched:])
 
 
 def _mismatch(execution: Execution, event: ev.Event, got: cmd.Recordable | None, *, seq: int) -> NondeterminismError:
