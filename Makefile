@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 SERVERS := $(BIN)/python -m tests.servers
 ARGS ?=
 
-# Passed on to the benchmarks: W=w1,w2 (workloads), ROUNDS=3, DB=postgres or sqlite.
+# Passed on to the benchmarks: W=W1,W2 (workloads), ROUNDS=3, DB=postgres or sqlite.
 W ?=
 ROUNDS ?=
 DB ?=
@@ -76,7 +76,7 @@ demo: $(STAMP) ## Show durable at work: crash, recover, rewind
 serve: $(STAMP) ## Run the demo site and a worker; the admin is at /admin/
 	$(BIN)/python manage.py durable_demo --serve
 
-bench: $(STAMP) ## Measure the workloads: make bench [W=w1] [ROUNDS=3] [DB=postgres]
+bench: $(STAMP) ## Measure the workloads: make bench [W=W1,W2] [ROUNDS=3] [DB=postgres]
 	$(BIN)/python -m benchmarks $(W) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(DB),--db $(DB)) $(ARGS)
 
 clean: ## Remove everything that the other commands made

@@ -28,6 +28,14 @@ class Sweeper(bootsteps.StartStopStep):
 
     def start(self, worker: Any) -> None:
         """Begin to look."""
+        running.go_on()
+        pool = type(worker.pool).__module__
+        if "prefork" not in pool:
+            presence.start()  # this process runs the tasks; a prefork pool has its children do it
+        if "thread" in pool:
+            # With it, Celery takes a message only when a task ends; but a thread that ends one
+            # does not wake Celery's loop, which then sleeps for a second between messages.
+            worker.app.conf.worker_disable_prefetch = False
         self._thread = threading.Thread(target=self._run, name="durable-sweeper", daemon=True)
         self._thread.start()
 
@@ -104,14 +112,6 @@ def _begin_child(**_: Any) -> None:
     """A prefork child: it has none of its parent's threads and connections."""
     clock.forget()
     presence.start()
-
-
-@signals.worker_ready.connect
-def _begin(sender: Any = None, **_: Any) -> None:
-    """Threads and solo pools run tasks in the main process."""
-    pool = type(getattr(sender, "pool", None) or getattr(sender.controller, "pool", None)).__module__
-    if "prefork" not in pool:
-        presence.start()
 
 
 @signals.worker_shutting_down.connect

@@ -24,9 +24,11 @@ RECOMMENDED: dict[str, Any] = {
 def configure(app: Celery) -> Celery:
     """Give a Celery app the recommended settings, where it sets none itself.
 
-    Call it in ``celery.py``, before or after ``config_from_object``; no setting is read before it is needed.
+    Its workers look for due work by themselves. Call it in ``celery.py``, before or after
+    ``config_from_object``; no setting is read before it is needed.
     """
-    if app.configured:
+    app.steps["worker"].add("durable.sweeper:Sweeper")
+    if app.configured:  # type: ignore[attr-defined] # celery-types does not know it
         _recommend(app.conf)
     else:
         app.on_after_configure.connect(_after_configure)

@@ -45,6 +45,9 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "durable",
+    "project.audit",
+    "project.shop",
+    "project.demo",
 ]
 
 MIDDLEWARE = [
@@ -119,8 +122,8 @@ DURABLE: dict[str, Any] = {
 
 # Where the demo's activities leave a line for each time that they run; None is nowhere.
 TRACE_FILE = os.environ.get("TRACE_FILE")
-# The ledger of the payment service that the shop pretends to talk to; None is one in this process's memory.
-GATEWAY_FILE = os.environ.get("GATEWAY_FILE")
+# The ledger of the payment service that the shop talks to, which is another company's business.
+GATEWAY_FILE = VAR_DIR / "gateway.sqlite3"
 
 CELERY_BROKER_URL = os.environ.get("BROKER_URL", "memory://")
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
@@ -151,5 +154,7 @@ match CELERY_BROKER_URL.partition(":")[0]:
     case "amqp" | "amqps" | "pyamqp":
         CELERY_BROKER_TRANSPORT_OPTIONS = {"confirm_publish": True}
     case "memory":
-        # A message in memory reaches nobody but its sender: look often for what other processes left.
+        # Kombu looks for messages in memory once a second otherwise.
+        CELERY_BROKER_TRANSPORT_OPTIONS = {"polling_interval": 0.01}  # type: ignore[dict-item] # one type in every case
+        # And they reach nobody but their sender: look often for what other processes left.
         DURABLE.setdefault("REDISPATCH", 1.0)

@@ -23,6 +23,7 @@ def fresh():
         yield
     presence.stop()
     cache.clear()
+    driving.close_threads()
     clock.forget()
 
 

@@ -12,7 +12,7 @@ from durable import conf, dispatch, registry
 from durable.client.handle import Handle
 from durable.core import payloads
 from durable.core.definitions import workflow_options
-from durable.core.errors import AlreadyExists, InvalidId, InvalidInput, LimitExceeded
+from durable.core.errors import AlreadyExists, InvalidInput, LimitExceeded
 from durable.models import CLOSED, Instance
 from durable.store import creation, inbox, instances
 
@@ -84,7 +84,7 @@ def _start(
     instance_id = options.get("id")
     if instance_id is None:
         instance_id = str(uuid7())
-    check_id(instance_id)
+    creation.check_id(instance_id)
     tags = _tags(options.get("tags", {}))
     queue = options.get("queue") or definition.queue or conf.settings.QUEUE
 
@@ -145,20 +145,6 @@ def _replace(newborn: creation.Newborn) -> None:
     newborn.instance.save(using=conf.settings.DATABASE, force_update=True)
     newborn.execution.save(using=conf.settings.DATABASE, force_insert=True)
     inbox.insert(newborn.inbox)
-
-
-def check_id(instance_id: object) -> None:
-    """Check what is to be an instance's id.
-
-    Raises:
-        InvalidId: It is not a text of 1 to 255 printable characters.
-    """
-    if not isinstance(instance_id, str):
-        raise InvalidId(instance_id, f"an id is text, not {type(instance_id).__name__}")
-    if not 1 <= len(instance_id) <= 255:
-        raise InvalidId(instance_id, f"{len(instance_id)} characters, an id has 1 to 255")
-    if not instance_id.isprintable():
-        raise InvalidId(instance_id, "it has characters that cannot be printed")
 
 
 def _tags(tags: dict[str, Any]) -> dict[str, Any]:

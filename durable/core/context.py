@@ -305,11 +305,11 @@ def side_effect(fn: Callable[[], T]) -> T:
     recorded = execution.recorded(event_id)
     if isinstance(recorded, ev.SideEffectRecorded):
         value = recorded.value
-    elif recorded is not None:
+    elif recorded is not None or execution.sealed:
+        # At once, lest it run during a replay; the place is filled in by whoever knows the history.
+        got = f"SideEffectRecorded({event_id})"
         raise execution.interrupt(
-            NondeterminismError(
-                seq=0, event_id=event_id, expected=str(recorded), got="SideEffectRecorded", location=_here()
-            )
+            NondeterminismError(seq=0, event_id=event_id, expected=str(recorded), got=got, location=_here())
         )
     else:
         value = execution.encode(_outside(fn), "value of side_effect")

@@ -70,6 +70,7 @@ class Execution:
         open: What is asked for and not answered, by event id.
         outcome: The event that ended it, or None.
         replaying: Whether the step at hand is one that was taken before.
+        sealed: Whether all that it asked for is known.
         cancel_requested: Whether it was asked to stop.
         status, progress, tags: What the code shows to operators.
         changed: Which of those three changed since the engine last stored them.
@@ -93,7 +94,7 @@ class Execution:
         self.length = 0
         self.open: dict[int, Open] = {}
         self.outcome: ev.End | None = None
-        self.replaying = False
+        self.replaying = self.sealed = False
         self.cancel_requested = False
         self.status: Any = None
         self.progress: dict[str, Any] | None = None
@@ -116,12 +117,15 @@ class Execution:
 
     # --- steps
 
-    def step(self, event: ev.Event, recorded: Mapping[int, ev.Event] | None = None) -> list[Command]:
+    def step(
+        self, event: ev.Event, recorded: Mapping[int, ev.Event] | None = None, *, sealed: bool = False
+    ) -> list[Command]:
         """Apply one event from outside and return what the code asks for on seeing it.
 
         Args:
             event: The event; its ``at`` becomes the workflow's time.
             recorded: When the step was taken before: what it asked for, by event id.
+            sealed: Whether that is all that it asked for: the history goes on after it.
 
         Raises:
             NondeterminismError: The code ran into something that its history does not have.
@@ -131,7 +135,7 @@ class Execution:
         self.length += 1
         self._issued, self._places = {}, {}
         self._recorded = recorded or {}
-        self.replaying = recorded is not None
+        self.replaying, self.sealed = recorded is not None, sealed
         self.loop.now = max(self.loop.now, event.at)
         if self.outcome is None:
             try:
@@ -208,8 +212,7 @@ class Execution:
         return await self.workflow.fn(*args, **kwargs)
 
     def _main_done(self, main: Task) -> None:
-        if self.outcome is None:
-            self.end(self._outcome_of(main))
+        self.end(self._outcome_of(main))
 
     def _outcome_of(self, main: Task) -> ev.End:
         try:

@@ -30,14 +30,11 @@ def place() -> Place | None:
     as a task of its own, with nothing of the user's above it.
     """
     frame: Any = sys._getframe(1)
-    while frame is not None:
-        code = frame.f_code
-        if not _is_ours(code):
-            return (code, frame.f_lasti)
-        if code.co_name == "drain":
+    while _is_ours(frame.f_code):
+        if frame.f_code.co_name == "drain":
             return None
         frame = frame.f_back
-    return None
+    return (frame.f_code, frame.f_lasti)
 
 
 def location(place: Place) -> str:

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import contextvars
 from collections import deque
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from durable.core import stdlib
@@ -21,7 +22,7 @@ from durable.core.errors import ForbiddenInWorkflow, InvalidInput
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-_TRIES = 20
+_REFUSALS = 20
 _FORBIDDEN = (
     "run_in_executor",
     "call_soon_threadsafe",
@@ -262,16 +263,25 @@ def _create(cls: type[Task], sequence: int, *args: Any, **kwargs: Any) -> Task:
 
 
 def _close(task: Task) -> None:
+    """Unwind a task's coroutine, from the innermost of those that it waits for to the outermost.
+
+    ``close`` on the outermost would do, but for a ``finally`` that waits for
+    something: the inner coroutine then stays suspended, for the collector.
+    """
     coroutine = task.get_coro()
-    if task.done() or coroutine is None:
-        return
-    # Each try ends one ``finally`` that waits for something: what is left suspended, the collector would unwind.
-    for _ in range(_TRIES):
+    refused = 0
+    while getattr(coroutine, "cr_frame", None) is not None and refused < _REFUSALS:
+        innermost = _innermost(coroutine)
         # Its own clean-up may fail, or refuse to end; nobody is left to tell.
         with contextlib.suppress(Exception, asyncio.CancelledError, DurableExit):
-            task.context.run(coroutine.close)
-        if getattr(coroutine, "cr_frame", None) is None:
-            return
+            task.context.run(innermost.close)
+        refused += innermost.cr_frame is not None
+
+
+def _innermost(coroutine: Any) -> Any:
+    while isinstance(inner := coroutine.cr_await, CoroutineType) and inner.cr_frame is not None:
+        coroutine = inner
+    return coroutine
 
 
 class DurableExit(BaseException):

@@ -77,15 +77,15 @@ def catch_up(execution: Execution, history: Iterable[ev.Event]) -> list[cmd.Comm
         NondeterminismError: The code does not do what the history records.
     """
     rest: list[cmd.Command] = []
-    for trigger, recorded in _steps(history):
-        if rest:
-            raise _unrecorded(execution, rest[0], trigger)
-        rest = _retake(execution, trigger, recorded)
+    for trigger, recorded, following in _steps(history):
+        rest = _retake(execution, trigger, recorded, following)
+        if rest and following is not None:
+            raise _mismatch(execution, following, rest[0], seq=execution.head + 1)
     return rest
 
 
-def _steps(history: Iterable[ev.Event]) -> Iterator[tuple[ev.Event, list[ev.Event]]]:
-    """Split a history into events from outside, each with what the code did on seeing it."""
+def _steps(history: Iterable[ev.Event]) -> Iterator[tuple[ev.Event, list[ev.Event], ev.Event | None]]:
+    """Split a history into events from outside, each with what the code did on seeing it and what came next."""
     trigger: ev.Event | None = None
     recorded: list[ev.Event] = []
     for event in history:
@@ -93,21 +93,33 @@ def _steps(history: Iterable[ev.Event]) -> Iterator[tuple[ev.Event, list[ev.Even
             recorded.append(event)
             continue
         if trigger is not None:
-            yield trigger, recorded
+            yield trigger, recorded, event
         trigger, recorded = event, []
     if trigger is not None:
-        yield trigger, recorded
+        yield trigger, recorded, None
 
 
-def _retake(execution: Execution, trigger: ev.Event, recorded: list[ev.Event]) -> list[cmd.Command]:
+def _retake(
+    execution: Execution, trigger: ev.Event, recorded: list[ev.Event], following: ev.Event | None
+) -> list[cmd.Command]:
     """Take one recorded step again and return what the code asks for beyond the record."""
     first = execution.head + 1
     by_id = {event.event_id: event for event in recorded if isinstance(event, ev.Asked)}
     try:
-        issued = execution.step(trigger, by_id)
+        issued = execution.step(trigger, by_id, sealed=following is not None)
     except NondeterminismError as error:
-        error.seq = first + 1 + next((i for i, e in enumerate(recorded) if e is by_id.get(error.event_id or 0)), 0)
-        raise
+        place, event = next(
+            ((place, event) for place, event in enumerate(recorded) if event is by_id.get(error.event_id or 0)),
+            (len(recorded), following),
+        )
+        raise NondeterminismError(
+            seq=first + 1 + place,
+            event_id=getattr(event, "event_id", None),
+            expected=str(event),
+            got=error.got,
+            location=error.location,
+            note=_interpreter_note(execution),
+        ) from None
     rest = [command for command in issued if isinstance(command, cmd.Recordable)]
     matched = 0
     for place, event in enumerate(recorded):
@@ -120,7 +132,7 @@ def _retake(execution: Execution, trigger: ev.Event, recorded: list[ev.Event]) -
     return list(rest[matched:])
 
 
-def _mismatch(execution: Execution, event: ev.Event, got: cmd.Recordable | None, *, seq: int) -> NondeterminismError:
+def _mismatch(execution: Execution, event: ev.Event, got: cmd.Command | None, *, seq: int) -> NondeterminismError:
     event_id = getattr(event, "event_id", None)
     return NondeterminismError(
         seq=seq,
@@ -128,17 +140,6 @@ def _mismatch(execution: Execution, event: ev.Event, got: cmd.Recordable | None,
         expected=str(event),
         got=None if got is None else str(got),
         location=execution.location(getattr(got, "event_id", None)),
-        note=_interpreter_note(execution),
-    )
-
-
-def _unrecorded(execution: Execution, command: cmd.Command, trigger: ev.Event) -> NondeterminismError:
-    return NondeterminismError(
-        seq=execution.head + 1,
-        event_id=getattr(trigger, "event_id", None),
-        expected=str(trigger),
-        got=str(command),
-        location=execution.location(getattr(command, "event_id", None)),
         note=_interpreter_note(execution),
     )
 

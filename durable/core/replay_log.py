@@ -43,7 +43,7 @@ class ReplaySilentAdapter(_Adapter):
             return
         loop = asyncio._get_running_loop()
         message, fields = self.process(msg, kwargs)
-        fields["stacklevel"] = fields.get("stacklevel", 1) + 2
+        fields["stacklevel"] = fields.get("stacklevel", 1) + 1  # this method
         asyncio._set_running_loop(None)
         try:
             self.logger.log(level, message, *args, **fields)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import transaction
 
 from durable import activity, conf
+from durable.core.errors import NonRetryable
 from durable.engine import lost, presence
 from durable.engine.work import task_row
 from durable.store import clock, inbox, instances, tasks, workers
@@ -94,6 +95,8 @@ class TaskAttempt:
 
     def complete_later(self) -> str:
         """Keep the row for whoever completes the activity."""
+        if self._definition.atomic:
+            raise NonRetryable("an atomic activity cannot be completed later: its writes and its end are one commit")
         if not self.left:
             self.left = tasks.keep(self.task, state=tasks.State.EXTERNAL)
         return token(self.info)
@@ -112,13 +115,14 @@ class InPlaceAttempt:
     def __init__(self, instance: Instance, work: InPlace) -> None:
         self.work, self._instance = work, instance
         self._with_row: TaskAttempt | None = None
+        self._scheduled_at = clock.now()
         self.info = activity.Info(
             name=work.asked.name,
             instance_id=instance.pk,
             execution_id=str(instance.execution_id),
             event_id=work.asked.event_id,
             attempt=1,
-            deadline=deadline(work.definition, created_at=clock.now()),
+            deadline=deadline(work.definition, created_at=self._scheduled_at),
         )
         here, until = presence.current(), self.info.deadline
         self._expiry = here.call_at(until, self._expire) if here is not None and until is not None else None
@@ -155,16 +159,29 @@ class InPlaceAttempt:
         inbox.insert([inbox.row(self._instance.execution_id, ended)])
         return True
 
-    def retry(self, failure: Failure, wait: float) -> None:
-        """Exchange the lease for a task that is due after ``wait`` seconds."""
+    def retry(self, failure: Failure, wait: float) -> bool:
+        """Exchange the lease for a task that is due after ``wait`` seconds.
+
+        False if the lease is lost, or the activity was called off.
+        """
         due = clock.now() + timedelta(seconds=wait)
         details = self._with_row.task.heartbeat_details if self._with_row else None
         values = {"attempt": 2, "last_failure": failure.to_json(), "heartbeat_details": details}
         row = task_row(self._instance, self.work.asked, available_at=due, **values)
+        row.created_at, row.dispatched_at = self._scheduled_at, None if wait else row.dispatched_at
+        row.expires_at = lost.close_by(row)
         with transaction.atomic(using=conf.settings.DATABASE):
-            if self._give_up():
-                tasks.insert([row])
-                lost.perform_at(due, row.queue)
+            if not self._give_up(cancel_requested=False):
+                return False
+            tasks.insert([row])
+            lost.perform_at(due, row.queue)
+        return True
+
+    def fail(self, failure: Failure) -> None:
+        """End the attempt as failed, when the turn at hand is of no use any more."""
+        if not lost.hand_over(self._instance.pk, self.work.lease, failure):
+            for row in self._rows().select_related("execution__instance"):
+                lost.fail_attempt(row, failure)
 
     def give_back(self) -> None:
         """Let somebody else run it; the attempt does not count."""
@@ -183,6 +200,7 @@ class InPlaceAttempt:
                 worker=workers.me(),
                 lease=self.work.lease,
                 lease_until=clock.now() + timedelta(seconds=conf.settings.LEASE),
+                created_at=self._scheduled_at,
                 started_at=clock.now(),
                 expires_at=self.info.deadline,
             )
@@ -195,11 +213,16 @@ class InPlaceAttempt:
     def _rows(self) -> Any:
         return tasks.rows().filter(execution_id=self._instance.execution_id, lease=self.work.lease)
 
-    def _give_up(self) -> bool:
-        """End the lease, wherever it is by now; False if it is lost."""
-        if self._with_row is None and instances.release(self._instance.pk, self.work.lease):
+    def _give_up(self, **condition: Any) -> bool:
+        """End the lease, wherever it is by now; False if it is lost.
+
+        Args:
+            condition: What must hold of the row, if the lease was exchanged for one.
+        """
+        # An atomic activity's row is gone when its transaction was rolled back; then the lease is back.
+        if instances.release(self._instance.pk, self.work.lease):
             return True
-        return bool(self._rows().delete()[0])
+        return bool(self._rows().filter(**condition).delete()[0])
 
     def ended(self) -> None:
         """Note that the function returned: nobody need watch its time any more."""

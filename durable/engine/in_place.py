@@ -15,6 +15,7 @@ from django.db import transaction
 from durable import conf, telemetry
 from durable.core import events as ev
 from durable.core.errors import ConcurrencyConflict
+from durable.core.failures import Failure
 from durable.engine import cache, presence, running
 from durable.engine.attempts import InPlaceAttempt
 from durable.engine.turn import Turn
@@ -56,8 +57,15 @@ class _Step:
 
     def run(self) -> Turn | None:
         """Return the turn that was stored with the result; None if the inbox takes over."""
+        execution_id = self._turn.instance.execution_id
         try:
-            return self._run_atomic() if self._work.definition.atomic else self._finish(self._call())
+            following = self._run_atomic() if self._work.definition.atomic else self._finish(self._call())
+            # Only now that it is committed: nobody may find an execution that is ahead of what is stored.
+            if following is not None and following.end is not None:
+                following.execution.close()
+            elif following is not None and following.in_place is None:
+                cache.put(execution_id, following.execution)
+            return following
         except running.Later:
             self._keep()
         except BaseException:
@@ -83,12 +91,15 @@ class _Step:
                 raise _Undo
         except _Undo:
             return None if isinstance(ended, ev.ActivityCompleted) else self._finish(ended)
+        except running.SPOILED as error:
+            self._turn.execution.close()
+            self._attempt.fail(Failure.of(error))
+            return None
 
     def _finish(self, ended: running.Ended) -> Turn | None:
         if isinstance(ended, ev.ActivityFailed):
             wait = self._work.definition.retry.wait_after(1, ended.failure, chance=random.random())  # noqa: S311
-            if wait is not None:
-                self._attempt.retry(ended.failure, wait)
+            if wait is not None and self._attempt.retry(ended.failure, wait):
                 self._keep()
                 return None
         try:
@@ -111,7 +122,6 @@ class _Step:
 
     def _store(self, ended: running.Ended) -> Turn:
         instance, execution, lease = self._turn.instance, self._turn.execution, self._work.lease
-        execution_id = instance.execution_id
         following = Turn(instance, execution, clock.now())
         following.apply(ended)
         if following.needs_lock and not instances.lock_in_place(instance, head=instance.head, lease=lease):
@@ -122,10 +132,6 @@ class _Step:
         else:
             following.hand_out()
         following.store(lease=lease)
-        if following.end is not None:
-            execution.close()
-        elif following.in_place is None:
-            cache.put(execution_id, execution)
         return following
 
     def _keep(self) -> None:

@@ -55,16 +55,18 @@ def hand_over(instance_id: str, lease: uuid.UUID, failure: Failure | None, *, ev
             return False
         asked = history.asked(instance.execution_id, instance.lease_event_id)
         instances.release(instance_id, lease)
-        task = task_row(instance, asked, attempt=1)
+        task = task_row(instance, asked, created_at=clock.from_timestamp(asked.at))
+        task.expires_at = close_by(task)
         if failure is None:
             tasks.insert([task])
             dispatch.perform_on_commit({task.queue: 1})
         elif (wait := retry_wait(task, failure)) is None:
             end(task, instance, ev.ActivityFailed(event_id=asked.event_id, failure=failure, attempts=1))
         else:
-            due = clock.now() + timedelta(seconds=wait)
-            tasks.insert([task_row(instance, asked, attempt=2, available_at=due, last_failure=failure.to_json())])
-            perform_at(due, task.queue)
+            task.attempt, task.last_failure = 2, failure.to_json()
+            task.available_at, task.dispatched_at = clock.now() + timedelta(seconds=wait), None
+            tasks.insert([task])
+            perform_at(task.available_at, task.queue)
     return True
 
 
@@ -107,20 +109,22 @@ def fail_attempt(task: ActivityTask, failure: Failure) -> None:
     """End a leased task's attempt: it is tried again, or its failure goes to the workflow."""
     with transaction.atomic(using=conf.settings.DATABASE):
         wait = retry_wait(task, failure)
-        if wait is not None:
-            due = clock.now() + timedelta(seconds=wait)
-            again = {
-                "attempt": task.attempt + 1,
-                "available_at": due,
-                "dispatched_at": None if wait else clock.now(),
-                "expires_at": close_by(task),
-                "last_failure": failure.to_json(),
-            }
-            if tasks.put_back(task, **again):
-                perform_at(due, task.queue)
+        if wait is not None and _try_again(task, failure, wait):
+            perform_at(task.available_at, task.queue)
         elif tasks.finish(task):
             failed = ev.ActivityFailed(event_id=task.event_id, failure=failure, attempts=task.attempt)
             end(task, task.execution.instance, failed)
+
+
+def _try_again(task: ActivityTask, failure: Failure, wait: float) -> bool:
+    return tasks.try_again(
+        task,
+        attempt=task.attempt + 1,
+        available_at=clock.now() + timedelta(seconds=wait),
+        dispatched_at=None if wait else clock.now(),
+        expires_at=close_by(task),
+        last_failure=failure.to_json(),
+    )
 
 
 def end(task: ActivityTask, instance: Instance, event: ev.Answer) -> None:

@@ -105,15 +105,16 @@ class _Drain:
         self, task: ActivityTask, instance: Instance, definition: ActivityDefinition, attempt: TaskAttempt
     ) -> None:
         """Run an activity in the transaction that stores its end."""
-        ended: running.Ended | None = None
         try:
             with transaction.atomic(using=conf.settings.DATABASE):
                 ended = running.attempt(definition, task.input, attempt)
                 if not isinstance(ended, ev.ActivityCompleted) or not self._complete(task, instance, ended):
                     raise _Undo
         except _Undo:
-            if isinstance(ended, ev.ActivityFailed):
-                lost.fail_attempt(task, ended.failure)
+            if not isinstance(ended, ev.ActivityCompleted):
+                self._finish(task, instance, ended, more=False)
+        except running.SPOILED as error:
+            lost.fail_attempt(task, Failure.of(error))
 
     def _finish(self, task: ActivityTask, instance: Instance, ended: running.Ended, *, more: bool) -> None:
         if isinstance(ended, ev.ActivityFailed):

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
+
+from django.db import IntegrityError, InternalError, connections
+from django.db.transaction import TransactionManagementError
 
 from durable import activity, conf
 from durable.core import events as ev
@@ -14,9 +19,19 @@ from durable.core.errors import DurableError
 from durable.core.failures import Failure
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from durable.core.definitions import ActivityDefinition
 
 Ended = ev.ActivityCompleted | ev.ActivityFailed | ev.ActivityCanceled
+
+
+SPOILED = (IntegrityError, InternalError, TransactionManagementError)
+"""What an atomic activity's transaction raises at its end if the activity spoiled it.
+
+It broke a constraint that is checked at the commit, or went on after an error
+of the database. That is the activity's failure; that the database is away is not.
+"""
 
 
 class Later(Exception):
@@ -30,7 +45,8 @@ def attempt(definition: ActivityDefinition, arguments: dict[str, Any], running: 
         Later: It left its completion to somebody else.
     """
     event_id, number = running.info.event_id, running.info.attempt
-    token = activity.running.set(running)
+    is_coroutine = inspect.iscoroutinefunction(definition.fn)
+    token = activity.running.set(_ByThread(running) if is_coroutine else running)
     try:
         result = _call(definition, arguments)
     except asyncio.CancelledError:
@@ -67,12 +83,56 @@ def _final(failure: Failure) -> Failure:
     return Failure(**{**{name: getattr(failure, name) for name in failure.__slots__}, "retryable": False})
 
 
+class _ByThread:
+    """What the engine offers to a coroutine: Django refuses the database where an event loop runs."""
+
+    def __init__(self, running: activity.Running) -> None:
+        self._running, self.info = running, running.info
+
+    def heartbeat(self, details: tuple[Any, ...]) -> None:
+        _by_thread(self._running.heartbeat, details)
+
+    def heartbeat_details(self) -> tuple[Any, ...]:
+        details: tuple[Any, ...] = _by_thread(self._running.heartbeat_details)
+        return details
+
+    def cancelled(self) -> bool:
+        return bool(_by_thread(self._running.cancelled))
+
+    def complete_later(self) -> str:
+        return str(_by_thread(self._running.complete_later))
+
+
+_threads: dict[int, ThreadPoolExecutor] = {}
+
+
+def _by_thread(call: Callable[..., Any], *args: Any) -> Any:
+    """Make a call from a thread that is kept for this, and so keeps its database connection."""
+    pid = os.getpid()  # a forked child has none of its parent's threads
+    if pid not in _threads:
+        _threads.clear()
+        _threads[pid] = ThreadPoolExecutor(1, thread_name_prefix="durable-activity")
+    return _threads[pid].submit(_on_good_connection, call, *args).result()
+
+
+def _on_good_connection(call: Callable[..., Any], *args: Any) -> Any:
+    for connection in connections.all(initialized_only=True):
+        if connection.errors_occurred:
+            connection.close_if_unusable_or_obsolete()
+    return call(*args)
+
+
 _stopping = threading.Event()
 
 
 def stop_soon() -> None:
     """Ask for leases to be given back at the next chance: the worker is shutting down."""
     _stopping.set()
+
+
+def go_on() -> None:
+    """Undo ``stop_soon``: a worker begins in this process."""
+    _stopping.clear()
 
 
 def stopping() -> bool:

@@ -13,7 +13,7 @@ from django.db import transaction
 from durable import conf, dispatch, registry
 from durable.core import commands as cmd
 from durable.core import events as ev
-from durable.core.errors import AlreadyExists, ConcurrencyConflict, LimitExceeded
+from durable.core.errors import AlreadyExists, ConcurrencyConflict, DurableError, InvalidId, LimitExceeded
 from durable.core.failures import Failure
 from durable.engine import closing, presence, signals, watchdog, work
 from durable.models import OPEN, ActivityTask, InboxEvent, Instance, Status
@@ -54,7 +54,9 @@ class Turn:
     # --- applying
 
     def apply(self, event: ev.Event) -> None:
-        """Let the code see an event, and note what it asks for."""
+        """Let the code see an event, and note what it asks for; nothing comes after an end."""
+        if self.execution.outcome is not None:
+            return
         event = replace(event, at=self.at.timestamp())
         # Before the code gets the payload: it may change it, and the record must not change with it.
         self._events.append(history.record(event))
@@ -120,9 +122,8 @@ class Turn:
         self._inbox[timer.event_id] = row
 
     def _start_child(self, child: ev.ChildScheduled) -> None:
-        if child.instance_id in self._children or child.instance_id in self._taken:
-            error = AlreadyExists(child.instance_id)
-            self.apply(ev.ChildFailed(event_id=child.event_id, failure=Failure.of(error)))
+        if (refusal := self._refusal(child.instance_id)) is not None:
+            self.apply(ev.ChildFailed(event_id=child.event_id, failure=Failure.of(refusal)))
             return
         definition = next((w for w in registry.workflows() if (w.name, w.version) == (child.name, child.version)), None)
         queue = child.options.get("queue") or (definition and definition.queue) or self.instance.queue
@@ -145,6 +146,15 @@ class Turn:
     def _ids_taken(self, pending: Sequence[cmd.Command]) -> set[str]:
         wanted = [command.instance_id for command in pending if isinstance(command, ev.ChildScheduled)]
         return set(instances.rows().filter(pk__in=wanted).values_list("pk", flat=True)) if wanted else set()
+
+    def _refusal(self, child_id: str) -> DurableError | None:
+        if child_id in self._children or child_id in self._taken:
+            return AlreadyExists(child_id)
+        try:
+            creation.check_id(child_id)  # a default one grows with the depth of the tree
+        except InvalidId as error:
+            return error
+        return None
 
     def _cancel_child(self, event_id: int) -> None:
         asked = self.execution.open.get(event_id)

@@ -81,12 +81,12 @@ def read(execution_id: uuid.UUID, *, after: int = 0) -> Iterator[ev.Event]:
 def asked(execution_id: uuid.UUID, event_id: int) -> ev.ActivityScheduled:
     """Return the ActivityScheduled of an event id."""
     decode = conf.codec().decode
-    seq, kind, text = (
+    seq, kind, recorded_at, text = (
         HistoryEvent.objects.using(conf.settings.DATABASE)
         .filter(execution_id=execution_id, event_id=event_id, kind=ev.ActivityScheduled.__name__)
-        .values_list("seq", "kind", _TEXT)
+        .values_list("seq", "kind", "recorded_at", _TEXT)
         .get()
     )
-    event = ev.decode(kind, decode(text), at=0.0, seq=seq)
+    event = ev.decode(kind, decode(text), at=recorded_at.timestamp(), seq=seq)
     assert isinstance(event, ev.ActivityScheduled)  # noqa: S101 - by its kind
     return event

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 State = ActivityTask.State
 
+_FREE = {"state": State.READY, "worker": "", "lease": None, "lease_until": None, "started_at": None}
+
 
 def rows() -> Any:
     """Return all tasks, on the database of the settings."""
@@ -76,8 +78,12 @@ def finish(task: ActivityTask) -> bool:
 
 def put_back(task: ActivityTask, **values: Any) -> bool:
     """Make a leased task ready again; False if the lease is lost."""
-    freed = {"state": State.READY, "worker": "", "lease": None, "lease_until": None, "started_at": None}
-    return _change(task, fenced(task), {**freed, **values})
+    return _change(task, fenced(task), {**_FREE, **values})
+
+
+def try_again(task: ActivityTask, **values: Any) -> bool:
+    """Make a leased task ready for another attempt; False if the lease is lost, or it was called off."""
+    return _change(task, fenced(task).filter(cancel_requested=False), {**_FREE, **values})
 
 
 def keep(task: ActivityTask, **values: Any) -> bool:

@@ -6,6 +6,7 @@ on where a history happens to end: the rule that the whole engine rests on.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from durable.core import commands as cmd
@@ -15,7 +16,7 @@ from durable.core.failures import Failure
 from durable.core.replay import replay
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Coroutine, Sequence
 
     from durable.core.definitions import WorkflowDefinition
     from durable.core.replay import Decision
@@ -73,8 +74,8 @@ def raised(failure_type: str, message: str = "") -> ev.ExecutionFailed:
     return ev.ExecutionFailed(failure=Failure(type=failure_type, message=message))
 
 
-def decide(workflow: WorkflowDefinition, history: Sequence[ev.Event], *new: ev.Event) -> Decision:
-    """Return what the code decides after ``history`` and then ``new`` events, having cut it everywhere."""
+def decide(workflow: WorkflowDefinition, history: Sequence[ev.Event], *new: ev.Event) -> Any:
+    """Return the Decision after ``history`` and then ``new`` events, having cut it everywhere."""
     log = [*history, *_recordable(replay(workflow, history).commands)]
     for event in new:
         log += [event, *_recordable(replay(workflow, log, [event]).commands)]
@@ -108,7 +109,12 @@ def _recordable(commands: Sequence[cmd.Command]) -> list[Any]:
     return [command for command in commands if isinstance(command, cmd.Recordable)]
 
 
-def failure_of(decision: Decision) -> Failure:
+def begin(coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+    """Begin a task that the test does not wait for; a workflow's loop keeps it alive."""
+    return asyncio.create_task(coroutine)
+
+
+def failure_of(decision: Decision) -> Any:
     """Return how the execution failed."""
     assert isinstance(decision.outcome, ev.ExecutionFailed)
     return decision.outcome.failure

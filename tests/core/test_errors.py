@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from typing import Any
 
 import pytest
 
@@ -202,7 +203,7 @@ def test_error_survives_the_way_to_another_process(error, message, fields):
 
 @pytest.mark.parametrize("kind", ["ActivityError", "ChildFailed", "SignalError", "WorkflowFailed"])
 def test_cause_is_kept_as_field_and_as_cause(kind):
-    error = next(error for error, _, _ in ONE_OF_EACH if type(error).__name__ == kind)
+    error: Any = next(error for error, _, _ in ONE_OF_EACH if type(error).__name__ == kind)
 
     assert error.__cause__ is error.cause
     assert (error.cause.type, error.cause.failure) == ("ValueError", FAILURE)

@@ -29,7 +29,8 @@ def test_first_wait_is_the_initial_interval_and_each_next_one_is_multiplied():
 
 
 def test_intervals_are_timedeltas_or_seconds():
-    assert RetryPolicy(initial_interval=timedelta(seconds=1.5)).interval(1) == RetryPolicy(initial_interval=1.5).interval(1)
+    for interval in (timedelta(seconds=1.5), 1.5):
+        assert RetryPolicy(initial_interval=interval).interval(1) == 1.5
 
 
 def test_defaults_are_as_documented():

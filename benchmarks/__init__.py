@@ -1,0 +1,1 @@
+"""Measures the engine against the limits of the machine that it runs on."""

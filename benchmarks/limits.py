@@ -1,0 +1,143 @@
+"""The limit: what storing one step costs without any engine, on the same machine in the same minute.
+
+One transaction that inserts an event and updates its instance, in a loop, as
+several clients do it; and, where there is a worker, a Celery task that does
+nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from django.db import connection, transaction
+from django.utils import timezone
+from psycopg.types.json import Jsonb
+
+from benchmarks import tasks
+from benchmarks.models import LimitEvent, LimitInstance
+from benchmarks.workflows import PAYLOAD
+
+INSTANCES = 10_000
+IN_USE = 400
+
+_TYPE = "activity_completed"
+_UPDATE = "UPDATE benchmarks_limitinstance SET seq = seq + 1, updated_at = now() WHERE id = %s RETURNING seq"
+_INSERT = (
+    "INSERT INTO benchmarks_limitevent (instance_id, seq, type, payload, created_at) VALUES (%s, %s, %s, %s, now())"
+)
+_BOTH = (
+    "WITH moved AS (UPDATE benchmarks_limitinstance SET seq = seq + 1, updated_at = now() WHERE id = %s "
+    "RETURNING id, seq) INSERT INTO benchmarks_limitevent (instance_id, seq, type, payload, created_at) "
+    "SELECT id, seq, %s, %s, now() FROM moved"
+)
+
+Step = Callable[[int], None]
+"""Stores one step of the instance of this id."""
+
+
+def prepare() -> None:
+    """Fill the tables."""
+    LimitInstance.objects.bulk_create(
+        LimitInstance(id=number, name="order_workflow", status="running") for number in range(1, INSTANCES + 1)
+    )
+
+
+def measure(seconds: float, *, celery: bool) -> dict[str, float]:
+    """Return the milliseconds of a step for each client.
+
+    The first, ``transaction``, is what ratios refer to.
+
+    Args:
+        seconds: How long to repeat each.
+        celery: Whether there is a worker to send a task to.
+    """
+    with _clients() as clients:
+        if celery:
+            clients["celery_task"] = _celery_task
+        return {name: _repeat(step, seconds) for name, step in clients.items()}
+
+
+def _repeat(step: Step, seconds: float) -> float:
+    ids = range(1, IN_USE + 1)
+    for number in ids[:20]:
+        step(number)
+    begun = time.perf_counter()
+    for count in itertools.count(1):
+        step(random.choice(ids))
+        passed = time.perf_counter() - begun
+        if passed >= seconds:
+            return passed * 1000 / count
+    raise AssertionError
+
+
+@contextmanager
+def _clients() -> Iterator[dict[str, Step]]:
+    driver = _postgres if connection.vendor == "postgresql" else _sqlite
+    with driver() as clients:
+        yield {**clients, "django": _django()}
+
+
+@contextmanager
+def _postgres() -> Iterator[dict[str, Step]]:
+    names = {"dbname": "NAME", "host": "HOST", "port": "PORT", "user": "USER", "password": "PASSWORD"}
+    parameters = {name: connection.settings_dict[key] or None for name, key in names.items()}
+    with psycopg.connect(**parameters, autocommit=True) as client, client.cursor() as cursor:
+
+        def in_transaction(number: int) -> None:
+            with client.transaction():
+                (seq,) = cursor.execute(_UPDATE, (number,)).fetchone() or (0,)
+                cursor.execute(_INSERT, (number, seq, _TYPE, Jsonb(PAYLOAD)))
+
+        def in_one_statement(number: int) -> None:
+            cursor.execute(_BOTH, (number, _TYPE, Jsonb(PAYLOAD)))
+
+        yield {"transaction": in_transaction, "one_statement": in_one_statement}
+
+
+@contextmanager
+def _sqlite() -> Iterator[dict[str, Step]]:
+    client = sqlite3.connect(connection.settings_dict["NAME"], isolation_level=None, timeout=20)
+    client.executescript(connection.settings_dict["OPTIONS"]["init_command"])
+    update, insert = (text.replace("%s", "?").replace("now()", "datetime()") for text in (_UPDATE, _INSERT))
+
+    def in_transaction(number: int) -> None:
+        client.execute("BEGIN IMMEDIATE")
+        ((seq,),) = client.execute(update, (number,)).fetchall()
+        client.execute(insert, (number, seq, _TYPE, json.dumps(PAYLOAD)))
+        client.execute("COMMIT")
+
+    try:
+        yield {"transaction": in_transaction}
+    finally:
+        client.close()
+
+
+def _celery_task(number: int) -> None:
+    key = f"echo-{number}"
+    tasks.echo.delay(key)
+    assert tasks.broker().blpop([key], timeout=20)
+
+
+def _django() -> Step:
+    known: dict[int, Any] = {}
+
+    def in_django(number: int) -> None:
+        if not known:
+            # Not before the first call: the other clients move the same rows.
+            known.update(LimitInstance.objects.in_bulk(range(1, IN_USE + 1)))
+        row = known[number]
+        with transaction.atomic():
+            row.seq += 1
+            row.updated_at = timezone.now()
+            row.save(update_fields=["seq", "updated_at"])
+            LimitEvent.objects.create(instance=row, seq=row.seq, type=_TYPE, payload=PAYLOAD)
+
+    return in_django

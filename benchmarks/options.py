@@ -1,0 +1,29 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+NAMES = ("W1", "W2", "W3", "W4")
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return the options; ``workloads`` is a list of names."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Measure workloads against the limits of this machine, on throw-away servers.",
+        epilog="One JSON line per workload goes to standard output, everything for people to standard error.",
+    )
+    parser.add_argument("workloads", nargs="*", help=f"of {', '.join(NAMES)}; none is all")
+    parser.add_argument("--rounds", type=int, default=3, help="how often to alternate limit and workload (default 3)")
+    parser.add_argument("--db", choices=["postgres", "sqlite"], default="postgres", help="where to store (postgres)")
+    parser.add_argument("--in-process", action="store_true", help="run the engine in this process, without Celery")
+    parser.add_argument("--profile", action="store_true", help="print where the time goes instead of measuring it")
+    parser.add_argument("--smoke", action="store_true", help="see whether it works: one round, tiny counts")
+    options = parser.parse_args(arguments)
+    named = [name.upper() for given in options.workloads for name in given.replace(",", " ").split()]
+    if unknown := sorted(set(named) - set(NAMES)):
+        parser.error(f"no such workload: {', '.join(unknown)} (there are {', '.join(NAMES)})")
+    options.workloads = list(dict.fromkeys(named)) or list(NAMES)
+    return options

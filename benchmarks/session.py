@@ -1,0 +1,162 @@
+"""One run of the benchmarks: rounds that alternate limit and workload, then a counted pass, then the report."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from django.core.management import call_command
+from django.db import connection
+
+from benchmarks import in_process, instruments, limits, profiling, report, workers
+from benchmarks.report import progress
+from benchmarks.workloads import WORKLOADS, Workload
+
+if TYPE_CHECKING:
+    from benchmarks.instruments import Counts
+    from benchmarks.workloads import Finish
+
+_WARM_UP = 5
+_LIMIT_SECONDS = 1.0
+_LONGER = 5
+
+
+@dataclass(slots=True)
+class Rounds:
+    """What the rounds of one workload gave.
+
+    Attributes:
+        metrics: By name, a value a round.
+        limits: By client, a value a round.
+    """
+
+    metrics: dict[str, list[float]] = field(default_factory=dict)
+    limits: dict[str, list[float]] = field(default_factory=dict)
+
+    def add(self, limit: dict[str, float], measured: dict[str, float]) -> None:
+        """Add a round; its ratios are to the limit of the same round."""
+        ratios = {"ratio": measured["ms_per_step"] / limit["transaction"]}
+        if "stored_ms_per_step" in measured:
+            ratios["stored_ratio"] = measured["stored_ms_per_step"] / limit["transaction"]
+        for name, value in {**measured, **ratios}.items():
+            self.metrics.setdefault(name, []).append(value)
+        for name, value in limit.items():
+            self.limits.setdefault(name, []).append(value)
+
+
+def run(options: argparse.Namespace, folder: Path) -> None:
+    """Measure, or profile, what the options name."""
+    progress(f"migrating a new {connection.vendor} database")
+    call_command("migrate", run_syncdb=True, verbosity=0)
+    limits.prepare()
+    chosen = [WORKLOADS[name] for name in options.workloads]
+    if options.smoke:
+        options.rounds = 1
+        chosen = [workload.smaller(instances=2, steps=3) for workload in chosen]
+    if options.profile:
+        _profile(chosen, options, folder)
+        return
+    rounds = _rounds(chosen, options, folder)
+    costs = _costs(chosen, options, folder)
+    rows = [report.row(each, rounds[each.name], costs[each.name], options=options) for each in chosen]
+    for row in rows:
+        report.print_json(row)
+    report.print_table(rows, options=options)
+
+
+def _rounds(chosen: list[Workload], options: argparse.Namespace, folder: Path) -> dict[str, Rounds]:
+    rounds = {workload.name: Rounds() for workload in chosen}
+    seconds = 0.05 if options.smoke else _LIMIT_SECONDS
+    with _engine(options, folder) as finish:
+        for number in range(options.rounds):
+            for workload in chosen:
+                _warm_up(workload, finish)
+                limit = limits.measure(seconds, celery=not options.in_process)
+                measured = workload.run(workload, finish)
+                rounds[workload.name].add(limit, measured)
+                progress(
+                    f"{workload.name} round {number + 1}/{options.rounds}: "
+                    f"limit {limit['transaction']:.2f} ms, {measured['ms_per_step']:.2f} ms a step"
+                )
+    return rounds
+
+
+def _costs(chosen: list[Workload], options: argparse.Namespace, folder: Path) -> dict[str, dict[str, float]]:
+    """Run each workload once more, untimed, and return what a step costs the database."""
+    costs = {}
+    with _counted_engine(options, folder) as (finish, count):
+        for workload in chosen:
+            progress(f"{workload.name}: counting")
+            if connection.vendor == "postgresql":
+                # The first change of a page after a checkpoint stores the whole page; the warm-up has those.
+                with connection.cursor() as cursor:
+                    cursor.execute("CHECKPOINT")
+            _warm_up(workload, finish)
+            with count() as counts:
+                before = _wal_position()
+                workload.run(workload, finish)
+                written = _wal_position() - before
+            steps = workload.total_steps
+            costs[workload.name] = {
+                "statements_per_step": counts.statements / steps,
+                "commits_per_step": counts.commits / steps,
+                "database_share": counts.database_seconds / counts.task_seconds,
+            }
+            if written:
+                costs[workload.name]["wal_bytes_per_step"] = written / steps
+    return costs
+
+
+@contextmanager
+def _engine(options: argparse.Namespace, folder: Path) -> Iterator[Finish]:
+    if options.in_process:
+        yield in_process.finish
+    else:
+        progress("starting a Celery worker of two processes")
+        with workers.worker(folder) as finish:
+            yield finish
+
+
+Count = Callable[[], AbstractContextManager["Counts"]]
+"""Counts what the engine does in a block."""
+
+
+@contextmanager
+def _counted_engine(options: argparse.Namespace, folder: Path) -> Iterator[tuple[Finish, Count]]:
+    if options.in_process:
+        yield in_process.finish, instruments.counting
+        return
+    with workers.worker(folder, env={instruments.COUNT: str(folder)}) as finish:
+        yield finish, lambda: instruments.counting_workers(folder)
+
+
+def _warm_up(workload: Workload, finish: Finish) -> None:
+    workload.run(workload.smaller(instances=_WARM_UP, steps=workload.steps), finish)
+
+
+def _wal_position() -> int:
+    """Return how many bytes of WAL were written so far; 0 where there is none."""
+    if connection.vendor != "postgresql":
+        return 0
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')")
+        return int(cursor.fetchone()[0])
+
+
+def _profile(chosen: list[Workload], options: argparse.Namespace, folder: Path) -> None:
+    for workload in chosen:
+        # More than a round, since samples are few; and no warm-up, which would be sampled as well.
+        longer = workload if options.smoke else replace(workload, instances=_LONGER * workload.instances)
+        progress(f"{workload.name}: sampling")
+        if options.in_process:
+            _warm_up(workload, in_process.finish)
+            with profiling.sampled(folder):
+                longer.run(longer, in_process.finish)
+        else:
+            with workers.worker(folder, processes=1, env={instruments.PROFILE: str(folder)}) as finish:
+                longer.run(longer, finish)
+        report.print_text(profiling.summary(folder, longer))

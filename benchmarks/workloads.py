@@ -1,0 +1,123 @@
+"""The workloads: what is measured, one function each.
+
+A workload is run once a round. To add one, write a function that returns its
+metrics and add it to ``WORKLOADS``; whatever it returns is reported as the
+median of the rounds.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from benchmarks import workflows
+
+if TYPE_CHECKING:
+    from durable.client import Handle
+    from durable.core.definitions import WorkflowDefinition
+
+Finish = Callable[["Handle"], Any]
+"""Sees to it that an instance ends, and returns its result."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """Something to measure.
+
+    Attributes:
+        name: What results are reported under.
+        run: Runs one round and returns its metrics, ``ms_per_step`` among them.
+        instances: How many workflows a round is.
+        steps: How many activities each of them has.
+    """
+
+    name: str
+    run: Callable[[Workload, Finish], dict[str, float]]
+    instances: int
+    steps: int
+
+    @property
+    def total_steps(self) -> int:
+        """All activities of a round."""
+        return self.instances * self.steps
+
+    def smaller(self, *, instances: int, steps: int) -> Workload:
+        """Return the same workload with less to do."""
+        return replace(self, instances=min(instances, self.instances), steps=min(steps, self.steps))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """How long one workflow took, in seconds.
+
+    Attributes:
+        seen: From the start until the starter had the result.
+        stored: From the first turn until the end was stored, by the database's clock.
+    """
+
+    seen: float
+    stored: float
+
+
+def run_sequential(workload: Workload, finish: Finish) -> dict[str, float]:
+    """Run workflows one at a time, each of activities one after the other."""
+    timings = one_at_a_time(workload, workflows.sequential, finish)
+    return per_step(workload, timings)
+
+
+def run_fan_out(workload: Workload, finish: Finish) -> dict[str, float]:
+    """Run workflows one at a time, each of activities all at once."""
+    timings = one_at_a_time(workload, workflows.fan_out, finish)
+    return {**per_step(workload, timings), "wall_s": statistics.median(timing.seen for timing in timings)}
+
+
+def run_latency(workload: Workload, finish: Finish) -> dict[str, float]:
+    """Run workflows of one activity, and look at each one's time from start to result."""
+    timings = one_at_a_time(workload, workflows.sequential, finish)
+    seen = sorted(timing.seen * 1000 for timing in timings)
+    return {**per_step(workload, timings), "p50_ms": percentile(seen, 50), "p95_ms": percentile(seen, 95)}
+
+
+WORKLOADS: dict[str, Workload] = {
+    "W1": Workload(name="W1_seq10", run=run_sequential, instances=30, steps=10),
+    "W2": Workload(name="W2_seq100", run=run_sequential, instances=5, steps=100),
+    "W3": Workload(name="W3_fan100", run=run_fan_out, instances=3, steps=100),
+    "W4": Workload(name="W4_latency", run=run_latency, instances=200, steps=1),
+}
+
+
+def one_at_a_time(workload: Workload, definition: WorkflowDefinition, finish: Finish) -> list[Timing]:
+    """Start each workflow when the one before has ended, and check every result."""
+    timings = []
+    for _ in range(workload.instances):
+        begun = time.perf_counter()
+        handle = definition.start(workload.steps)
+        total = finish(handle)
+        seen = time.perf_counter() - begun
+        assert total == workload.steps * workflows.EACH, f"{handle} returned {total}"
+        timings.append(Timing(seen=seen, stored=stored_seconds(handle)))
+    return timings
+
+
+def stored_seconds(handle: Handle) -> float:
+    """Return how long an instance was open, from its first turn on."""
+    instance = handle.instance
+    assert instance.started_at is not None
+    assert instance.closed_at is not None
+    return (instance.closed_at - instance.started_at).total_seconds()
+
+
+def per_step(workload: Workload, timings: list[Timing]) -> dict[str, float]:
+    """Return the time of a step, as the starter sees it and as the rows tell it."""
+    return {
+        "ms_per_step": sum(timing.seen for timing in timings) * 1000 / workload.total_steps,
+        "stored_ms_per_step": sum(timing.stored for timing in timings) * 1000 / workload.total_steps,
+    }
+
+
+def percentile(ordered: list[float], percent: int) -> float:
+    """Return the value that ``percent`` of the ordered values do not exceed."""
+    return ordered[round((len(ordered) - 1) * percent / 100)]

@@ -1,0 +1,127 @@
+"""What durable's commands have in common: examples in their help, JSON, and exit codes that scripts can tell apart."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser, DjangoHelpFormatter
+from django.core.serializers.json import DjangoJSONEncoder
+
+from durable import errors
+
+if TYPE_CHECKING:
+    from durable.models import Instance
+
+UNKNOWN, CONFLICT, INPUT, NOT_COMPLETED, TIMEOUT = 3, 4, 2, 5, 6
+
+_EXIT_CODES: tuple[tuple[int, tuple[type[errors.DurableError], ...]], ...] = (
+    (
+        UNKNOWN,
+        (
+            errors.UnknownInstance,
+            errors.UnknownExecution,
+            errors.UnknownEvent,
+            errors.UnknownWorkflow,
+            errors.UnknownActivity,
+            errors.VersionNotAvailable,
+        ),
+    ),
+    (CONFLICT, (errors.AlreadyExists, errors.NotOpen, errors.NotClosed, errors.NotFailed, errors.ConcurrencyConflict)),
+    (INPUT, (errors.InvalidInput, errors.InvalidId, errors.PayloadTooLarge, errors.LimitExceeded)),
+    (NOT_COMPLETED, (errors.WorkflowFailed, errors.WorkflowCanceled, errors.WorkflowTerminated)),
+    (TIMEOUT, (errors.ResultTimeout,)),
+)
+
+_EXIT_HELP = """\
+exit codes:
+  0 done   1 any other error   2 input that cannot be taken   3 no such workflow, instance or execution
+  4 the instance's state forbids it   5 the workflow did not complete   6 it did not end in time
+"""
+
+
+class _HelpFormatter(DjangoHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Django's order of options, with the examples as they were written."""
+
+
+class DurableCommand(BaseCommand):
+    """A command over ``durable.client``: its errors are exit codes.
+
+    Attributes:
+        examples: Command lines for the help, without ``manage.py``.
+    """
+
+    examples: ClassVar[tuple[str, ...]] = ()
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        """Return the parser, its help ending in examples and exit codes."""
+        examples = "".join(f"  {prog_name} {example}\n" for example in self.examples)
+        epilog = f"examples:\n{examples}\n{_EXIT_HELP}"
+        return super().create_parser(prog_name, subcommand, epilog=epilog, formatter_class=_HelpFormatter, **kwargs)
+
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        """Run the command.
+
+        Raises:
+            CommandError: The client raised something; the exit code says of which kind it was.
+        """
+        try:
+            return super().execute(*args, **options)
+        except errors.DurableError as error:
+            raise CommandError(str(error), returncode=exit_code(error)) from error
+
+    def print_json(self, data: Any) -> None:
+        """Write data as JSON."""
+        self.stdout.write(json.dumps(data, indent=2, cls=DjangoJSONEncoder, ensure_ascii=False))
+
+
+def exit_code(error: errors.DurableError) -> int:
+    """Return the exit code that an error leads to."""
+    return next((code for code, kinds in _EXIT_CODES if isinstance(error, kinds)), 1)
+
+
+def json_value(text: str) -> Any:
+    """Return what a JSON text on the command line stands for; for argparse's ``type=``."""
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"not JSON: {text!r} ({error}); a text needs its quotes: '\"text\"'") from None
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """Return what a JSON object on the command line stands for; for argparse's ``type=``."""
+    value = json_value(text)
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f"not a JSON object: {text!r}; write for example '{{\"amount\": 5}}'")
+    return value
+
+
+def tag(text: str) -> tuple[str, Any]:
+    """Return the name and value of ``name=value``; a value that is not JSON is a text. For argparse's ``type=``."""
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise argparse.ArgumentTypeError(f"not a tag: {text!r}; write name=value")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+def summary(instance: Instance) -> dict[str, Any]:
+    """Return what lists say of an instance, as JSON."""
+    return {
+        "id": instance.pk,
+        "workflow": instance.name,
+        "version": instance.version,
+        "status": instance.status,
+        "queue": instance.queue,
+        "tags": instance.tags,
+        "custom_status": instance.custom_status,
+        "progress": instance.progress,
+        "parent": instance.parent_id,
+        "events": instance.head,
+        "created_at": instance.created_at,
+        "started_at": instance.started_at,
+        "closed_at": instance.closed_at,
+    }

@@ -1,0 +1,88 @@
+"""Lists instances: ``manage.py durable_list``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.db.models.fields.json import KeyTransform
+
+from durable import conf
+from durable.management.base import DurableCommand, summary, tag
+from durable.models import CLOSED, OPEN, Instance, Status
+
+if TYPE_CHECKING:
+    from django.core.management.base import CommandParser
+    from django.db.models import QuerySet
+
+_GROUPS = {"open": OPEN, "closed": CLOSED}
+_STATUS = {"completed": "SUCCESS", "failed": "ERROR", "stalled": "ERROR", "suspended": "WARNING"}
+
+
+class Command(DurableCommand):
+    """List instances, the newest first."""
+
+    help = "List workflow instances, the newest first."
+    examples = (
+        "durable_list --status failed --status stalled",
+        "durable_list --workflow order --tag customer=Ada --limit 100",
+        "durable_list --status open --json",
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Add the arguments."""
+        parser.add_argument(
+            "--status", action="append", default=[], choices=[*_GROUPS, *Status.values], help="may be given repeatedly"
+        )
+        parser.add_argument("--workflow", help="the workflow's name, without its version")
+        parser.add_argument("--tag", type=tag, action="append", default=[], metavar="NAME=VALUE", help="likewise")
+        parser.add_argument("--parent", metavar="ID", help="children of this instance only")
+        parser.add_argument("--roots", action="store_true", help="leave out children")
+        parser.add_argument("--limit", type=int, default=50, help="how many at most (50)")
+        parser.add_argument("--json", action="store_true", help="print a JSON array")
+
+    def handle(self, *, limit: int, **options: Any) -> None:
+        """Run the command."""
+        found = _chosen(**options)
+        rows = [summary(instance) for instance in found[:limit]]
+        if options["json"]:
+            self.print_json(rows)
+            return
+        width = max((len(row["id"]) for row in rows), default=0)
+        for row in rows:
+            self.stdout.write(self._line(row, width))
+        total = found.count()
+        self.stderr.write(f"{len(rows)} of {total}" if len(rows) < total else f"{total} in all")
+
+    def _line(self, row: dict[str, Any], width: int) -> str:
+        style = getattr(self.style, _STATUS.get(row["status"], ""), str)
+        workflow = f"{row['workflow']}{row['version'] or ''}"
+        shown = [
+            f"{row['id']:<{width}}",
+            style(f"{row['status']:<10}"),
+            f"{row['created_at']:%Y-%m-%d %H:%M:%S}",
+            workflow,
+        ]
+        if row["progress"]:
+            shown.append("{done:g}/{total:g} {note}".format(**row["progress"]).rstrip())
+        if row["custom_status"] is not None:
+            shown.append(str(row["custom_status"]))
+        return "  ".join([*shown, *(f"{name}={value}" for name, value in row["tags"].items())])
+
+
+def _chosen(
+    *, status: list[str], workflow: str | None, tag: list[tuple[str, Any]], parent: str | None, roots: bool, **_: Any
+) -> QuerySet[Instance]:
+    found = Instance.objects.using(conf.settings.DATABASE).order_by("-created_at", "id")
+    if status:
+        found = found.filter(status__in=[each for name in status for each in _GROUPS.get(name, (name,))])
+    if workflow:
+        found = found.filter(name=workflow)
+    if parent:
+        found = found.filter(parent_id=parent)
+    if roots:
+        found = found.filter(parent_execution_id=None)
+    for number, (name, value) in enumerate(tag):
+        # Not tags__name=value: the name of a tag may look like a lookup.
+        alias = f"tag{number}"
+        found = found.alias(**{alias: KeyTransform(name, "tags")}).filter(**{alias: value})
+    return found

@@ -1,0 +1,1 @@
+"""The tour through the demo project: ``manage.py durable_demo``."""

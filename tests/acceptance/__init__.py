@@ -1,0 +1,1 @@
+"""Tests with real workers, a real broker and a real database, which kill and starve them."""

@@ -1,0 +1,128 @@
+"""The database, the broker and the workers that the acceptance tests share."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+from celery import current_app
+from django.core.management import call_command
+from django.db import connection, connections
+
+from tests.acceptance import faults, ledger
+from tests.acceptance.workers import Broker, Site, Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+_TAIL = 6000
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run these tests last and in the order of their files, so that they share their workers."""
+    here = str(os.path.dirname(__file__))
+    ours = [item for item in items if str(item.path).startswith(here)]
+    ours.sort(key=lambda item: str(item.path))
+    items[:] = [item for item in items if not str(item.path).startswith(here)] + ours
+    for item in ours:
+        item.add_marker(pytest.mark.acceptance)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
+    """Show what the workers logged when a test fails."""
+    report = yield
+    site = item.funcargs.get("site") if hasattr(item, "funcargs") else None
+    if report.failed and isinstance(site, Site):
+        for worker in site.all:
+            if (text := worker.text()[site.seen.get(worker.name, 0) :]).strip():
+                report.sections.append((f"log of {worker.name}", text[-_TAIL:]))
+    return report
+
+
+@pytest.fixture(scope="package")
+def acceptance_site(
+    django_db_setup: None, django_db_blocker, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Site]:
+    """A broker, and the test database with the rows of nobody else, for all of these tests."""
+    folder = tmp_path_factory.mktemp("acceptance")
+    (folder / "faults").mkdir()
+    broker = Broker(folder)
+    broker.start()
+    with pytest.MonkeyPatch.context() as patch, django_db_blocker.unblock():
+        patch.setenv(ledger.VARIABLE, str(folder / "ledger"))
+        patch.setenv(faults.VARIABLE, str(folder / "faults"))
+        _talk_to(patch, broker.url)
+        from tests.acceptance.app import activities, workflows  # noqa: F401, PLC0415 - known while they run only
+
+        with connection.cursor() as cursor:
+            cursor.execute(f"CREATE TABLE {activities.EFFECTS} (what varchar(200) NOT NULL)")
+        site = Site(folder, broker, _environment(broker.url))
+        try:
+            yield site
+        finally:
+            for worker in site.all:
+                worker.kill()
+            broker.stop()
+            with connection.cursor() as cursor:
+                cursor.execute(f"DROP TABLE {activities.EFFECTS}")
+            call_command("flush", verbosity=0, interactive=False)
+            connections.close_all()
+
+
+@pytest.fixture
+def site(acceptance_site: Site) -> Iterator[Site]:
+    """The site, with no fault armed."""
+    acceptance_site.seen = {worker.name: len(worker.text()) for worker in acceptance_site.all}
+    yield acceptance_site
+    faults.disarm()
+
+
+@pytest.fixture
+def launch(site: Site) -> Iterator[Callable[..., Worker]]:
+    """Start workers that end with the test; see ``Site.launch``."""
+    mine: list[Worker] = []
+
+    def start(**options) -> Worker:
+        worker = site.launch(**options)
+        mine.append(worker)
+        return worker
+
+    yield start
+    for worker in mine:
+        worker.kill()
+
+
+@pytest.fixture(scope="package")
+def crew(acceptance_site: Site) -> Worker:
+    """The worker that most tests share: two processes on the default queue."""
+    return acceptance_site.launch().await_ready()
+
+
+@pytest.fixture
+def key() -> str:
+    """What names a test's instance, and what it did in the ledger."""
+    return f"k{uuid.uuid4().hex[:12]}"
+
+
+def _environment(broker_url: str) -> dict[str, str]:
+    env = {
+        "DJANGO_SETTINGS_MODULE": "tests.acceptance.settings",
+        "ACCEPTANCE_DATABASE": str(connection.settings_dict["NAME"]),
+        "BROKER_URL": broker_url,
+        "PYTHONUNBUFFERED": "1",
+    }
+    # Inherited by the clients and workers as they are: DATABASE_URL, and where faults and ledger lie.
+    return env
+
+
+def _talk_to(patch: pytest.MonkeyPatch, broker_url: str) -> None:
+    """Let this process, a client, publish to another broker than its settings name."""
+    app = current_app._get_current_object()
+    patch.setitem(app.conf, "broker_url", broker_url)
+    patch.setitem(app.conf, "broker_transport_options", {})
+    for owner, name in ((app, "_pool"), (app.amqp, "_producer_pool")):
+        patch.setattr(owner, name, None)

@@ -1,0 +1,102 @@
+"""Faults that tests put into workers from outside: at a chosen call, the process kills itself.
+
+A test arms a point by writing a file. The process that comes by takes the file
+away and is gone, as in a power cut: nothing is flushed, closed or rolled back.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import threading
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.acceptance import ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+VARIABLE = "ACCEPTANCE_FAULTS"
+
+POINTS = {
+    "publish-turn": "durable.dispatch:advance",
+    "publish-task": "durable.dispatch:perform",
+    "claim": "durable.store.tasks:take",
+    "finish": "durable.store.tasks:finish",
+    "append": "durable.store.history:append",
+    "turn": "durable.store.instances:update",
+    "turn-in-place": "durable.store.instances:update_in_place",
+    "inbox-insert": "durable.store.inbox:insert",
+    "inbox-delete": "durable.store.inbox:delete",
+    "task-insert": "durable.store.tasks:insert",
+    "run": "durable.engine.running:attempt",
+    "commit": "django.db.backends.base.base:BaseDatabaseWrapper.commit",
+}
+"""Functions, each with a fault ``<name>.before`` and one ``<name>.after``."""
+
+
+def arm(point: str, *, skip: int = 0) -> None:
+    """Have the next process that comes by ``point`` die, or the one after ``skip`` others."""
+    draft = _folder() / f"{point}.draft"
+    draft.write_text(str(skip))
+    draft.rename(_folder() / point)
+
+
+def armed(point: str) -> bool:
+    """Say whether nobody has come by yet."""
+    return (_folder() / point).exists()
+
+
+def disarm() -> None:
+    """Take back what nobody fell into."""
+    for path in _folder().iterdir():
+        path.unlink(missing_ok=True)
+
+
+def trip(point: str) -> None:
+    """Die here, if a test says so."""
+    path = _folder() / point
+    try:
+        skip = int(path.read_text())
+    except FileNotFoundError:
+        return
+    if skip:
+        path.write_text(str(skip - 1))
+        return
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return  # another process fell into it
+    ledger.note("killed", point)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def install() -> None:
+    """Put the points into this process."""
+    for name, target in POINTS.items():
+        module, _, path = target.partition(":")
+        owner: Any = import_module(module)
+        *classes, function = path.split(".")
+        for part in classes:
+            owner = getattr(owner, part)
+        setattr(owner, function, _wrapped(name, getattr(owner, function)))
+
+
+def _wrapped(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if threading.current_thread().name.startswith("durable-"):
+            return function(*args, **kwargs)  # one that all processes share, or that only keeps leases
+        trip(f"{name}.before")
+        result = function(*args, **kwargs)
+        trip(f"{name}.after")
+        return result
+
+    return call
+
+
+def _folder() -> Path:
+    return Path(os.environ[VARIABLE])

@@ -1,0 +1,51 @@
+"""The benchmarks run, whatever they measure."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def benchmarks(*arguments: str) -> subprocess.CompletedProcess[str]:
+    # SQLite, and a broker and a settings module of the benchmarks' own, whatever these tests run on.
+    own = {"BROKER_URL", "DATABASE_URL", "DJANGO_SETTINGS_MODULE"}
+    env = {name: value for name, value in os.environ.items() if name not in own}
+    command = [sys.executable, "-m", "benchmarks", *arguments, "--smoke", "--db", "sqlite"]
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.mark.parametrize("engine", [[], ["--in-process"]], ids=["celery", "in-process"])
+def test_each_workload_gives_a_line_of_json(engine):
+    done = benchmarks("W2", *engine)
+
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    result = json.loads(line)
+    assert result["workload"] == "W2_seq100"
+    assert result["ratio"] == pytest.approx(result["ms_per_step"] / result["limit_ms"], rel=0.01)
+    assert result["statements_per_step"] >= result["commits_per_step"] > 0
+    assert 0 < result["database_share"] < 1
+    assert result["ranges"]["ms_per_step"] == [result["ms_per_step"], result["ms_per_step"]]
+
+
+def test_a_profile_names_the_functions_that_take_most_time():
+    done = benchmarks("W1", "--in-process", "--profile")
+
+    assert done.returncode == 0, done.stderr
+    assert "time by owner" in done.stdout
+    assert "own time, top 25" in done.stdout
+    assert "cumulative time, top 25" in done.stdout
+
+
+def test_an_unknown_workload_is_refused_with_those_that_there_are():
+    done = benchmarks("W99")
+
+    assert done.returncode == 2
+    assert "no such workload: W99 (there are W1, W2" in done.stderr

@@ -1,0 +1,170 @@
+"""Queues and priorities: who runs what, and in which order."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from celery import current_app
+
+from durable import RetryPolicy, activity, dispatch, workflow
+from durable.engine.advance import advance
+from durable.engine.perform import perform
+from durable.models import ActivityTask
+
+
+@pytest.fixture
+def ran(fresh):
+    return []
+
+
+@pytest.fixture
+def fan_out(ran):
+    @activity.defn
+    def work(name: str) -> None:
+        ran.append(name)
+
+    @workflow.defn
+    async def fan_out(calls: list) -> None:
+        await asyncio.gather(*(work.options(**options)(name) for name, options in calls))
+
+    return fan_out
+
+
+def test_higher_priority_goes_first_and_equals_in_order(engine, settings, fan_out, ran):
+    settings.DURABLE = {"RUN_INLINE": False}
+    calls = [["low", {"priority": -5}], ["one", {}], ["two", {}], ["high", {"priority": 9}], ["three", {}]]
+
+    engine.result(fan_out.start(calls))
+
+    assert ran == ["high", "one", "two", "three", "low"]
+
+
+def test_priority_holds_between_instances(engine, settings, fan_out, ran):
+    settings.DURABLE = {"RUN_INLINE": False}
+    for name, priority in (("a", 0), ("b", 5), ("c", 1)):
+        fan_out.start([[name, {"priority": priority}]])
+
+    engine.run_until_quiet()
+
+    assert ran == ["b", "c", "a"]
+
+
+def test_activity_goes_to_its_own_queue_else_to_its_workflows(engine, settings, ran):
+    settings.DURABLE = {"RUN_INLINE": False}
+
+    @activity.defn(queue="own")
+    def owning() -> None: ...
+
+    @activity.defn
+    def following() -> None: ...
+
+    @workflow.defn(queue="flow")
+    async def outer() -> None:
+        await asyncio.gather(owning(), following(), owning.options(queue="call")())
+
+    outer.start()
+    engine.advance_due()
+
+    assert list(ActivityTask.objects.order_by("event_id").values_list("queue", flat=True)) == ["own", "flow", "call"]
+
+
+def test_worker_takes_only_from_the_queue_that_it_is_told_of(engine, settings, fan_out, ran):
+    settings.DURABLE = {"RUN_INLINE": False}
+    fan_out.start([["here", {}], ["there", {"queue": "there"}]])
+    engine.advance_due()
+
+    perform("default")
+    assert ran == ["here"]
+
+    perform("there")
+    assert ran == ["here", "there"]
+
+
+def test_activity_of_a_queue_that_this_process_does_not_serve_is_handed_out(engine, fan_out, ran):
+    handle = fan_out.start([["elsewhere", {"queue": "elsewhere"}]])
+    advance(handle.id)
+
+    assert ran == []
+    assert ActivityTask.objects.get().queue == "elsewhere"
+
+
+def test_retry_stays_on_its_queue_and_keeps_its_priority(engine, settings):
+    settings.DURABLE = {"RUN_INLINE": False}
+
+    @activity.defn(queue="own", priority=7, retry=RetryPolicy(initial_interval=1))
+    def flaky() -> None:
+        raise ValueError
+
+    @workflow.defn
+    async def outer() -> None:
+        await flaky()
+
+    outer.start()
+    engine.run_until_quiet()
+
+    task = ActivityTask.objects.get()
+    assert (task.queue, task.priority, task.attempt) == ("own", 7, 2)
+
+
+def test_messages_wake_workers_on_the_right_queues(committing, settings):
+    """With Celery in eager mode every message is taken at once, so that the messages alone drive the work."""
+
+    @activity.defn(queue="own")
+    def double(number: int) -> int:
+        return 2 * number
+
+    @workflow.defn(queue="flow")
+    async def outer() -> int:
+        await workflow.wait_signal("go")
+        return sum(await asyncio.gather(*(double(n) for n in range(5))))
+
+    with eager():
+        handle = outer.start()
+        assert handle.status == "running"
+        handle.signal("go")
+        assert handle.result(timeout=0) == 20
+
+
+def test_message_that_cannot_be_sent_is_left_to_the_sweep(committing, caplog):
+    @workflow.defn
+    async def outer() -> int:
+        return 1
+
+    with unreachable_broker():
+        handle = outer.start()
+
+    assert "could not announce work" in caplog.text
+    assert committing.result(handle) == 1
+
+
+def test_default_queue_is_celerys_default_queue(fresh):
+    assert dispatch.DEFAULT_QUEUE in dispatch.served_queues()
+    assert current_app.conf.task_default_queue not in dispatch.served_queues()
+
+
+class eager:  # noqa: N801 - reads like a function
+    """Have Celery run tasks where they are sent."""
+
+    def __enter__(self) -> None:
+        self._before = current_app.conf.task_always_eager
+        current_app.conf.task_always_eager = True
+
+    def __exit__(self, *_: object) -> None:
+        current_app.conf.task_always_eager = self._before
+
+
+class unreachable_broker:  # noqa: N801 - likewise
+    """Point Celery's messages at a port where nobody listens."""
+
+    def __enter__(self) -> None:
+        self._tasks = {name: current_app.tasks[name] for name in ("durable.advance", "durable.perform")}
+        for task in self._tasks.values():
+            task.apply_async = self._refuse
+
+    def __exit__(self, *_: object) -> None:
+        for task in self._tasks.values():
+            del task.apply_async
+
+    def _refuse(self, *_: object, **__: object) -> None:
+        raise ConnectionRefusedError("nobody listens")

@@ -1,0 +1,200 @@
+"""Suspend and resume: what comes is kept, nothing advances, nothing begins."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from durable import InvalidInput, NotOpen, activity, client, workflow
+from tests.driving import item, kinds, leftovers
+
+
+@pytest.fixture
+def handed_out(settings):
+    settings.DURABLE = {"RUN_INLINE": False}
+
+
+@pytest.fixture
+def collect(fresh):
+    @workflow.defn
+    async def collect(count: int) -> list[int]:
+        return [await workflow.wait_signal("item") for _ in range(count)]
+
+    return collect
+
+
+def test_reasons_are_recorded(engine, collect):
+    handle = collect.start(1)
+    engine.run_until_quiet()
+    handle.suspend(reason="bank is closed")
+    handle.resume(reason="bank is open")
+    handle.signal("item", 1)
+
+    assert engine.result(handle) == [1]
+    assert item(handle, "ExecutionSuspended").data["reason"] == "bank is closed"
+    assert item(handle, "ExecutionResumed").data["reason"] == "bank is open"
+    with pytest.raises(NotOpen):
+        handle.suspend()
+
+
+def test_too_long_a_reason_is_refused(engine, collect):
+    handle = collect.start(1)
+    engine.run_until_quiet()
+
+    with pytest.raises(InvalidInput, match="1,001 characters"):
+        handle.suspend(reason="x" * 1001)
+    assert handle.status == "running"
+
+
+def test_suspending_and_resuming_twice_does_nothing(engine, collect):
+    handle = collect.start(1)
+    engine.run_until_quiet()
+    for verb in (handle.resume, handle.suspend, handle.suspend, handle.resume, handle.resume):
+        verb()
+
+    assert kinds(handle) == ["ExecutionStarted", "ExecutionSuspended", "ExecutionResumed"]
+    assert handle.status == "running"
+
+
+def test_suspended_before_its_start_begins_at_resume(engine, collect):
+    handle = collect.start(1)
+    handle.suspend(reason="not yet")
+    handle.signal("item", 1)
+    engine.run_until_quiet()
+    assert (handle.status, kinds(handle)) == ("suspended", [])
+
+    handle.resume()
+    assert engine.result(handle) == [1]
+
+
+def test_no_new_activity_starts_while_suspended(engine, handed_out):
+    ran = []
+
+    @activity.defn
+    def work(number: int) -> int:
+        ran.append(number)
+        return number
+
+    @workflow.defn
+    async def fan_out() -> list[int]:
+        return list(await asyncio.gather(*(work(n) for n in range(3))))
+
+    handle = fan_out.start()
+    engine.advance_due()
+    handle.suspend()
+    engine.run_until_quiet()
+    assert ran == []
+
+    handle.resume()
+    assert engine.result(handle) == [0, 1, 2]
+    assert ran == [0, 1, 2]
+
+
+def test_no_retry_starts_while_suspended(engine, path, time):
+    attempts = []
+
+    @activity.defn
+    def flaky() -> str:
+        attempts.append(activity.info().attempt)
+        if len(attempts) == 1:
+            client.suspend(activity.info().instance_id)
+            raise ValueError
+        return "done"
+
+    @workflow.defn
+    async def outer() -> str:
+        return await flaky()
+
+    handle = outer.start()
+    engine.run_until_quiet()
+    time.forward(10)
+    engine.run_until_quiet()
+    assert (handle.status, attempts) == ("suspended", [1])
+
+    handle.resume()
+    assert engine.result(handle) == "done"
+    assert attempts == [1, 2]
+
+
+def test_results_are_kept_in_the_inbox_and_taken_in_order_at_resume(engine, path):
+    @activity.defn
+    def work() -> str:
+        client.suspend(activity.info().instance_id)
+        return "result"
+
+    @workflow.defn
+    async def outer() -> list[str]:
+        order = []
+
+        async def one() -> None:
+            order.append(await work())
+
+        async def other() -> None:
+            order.append(await workflow.wait_signal("go"))
+
+        await asyncio.gather(one(), other())
+        return order
+
+    handle = outer.start()
+    engine.run_until_quiet()
+    handle.signal("go", "signal")
+    engine.run_until_quiet()
+    assert (handle.status, kinds(handle)[-1]) == ("suspended", "ExecutionSuspended")
+
+    handle.resume()
+    assert engine.result(handle) == ["result", "signal"]
+
+
+def test_timer_due_meanwhile_fires_at_resume(engine, time):
+    @workflow.defn
+    async def sleeper() -> str:
+        await asyncio.sleep(60)
+        return "rested"
+
+    handle = sleeper.start()
+    engine.run_until_quiet()
+    handle.suspend()
+    time.forward(100)
+    engine.run_until_quiet()
+    assert "TimerFired" not in kinds(handle)
+
+    handle.resume()
+    assert engine.result(handle) == "rested"
+    assert kinds(handle)[-4:] == ["ExecutionSuspended", "ExecutionResumed", "TimerFired", "ExecutionCompleted"]
+
+
+def test_children_are_suspended_on_request_only(engine, collect):
+    @workflow.defn
+    async def parent(name: str) -> list[int]:
+        return await collect.options(id=f"child of {name}")(1)
+
+    alone, together = parent.options(id="alone").start("alone"), parent.options(id="together").start("together")
+    engine.run_until_quiet()
+    alone.suspend()
+    together.suspend(children=True)
+
+    assert [client.status(f"child of {name}") for name in ("alone", "together")] == ["running", "suspended"]
+
+    for name in ("alone", "together"):
+        client.signal(f"child of {name}", "item", 5)
+    engine.run_until_quiet()
+    assert [client.status(f"child of {name}") for name in ("alone", "together")] == ["completed", "suspended"]
+
+    alone.resume()
+    together.resume(children=True)
+    assert (engine.result(alone), engine.result(together)) == ([5], [5])
+    assert leftovers() == []
+
+
+def test_suspend_survives_that_the_turn_is_lost_from_memory(engine, collect):
+    handle = collect.start(2)
+    engine.run_until_quiet()
+    handle.signal("item", 1)
+    engine.run_until_quiet()
+    handle.suspend()
+    engine.restart()
+    handle.resume()
+    handle.signal("item", 2)
+
+    assert engine.result(handle) == [1, 2]
