@@ -37,6 +37,7 @@ from durable.core.definitions import (
     define_activity,
     define_workflow,
 )
+from durable.core.queries import query
 from durable.core.replay_log import ReplaySilentAdapter
 from durable.core.selecting import default, on, receive, select, send
 
@@ -62,6 +63,7 @@ __all__ = [
     "now",
     "on",
     "patched",
+    "query",
     "random",
     "receive",
     "select",

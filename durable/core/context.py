@@ -97,7 +97,7 @@ def time() -> float:
 
 def random() -> Draw:
     """Return a random number from 0 to 1, the same one on replay."""
-    generator = current("workflow.random()").random
+    generator = _generator("workflow.random()")
     draw = Draw(generator.random())
     draw._generator = generator
     return draw
@@ -105,7 +105,13 @@ def random() -> Draw:
 
 def uuid4() -> uuid.UUID:
     """Return a random UUID, the same one on replay."""
-    return uuid.UUID(int=current("workflow.uuid4()").random.getrandbits(128), version=4)
+    return uuid.UUID(int=_generator("workflow.uuid4()").getrandbits(128), version=4)
+
+
+def _generator(call: str) -> stdlib_random.Random:
+    execution = current(call)
+    execution.loop.only_look(call)
+    return execution.random
 
 
 def info() -> Info:

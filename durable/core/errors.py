@@ -260,6 +260,18 @@ class ForbiddenInWorkflow(DurableError):
         super().__init__(f"{call} is not allowed in a workflow: it could not be replayed. Do it in an activity")
 
 
+class ReadOnly(DurableError):
+    """A query or a validator tried to change the workflow.
+
+    Attributes:
+        call: What it called.
+    """
+
+    def __init__(self, call: str) -> None:
+        self.call = call
+        super().__init__(f"{call} is not allowed in a query or a validator: it may look, and not touch")
+
+
 class NondeterminismError(DurableError):
     """The workflow code no longer does what its history records.
 
@@ -446,6 +458,7 @@ __all__ = [
     "OutsideWorkflow",
     "PayloadTooLarge",
     "PermissionDenied",
+    "ReadOnly",
     "RecordedError",
     "ResultTimeout",
     "RunawayStep",

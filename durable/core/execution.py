@@ -73,6 +73,7 @@ class Execution:
         sealed: Whether all that it asked for is known.
         cancel_requested: Whether it was asked to stop.
         status, progress, tags: What the code shows to operators.
+        queries: What clients may call, by name.
         changed: Which of those three changed since the engine last stored them.
     """
 
@@ -111,6 +112,7 @@ class Execution:
         self._places: dict[int, Place | None] = {}
         self._recorded: Mapping[int, ev.Event] = {}
         self._signals: dict[str, Channel[Any]] = {}
+        self.queries: dict[str, Callable[..., Any]] = {}
         self._patches: dict[str, bool] = {}
         self._conditions: list[tuple[Callable[[], object], asyncio.Future[Any]]] = []
         self._woken = False
@@ -325,6 +327,7 @@ class Execution:
 
     def go_on(self) -> None:
         """Let the code ask for more, unless it has ended or is put away: then unwind it."""
+        self.loop.only_look("asking for anything")
         if self.loop.closing or self.outcome is not None:
             raise DurableExit
 
@@ -424,8 +427,13 @@ class Execution:
             self._conditions.remove(entry)
             self._woken = True
 
+    def context(self) -> contextvars.Context:
+        """Return a copy of the context that the code runs in."""
+        return self._main.context.copy() if self._main else contextvars.Context()
+
     def show(self, field: str, value: Any) -> None:
         """Set ``status``, ``progress`` or ``tags``."""
+        self.loop.only_look(f"set_{field}")
         setattr(self, field, value)
         self.changed.add(field)
 

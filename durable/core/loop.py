@@ -17,7 +17,7 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from durable.core import stdlib
-from durable.core.errors import ForbiddenInWorkflow, InvalidInput
+from durable.core.errors import ForbiddenInWorkflow, InvalidInput, ReadOnly
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -100,6 +100,7 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         now: Seconds since 1970; set by whoever applies events.
         violation: The first forbidden call, or an error that interrupts the
             step from outside; ends the step.
+        looking: Set while a query runs: nothing may change.
         stopped: Set when the main task is done: nothing runs after it.
     """
 
@@ -114,6 +115,7 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         self.now = 0.0
         self.stopped = False
         self.closing = False
+        self.looking = False
         self.violation: BaseException | None = None
         self._start_timer, self._cancel_timer = start_timer, cancel_timer
         self._ready: deque[asyncio.Handle] = deque()
@@ -140,6 +142,7 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
     def call_soon(  # type: ignore[override]  # plain Any instead of TypeVarTuple
         self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
+        self.only_look("asyncio")
         handle = asyncio.Handle(callback, args, self, context)
         self._ready.append(handle)
         return handle
@@ -147,6 +150,7 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
     def call_later(  # type: ignore[override]  # plain Any instead of TypeVarTuple
         self, delay: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
+        self.only_look("a timer")
         if not 0 <= delay < float("inf"):
             raise InvalidInput("timer", f"a timer cannot be {delay:g} s long")
         # Microseconds, as the database keeps them: sums of floats stray in the ninth place.
@@ -227,6 +231,15 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
     def fire(self, timer: Timer) -> None:
         """Let a timer's callback run in this step."""
         self._ready.append(timer)
+
+    def only_look(self, call: str) -> None:
+        """Refuse what would change something while a query runs.
+
+        Raises:
+            ReadOnly: One does.
+        """
+        if self.looking:
+            raise ReadOnly(call)
 
     def forbid(self, call: str) -> ForbiddenInWorkflow:
         """Remember that the code tried ``call``, and return the error to raise."""
