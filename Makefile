@@ -70,11 +70,11 @@ test-debian: $(STAMP) ## Run the tests marked debian on MariaDB and RabbitMQ, in
 	fi
 	env -u DATABASE_URL -u BROKER_URL $(SERVERS) --mariadb --rabbitmq -- $(PYTEST) -m debian $(ARGS)
 
-demo: $(STAMP) ## Show durable at work: crash, recover, rewind
-	$(BIN)/python manage.py durable_demo
+demo: $(STAMP) ## Show durable at work: crash and recover
+	@env -u DATABASE_URL -u BROKER_URL $(BIN)/python manage.py durable_demo
 
-serve: $(STAMP) ## Run the demo site and a worker; the admin is at /admin/
-	$(BIN)/python manage.py durable_demo --serve
+serve: $(STAMP) ## Run a worker and the admin on what the demo left (runs the demo first if need be)
+	@env -u DATABASE_URL -u BROKER_URL $(BIN)/python manage.py durable_demo --serve
 
 bench: $(STAMP) ## Measure the workloads: make bench [W=W1,W2] [ROUNDS=3] [DB=postgres]
 	$(BIN)/python -m benchmarks $(W) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(DB),--db $(DB)) $(ARGS)

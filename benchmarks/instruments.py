@@ -35,12 +35,14 @@ class Counts:
         commits: Transactions that wrote or locked something, so that PostgreSQL had to flush them.
         database_seconds: Time spent waiting for statements and commits, the driver's own included.
         task_seconds: Time spent in tasks.
+        cpu_seconds: Time that the thread which runs the tasks computed in them.
     """
 
     statements: int = 0
     commits: int = 0
     database_seconds: float = 0.0
     task_seconds: float = 0.0
+    cpu_seconds: float = 0.0
 
     def add(self, other: Counts) -> None:
         """Add another's."""
@@ -92,11 +94,12 @@ def counting() -> Iterator[Counts]:
     connection.ensure_connection()
     commit = connection.commit
     counter = Counter(connection)
-    begun = time.perf_counter()
+    begun, cpu_begun = time.perf_counter(), time.thread_time()
     try:
         yield counter.counts
     finally:
         counter.counts.task_seconds = time.perf_counter() - begun
+        counter.counts.cpu_seconds = time.thread_time() - cpu_begun
         connection.execute_wrappers.remove(counter._execute)
         connection.commit = commit  # type: ignore[method-assign]
 
@@ -137,20 +140,22 @@ def install_in_worker() -> None:
 
 def _count_tasks(folder: Path) -> None:
     counters: dict[int, Counter] = {}
-    begun: dict[int, float] = {}
+    begun: dict[int, tuple[float, float]] = {}
 
     def connected(connection: Any, **_: Any) -> None:
         if threading.current_thread() is threading.main_thread():
             counters[os.getpid()] = Counter(connection)
 
     def before(**_: Any) -> None:
-        begun[os.getpid()] = time.perf_counter()
+        begun[os.getpid()] = time.perf_counter(), time.thread_time()
 
     def after(**_: Any) -> None:
         counter = counters.get(os.getpid())
         if counter is None:
             return
-        counter.counts.task_seconds = time.perf_counter() - begun[os.getpid()]
+        at, cpu_at = begun[os.getpid()]
+        counter.counts.task_seconds = time.perf_counter() - at
+        counter.counts.cpu_seconds = time.thread_time() - cpu_at
         with (folder / f"counts-{os.getpid()}.jsonl").open("a") as file:
             file.write(json.dumps(asdict(counter.counts)) + "\n")
         counter.counts = Counts()

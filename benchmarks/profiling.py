@@ -1,8 +1,8 @@
 """Samples where a process is while it works, and turns that into text.
 
 A timer interrupts the main thread and its stack is noted. Unlike a tracing
-profiler this slows nothing down, so shares are those of an unwatched run; and
-unlike one it works beside the engine's watchdog, whose use of asynchronous
+profiler this makes no function look dearer than another; and, unlike one, it
+works beside the engine's watchdog, whose use of asynchronous
 exceptions makes CPython 3.11 hang as soon as calls are traced.
 """
 

@@ -63,9 +63,12 @@ def _values(given: dict[str, Any]) -> Iterator[checks.CheckMessage]:
         except Exception as error:  # noqa: BLE001 - whatever a user's module raises is the finding
             yield checks.Error(f"DURABLE[{path!r}] cannot be used: {error}", id="durable.E006")
     limits = given.get("LIMITS", {})
-    for name in set(limits if isinstance(limits, dict) else ()) - set(conf.LIMITS):
-        hint = f"There are: {', '.join(sorted(conf.LIMITS))}."
-        yield checks.Warning(f"DURABLE['LIMITS'][{name!r}] is not a limit.", hint=hint, id="durable.W002")
+    for name, value in limits.items() if isinstance(limits, dict) else ():
+        if name not in conf.LIMITS:
+            hint = f"There are: {', '.join(sorted(conf.LIMITS))}."
+            yield checks.Warning(f"DURABLE['LIMITS'][{name!r}] is not a limit.", hint=hint, id="durable.W002")
+        elif not isinstance(value, int) or value <= 0:
+            yield checks.Error(f"DURABLE['LIMITS'][{name!r}] must be a whole number over 0.", id="durable.E007")
 
 
 @checks.register(TAG)

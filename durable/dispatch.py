@@ -7,6 +7,7 @@ that is lost, doubled or late costs nothing but time.
 from __future__ import annotations
 
 import logging
+import time
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -76,9 +77,19 @@ def served_queues() -> list[str]:
     return [DEFAULT_QUEUE if name == current_app.conf.task_default_queue else name for name in consumed]
 
 
+_mute_until = float("-inf")
+_MUTE_SECONDS = 1.0
+"""How long a broker that failed is left alone: each try may take seconds, and others wait behind it."""
+
+
 def _send(task: str, args: list[Any], queue: str) -> None:
+    global _mute_until  # noqa: PLW0603 - one broker, one state
+    if time.monotonic() < _mute_until:
+        logger.debug("did not announce work on queue %r to a broker that just failed; the sweep will", queue)
+        return
     options: dict[str, Any] = {} if queue == DEFAULT_QUEUE else {"queue": queue}
     try:
         current_app.tasks[task].apply_async(tuple(args), ignore_result=True, retry=False, **options)
     except Exception as error:  # noqa: BLE001 - any broker, any fault: the sweep announces the work again
+        _mute_until = time.monotonic() + _MUTE_SECONDS
         logger.warning("could not announce work on queue %r (%s); the sweep will", queue, error)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
-from typing import Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from celery import bootsteps, signals
 from celery.utils.log import get_logger
@@ -13,6 +15,9 @@ from django.db import connections
 from durable.conf import settings
 from durable.engine import presence, running, stalling, sweep
 from durable.store import clock, workers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 logger = get_logger("durable.worker")
 
@@ -47,14 +52,16 @@ class Sweeper(bootsteps.StartStopStep):
 
     def _run(self) -> None:
         try:
-            workers.forget_dead()
-            stalling.retry_all()
+            with _unforked():
+                workers.forget_dead()
+                stalling.retry_all()
         except Exception:
             logger.exception("could not look at stalled instances")
         pace = Pace()
         while not self._stop.is_set():
             try:
-                pause = pace.tick()
+                with _unforked():
+                    pause = pace.tick()
             except Exception:
                 # The database is away, or migrating: look again in a while.
                 logger.exception("could not look for due work")
@@ -62,6 +69,27 @@ class Sweeper(bootsteps.StartStopStep):
                 pause = settings.POLL
             self._stop.wait(pause)
         connections.close_all()
+
+
+_forking = threading.RLock()
+os.register_at_fork(before=_forking.acquire, after_in_parent=_forking.release, after_in_child=_forking.release)
+
+
+@contextmanager
+def _unforked() -> Iterator[None]:
+    """Keep a pool from forking a child as long as this thread has SQLite open.
+
+    The child would inherit SQLite's own account of the locks that this process
+    has on the file, and wait for ever for a lock that nobody holds.
+    """
+    if connections[settings.DATABASE].vendor != "sqlite":
+        yield
+        return
+    with _forking:
+        try:
+            yield
+        finally:
+            connections.close_all()
 
 
 class Pace:

@@ -130,6 +130,7 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_POOL_LIMIT = 10
 # The database is the truth and messages only say "look": fail a publish fast, the sweep repairs it.
 CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 2, "interval_start": 0.05}
+BROKER_PATIENCE = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1}
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = False
 CELERY_TASK_REJECT_ON_WORKER_LOST = False
@@ -149,12 +150,13 @@ match CELERY_BROKER_URL.partition(":")[0]:
             "socket_keepalive": True,
             "health_check_interval": 25,
             "retry_on_timeout": True,
+            **BROKER_PATIENCE,
         }
         CELERY_WORKER_DISABLE_PREFETCH = True
     case "amqp" | "amqps" | "pyamqp":
-        CELERY_BROKER_TRANSPORT_OPTIONS = {"confirm_publish": True}
+        CELERY_BROKER_TRANSPORT_OPTIONS = {"confirm_publish": True, **BROKER_PATIENCE}
     case "memory":
         # Kombu looks for messages in memory once a second otherwise.
-        CELERY_BROKER_TRANSPORT_OPTIONS = {"polling_interval": 0.01}  # type: ignore[dict-item] # one type in every case
+        CELERY_BROKER_TRANSPORT_OPTIONS = {"polling_interval": 0.01}
         # And they reach nobody but their sender: look often for what other processes left.
         DURABLE.setdefault("REDISPATCH", 1.0)

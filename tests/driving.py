@@ -12,14 +12,17 @@ from typing import Any
 from django.db import connection, connections
 
 from durable import client, registry
+from durable.core.definitions import ActivityDefinition, WorkflowDefinition
 from durable.engine import cache, running
 from durable.engine.advance import advance
+from durable.engine.lost import find_expired
 from durable.engine.perform import perform
 from durable.engine.sweep import LOOKS
 from durable.models import ActivityTask, InboxEvent, Instance, Status
 from durable.store import clock
 
 _MANY = 500
+_CONTROL = ("BEGIN", "SAVEPOINT", "RELEASE SAVEPOINT", "ROLLBACK")
 
 
 class Engine:
@@ -28,7 +31,7 @@ class Engine:
     def run_until_quiet(self) -> None:
         """Take turns and run activities until nothing is due."""
         for _ in range(_MANY):
-            for look in LOOKS:
+            for look in (*LOOKS, find_expired):
                 look()
             before = self._rows()
             if not (self.advance_due() + self.perform_due()) or self._rows() == before:
@@ -120,7 +123,7 @@ class Together:
                 connection.ensure_connection()
                 gate.wait(timeout=10)
                 results[number] = call()
-            except Exception as error:  # noqa: BLE001 - whatever a thread raises, the test wants to see
+            except Exception as error:
                 results[number] = error
             finally:
                 connections.close_all()
@@ -135,19 +138,23 @@ class Together:
 
 
 class Cost:
-    """Counts the statements and the commits of this thread's connection."""
+    """Counts the statements of this thread's connection, and the commits that wrote something."""
 
     def __init__(self) -> None:
         self.statements: list[str] = []
         self.commits = 0
+        self._wrote = False
+
+    def committed(self) -> None:
+        """Note a commit."""
+        self.commits += self._wrote
+        self._wrote = False
 
     def _count(self, execute: Any, sql: str, params: Any, many: Any, context: Any) -> Any:
-        self.statements.append(sql)
+        if not sql.startswith(_CONTROL):
+            self.statements.append(sql)
+            self._wrote = self._wrote or not sql.startswith("SELECT")
         return execute(sql, params, many, context)
-
-    def of(self, *words: str) -> int:
-        """Return how many statements hold all of these words."""
-        return sum(all(word in sql for word in words) for sql in self.statements)
 
 
 @contextmanager
@@ -157,7 +164,7 @@ def cost() -> Iterator[Cost]:
     commit = connection._commit
 
     def counting_commit() -> Any:
-        counted.commits += 1
+        counted.committed()
         return commit()
 
     connection._commit = counting_commit  # type: ignore[method-assign]
@@ -187,16 +194,34 @@ def item(handle: client.Handle, kind: str, event_id: int | None = None) -> clien
 
 @contextmanager
 def definitions() -> Iterator[None]:
-    """Forget, after the block, the workflows and activities that were defined in it."""
-    workflows = {(w.name, w.version) for w in registry.workflows()}
-    activities = {a.name for a in registry.activities()}
+    """Have the block begin without the demo's workflows and activities, and forget those that it defines."""
+    before = [*registry.workflows(), *registry.activities()]
+    for definition in before:
+        if definition.fn.__module__.startswith("project."):
+            forget(definition)
     try:
         yield
     finally:
-        for name, version in {(w.name, w.version) for w in registry.workflows()} - workflows:
-            registry.unregister_workflow(name, version)
-        for name in {a.name for a in registry.activities()} - activities:
-            registry.unregister_activity(name)
+        for definition in [*registry.workflows(), *registry.activities()]:
+            forget(definition)
+        for definition in before:
+            register(definition)
+
+
+def register(definition: WorkflowDefinition | ActivityDefinition) -> None:
+    """Make a workflow or an activity known."""
+    if isinstance(definition, WorkflowDefinition):
+        registry.add_workflow(definition)
+    else:
+        registry.add_activity(definition)
+
+
+def forget(definition: WorkflowDefinition | ActivityDefinition) -> None:
+    """Make a workflow or an activity unknown."""
+    if isinstance(definition, WorkflowDefinition):
+        registry.unregister_workflow(definition.name, definition.version)
+    else:
+        registry.unregister_activity(definition.name)
 
 
 def close_threads() -> None:

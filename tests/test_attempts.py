@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time as wall
 import uuid
+from itertools import pairwise
 
 import pytest
+from celery.worker import state
 from django.db import transaction
 
 from durable import (
@@ -24,7 +27,6 @@ from durable.engine.perform import perform
 from durable.models import ActivityTask, Instance, Worker
 from durable.store import workers
 from tests.driving import Together, answers, item, kinds, leftovers
-
 
 ONCE = RetryPolicy(max_attempts=1)
 
@@ -107,7 +109,7 @@ def test_waits_grow_from_the_initial_interval(engine, path, time, run):
         time.forward(1)
 
     assert handle.status == "completed"
-    waits = [round((b - a).total_seconds()) for a, b in zip(begun, begun[1:], strict=False)]
+    waits = [round((b - a).total_seconds()) for a, b in pairwise(begun)]
     assert waits == [pytest.approx(wait, abs=1) for wait in (10, 30, 50)]
 
 
@@ -652,14 +654,26 @@ def test_lease_holds_for_as_long_as_its_worker_beats(engine, path, time, run, se
     assert Worker.objects.get().queues == ["default"]
 
 
-def test_worker_that_is_told_to_stop_gives_its_work_back_and_no_attempt_counts(committing, path, run):
+def test_activity_that_calls_exit_fails_like_any_other(engine, path, run):
+    @activity.defn(retry=RetryPolicy(max_attempts=1))
+    def work() -> str:
+        sys.exit("done with it")
+
+    handle = run.start()
+
+    assert engine.result(handle) == ["work", 1, "SystemExit", "done with it"]
+
+
+def test_worker_that_is_told_to_stop_gives_its_work_back_and_no_attempt_counts(committing, path, run, monkeypatch):
+    monkeypatch.setattr(state, "should_stop", None)
     attempts = []
 
     @activity.defn
     def work() -> str:
         attempts.append(activity.info().attempt)
         if len(attempts) == 1:
-            raise SystemExit
+            state.should_stop = 0
+            state.maybe_shutdown()  # what Celery does in the middle of a task when it is told to stop
         return "done"
 
     handle = run.start()

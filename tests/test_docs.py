@@ -111,7 +111,7 @@ def test_python_blocks_run(page, monkeypatch):
     monkeypatch.setitem(sys.modules, "page", module)
 
     for block in filter(is_run, blocks(page)):
-        exec(compiled(page, block), module.__dict__)  # noqa: S102 - the documentation is ours
+        exec(compiled(page, block), module.__dict__)
 
 
 # --- tutorials: followed in an empty directory, with a worker of its own

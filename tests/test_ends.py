@@ -8,8 +8,8 @@ import logging
 import pytest
 
 from durable import (
-    RetryPolicy,
     ResultTimeout,
+    RetryPolicy,
     UnknownExecution,
     UnknownInstance,
     WorkflowCanceled,
@@ -127,7 +127,6 @@ def test_exception_group_fails_the_instance_with_its_members(engine):
     assert [member.message for member in failed.value.failure.exceptions] == ["one", "two"]
 
 
-@pytest.mark.xfail(raises=SystemExit, strict=True, reason="asyncio re-raises it out of the loop, into the worker")
 def test_base_exception_fails_the_instance(engine):
     @workflow.defn
     async def leaving() -> None:

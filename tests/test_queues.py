@@ -165,6 +165,7 @@ class unreachable_broker:  # noqa: N801 - likewise
     def __exit__(self, *_: object) -> None:
         for task in self._tasks.values():
             del task.apply_async
+        dispatch._mute_until = float("-inf")  # the next test's broker answers
 
     def _refuse(self, *_: object, **__: object) -> None:
         raise ConnectionRefusedError("nobody listens")

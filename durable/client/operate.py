@@ -9,7 +9,7 @@ from django.db import transaction
 
 from durable import conf, dispatch
 from durable.core import events as ev
-from durable.core import payloads
+from durable.core import payloads, texts
 from durable.core.errors import InvalidInput, NotOpen, UnknownActivity
 from durable.core.failures import Failure
 from durable.engine import closing, lost, signals
@@ -33,8 +33,7 @@ def signal(instance_id: str, name: str, payload: Any = None) -> None:
         InvalidInput: The payload has no JSON, or the name is empty or too long.
         PayloadTooLarge, LimitExceeded: A limit of the settings is reached.
     """
-    if not 1 <= len(name) <= 200:
-        raise InvalidInput("signal(name)", "a name has 1 to 200 characters")
+    texts.check_name(name, "signal(name)")
     where = f"signal {name}"
     encoded = conf.converter().encode(payload, where)
     payloads.dumps(encoded, where, conf.limit("payload"))
@@ -109,9 +108,8 @@ def resume(instance_id: str, *, reason: str = "", children: bool = False) -> Non
                 closing.append(instance, ev.ExecutionResumed(reason=_reason(reason)))
             status = Status.RUNNING if instance.head else Status.PENDING
             instances.rows().filter(pk=instance.pk).update(status=status)
-            tasks.unhold(instance.execution_id)
+            dispatch.perform_on_commit(tasks.unhold(instance.execution_id))
             dispatch.advance_on_commit(instance.queue, instance.pk)
-            dispatch.perform_on_commit({instance.queue: 1})
 
 
 def complete_activity(token: str, result: Any = None) -> None:
@@ -174,4 +172,4 @@ def _tree(instance_id: str, verb: str, *, children: bool) -> Iterator[Instance]:
 def _reason(reason: str) -> str:
     if len(reason) > _REASON:
         raise InvalidInput("reason", f"{len(reason):,} characters, the limit is {_REASON:,}")
-    return reason
+    return str(conf.converter().encode(reason, "reason"))

@@ -28,7 +28,7 @@ from durable.store import instances
 if TYPE_CHECKING:
     from datetime import datetime
 
-_FIRST_LOOK, _SLOWER, _SLOWEST = 0.003, 1.5, 0.5
+_FIRST_LOOK, _SLOWER, _SLOWEST = 0.002, 1.2, 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

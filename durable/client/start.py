@@ -10,9 +10,9 @@ from django.db import IntegrityError, transaction
 
 from durable import conf, dispatch, registry
 from durable.client.handle import Handle
-from durable.core import payloads
+from durable.core import payloads, texts
 from durable.core.definitions import workflow_options
-from durable.core.errors import AlreadyExists, InvalidInput, LimitExceeded
+from durable.core.errors import AlreadyExists, LimitExceeded
 from durable.models import CLOSED, Instance
 from durable.store import creation, inbox, instances
 
@@ -84,7 +84,7 @@ def _start(
     instance_id = options.get("id")
     if instance_id is None:
         instance_id = str(uuid7())
-    creation.check_id(instance_id)
+    texts.check_id(instance_id)
     tags = _tags(options.get("tags", {}))
     queue = options.get("queue") or definition.queue or conf.settings.QUEUE
 
@@ -150,7 +150,7 @@ def _replace(newborn: creation.Newborn) -> None:
 def _tags(tags: dict[str, Any]) -> dict[str, Any]:
     if len(tags) > conf.limit("tags"):
         raise LimitExceeded("tags", value=len(tags), maximum=conf.limit("tags"))
-    bad = next((name for name in tags if not 1 <= len(str(name)) <= 200), None)
-    if bad is not None:
-        raise InvalidInput("tags", f"{bad!r} cannot be the name of a tag")
-    return {name: conf.converter().encode(value, f"tag {name}") for name, value in tags.items()}
+    converter = conf.converter()
+    encoded = {texts.check_name(name, "name of a tag"): converter.encode(v, f"tag {name}") for name, v in tags.items()}
+    checked: dict[str, Any] = texts.check_plain(encoded, "tags")
+    return checked

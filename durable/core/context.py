@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from durable.core import events as ev
 from durable.core import frames
-from durable.core.errors import InvalidInput, NondeterminismError, OutsideWorkflow
+from durable.core.errors import InvalidInput, LimitExceeded, NondeterminismError, OutsideWorkflow
 from durable.core.loop import DeterministicLoop, DurableExit
 from durable.core.retry import seconds
 from durable.core.signatures import Signature
+from durable.core.texts import check_name, check_plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -155,14 +156,19 @@ def set_status(status: Any) -> None:
 def set_progress(done: float, total: float, note: str = "") -> None:
     """Show operators how far the work is."""
     execution = current("workflow.set_progress()")
-    execution.show("progress", execution.encode({"done": done, "total": total, "note": note}, "set_progress()"))
+    shown = execution.encode({"done": done, "total": total, "note": note}, "set_progress()")
+    execution.show("progress", check_plain(shown, "set_progress()"))
 
 
 def set_tags(**tags: Any) -> None:
     """Set tags that operators can search for; None removes one."""
     execution = current("workflow.set_tags()")
-    merged = {**execution.tags, **{k: execution.encode(v, f"set_tags({k})") for k, v in tags.items()}}
-    execution.show("tags", {name: value for name, value in merged.items() if value is not None})
+    given = {check_name(k, "set_tags()"): execution.encode(v, f"set_tags({k})") for k, v in tags.items()}
+    merged = {name: value for name, value in {**execution.tags, **given}.items() if value is not None}
+    maximum = execution.limits["tags"]
+    if len(merged) > maximum:
+        raise LimitExceeded("tags", value=len(merged), maximum=maximum)
+    execution.show("tags", check_plain(merged, "set_tags()"))
 
 
 # --- doing
@@ -257,6 +263,7 @@ async def signal_instance(instance_id: str, name: str, payload: Any = None) -> N
         SignalError: The target is unknown or has ended.
     """
     execution = current("workflow.signal_instance()")
+    check_name(name, "signal(name)")
     encoded = execution.encode(payload, f"signal {name}")
     future = execution.loop.create_future()
     event_id = execution.next_id()

@@ -12,6 +12,7 @@ from durable.core import context
 from durable.core.errors import InvalidDefinition, InvalidInput, OutsideWorkflow
 from durable.core.retry import NO_RETRY, RetryPolicy, seconds
 from durable.core.signatures import Signature
+from durable.core.texts import check_name
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -229,6 +230,10 @@ def _of(kind: type) -> Taker:
     return take
 
 
+def _queue(value: Any, where: str) -> str:
+    return check_name(value, where, longest=100)
+
+
 def _one_of(choices: tuple[str, ...]) -> Taker:
     def take(value: Any, where: str) -> Any:
         if value not in choices:
@@ -239,7 +244,7 @@ def _one_of(choices: tuple[str, ...]) -> Taker:
 
 
 _ACTIVITY_OPTIONS: dict[str, Taker] = {
-    "queue": _of(str),
+    "queue": _queue,
     "retry": _of(RetryPolicy),
     "priority": _of(int),
     "schedule_to_start": seconds,
@@ -250,7 +255,7 @@ _ACTIVITY_OPTIONS: dict[str, Taker] = {
 
 _WORKFLOW_OPTIONS: dict[str, Taker] = {
     "id": _of(str),
-    "queue": _of(str),
+    "queue": _queue,
     "tags": _of(dict),
     "delay": seconds,
     "timeout": seconds,

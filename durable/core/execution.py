@@ -40,6 +40,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+LIMITS = {"payload": 2_000_000, "tags": 100}
+"""The limits that code meets, unless the settings say otherwise."""
+
+
 class Open:
     """Something that the code asked for and that is not answered yet.
 
@@ -82,14 +86,14 @@ class Execution:
         workflow: WorkflowDefinition,
         *,
         converter: Converter,
-        payload_limit: int = 2_000_000,
+        limits: Mapping[str, int] = LIMITS,
         instance_id: str = "",
         execution_id: str = "",
         enter: Callable[[], None] | None = None,
     ) -> None:
         self.workflow, self.converter = workflow, converter
         self.instance_id, self.execution_id = instance_id, execution_id
-        self._payload_limit = payload_limit
+        self.limits = limits
         self.started: ev.ExecutionStarted | None = None
         self.head = 0
         self.length = 0
@@ -143,7 +147,9 @@ class Execution:
             try:
                 self._deliver(event)
                 self._settle()
-            except ForbiddenInWorkflow as error:
+            except (ForbiddenInWorkflow, SystemExit) as error:
+                if isinstance(error, SystemExit) and frames.stops_the_worker(error):
+                    raise
                 self._issued.clear()
                 self.end(ev.ExecutionFailed(failure=Failure.of(error)))
         issued = list(self._issued.values())
@@ -255,7 +261,6 @@ class Execution:
         waiter = self._close(event_id)
         if waiter is not None and not waiter.done():
             waiter.set_exception(error)
-            waiter.exception()  # seen, as far as asyncio is concerned: a fan-out may never look at it
 
     def _call_off(self, event_id: int) -> None:
         asked = self.open.get(event_id)
@@ -389,7 +394,7 @@ class Execution:
         Raises:
             PayloadTooLarge: It is; on replay as well, since the code may have caught it.
         """
-        payloads.dumps(data, where, self._payload_limit)
+        payloads.dumps(data, where, self.limits["payload"])
         return data
 
     def signals(self, name: str) -> Channel[Any]:

@@ -23,6 +23,22 @@ def _is_ours(code: CodeType) -> bool:
     return ours
 
 
+_STOPS_WORKERS = ("billiard", "celery", "kombu")
+
+
+def stops_the_worker(error: SystemExit) -> bool:
+    """Say whether a ``SystemExit`` tells the worker to stop; else the user's code called ``sys.exit()``.
+
+    Pools raise it from a signal handler, in the middle of whatever runs: then
+    the innermost frame is theirs.
+    """
+    trace, module = error.__traceback__, ""
+    while trace is not None:
+        module = trace.tb_frame.f_globals.get("__name__", "")
+        trace = trace.tb_next
+    return module.partition(".")[0] in _STOPS_WORKERS
+
+
 def place() -> Place | None:
     """Return the place in the user's code that the call came from.
 

@@ -133,14 +133,18 @@ def _retake(
 
 
 def _mismatch(execution: Execution, event: ev.Event, got: cmd.Command | None, *, seq: int) -> NondeterminismError:
-    event_id = getattr(event, "event_id", None)
+    event_id, other_id = getattr(event, "event_id", None), getattr(got, "event_id", None)
+    note = _interpreter_note(execution)
+    if str(event) == str(got):
+        # Something before it took a number, or took none, and left no event: a timer that was cancelled at once.
+        note = f"It has the number {event_id} in the history and {other_id} now{note and '. '}{note}"
     return NondeterminismError(
         seq=seq,
         event_id=event_id,
         expected=str(event),
         got=None if got is None else str(got),
-        location=execution.location(getattr(got, "event_id", None)),
-        note=_interpreter_note(execution),
+        location=execution.location(other_id),
+        note=note,
     )
 
 

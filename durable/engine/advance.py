@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing as closed_after
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from django.db import InterfaceError, OperationalError, transaction
 
-from durable import conf, registry, telemetry
+from durable import conf, dispatch, registry, telemetry
 from durable.core import events as ev
 from durable.core.errors import ConcurrencyConflict
-from durable.core.execution import Execution
+from durable.core.execution import LIMITS, Execution
 from durable.core.failures import Failure
-from durable.core.replay import catch_up
-from durable.engine import cache, closing, guards, in_place, stalling, watchdog
+from durable.core.replay import catch_up, interpreter
+from durable.engine import cache, closing, guards, in_place, lost, stalling, watchdog
 from durable.engine.turn import Turn
 from durable.models import Instance, Status
 from durable.store import clock, history, inbox, instances
@@ -62,11 +64,16 @@ def _turn(instance_id: str, leave_at: float) -> bool:
                 return False
             execution_id = instance.execution_id
             rows = _due(instance)
-            if _can_move(instance, rows):
+            if instance.status == Status.STALLED and any(kind == inbox.TIMEOUT for _, kind, _ in rows):
+                _time_out(instance)
+            elif _can_move(instance, rows):
                 turn = _take(instance, rows, inline=time.monotonic() < leave_at)
     except BaseException:
         if turn is not None:
             turn.execution.close()  # it is ahead of what is stored
+            if turn.in_place is not None:
+                # Or not: a commit may be done though its answer got lost, and with it our lease.
+                lost.give_back(instance_id, turn.in_place.lease)
         raise
     if turn is not None:
         _follow(turn, execution_id, leave_at)
@@ -74,6 +81,18 @@ def _turn(instance_id: str, leave_at: float) -> bool:
         return False  # not begun: whatever waits, waits for the start
     # Whoever found the instance locked went away: look, now that it is free, for what they left.
     return instance.status in (Status.PENDING, Status.RUNNING) and inbox.has_due(instance.execution_id)
+
+
+def _time_out(instance: Instance) -> None:
+    """End an instance whose time is up and whose code cannot go on."""
+    end = ev.ExecutionFailed(failure=_out_of_time(), imposed=True)
+    closing.append(instance, end)
+    announce = closing.close(instance, end).announce
+    transaction.on_commit(lambda: dispatch.advance(announce), using=conf.settings.DATABASE, robust=True)
+
+
+def _out_of_time() -> Failure:
+    return Failure(type=closing.TIMED_OUT, message="the instance did not end in its time")
 
 
 def _can_move(instance: Instance, rows: Sequence[tuple[int, str, str]]) -> bool:
@@ -148,7 +167,7 @@ def live(instance: Instance) -> tuple[Execution, list[Command]]:
         execution = Execution(
             registry.workflow(instance.name, instance.version),
             converter=conf.converter(),
-            payload_limit=conf.limit("payload"),
+            limits={name: conf.limit(name) for name in LIMITS},
             instance_id=instance.pk,
             execution_id=str(instance.execution_id),
             enter=guards.enter,
@@ -156,8 +175,9 @@ def live(instance: Instance) -> tuple[Execution, list[Command]]:
     if execution.head == instance.head:
         return execution, []
     try:
-        with watchdog.watch(execution):
-            rest = catch_up(execution, history.read(instance.execution_id, after=execution.head))
+        events = history.read(instance.execution_id, after=execution.head)
+        with watchdog.watch(execution), closed_after(events):
+            rest = catch_up(execution, events)
     except BaseException:
         execution.close()
         raise
@@ -185,9 +205,10 @@ def _event(turn: Turn, kind: str, text: str) -> ev.Event | None:
     """Return the event of an inbox row, or None if it comes too late to count."""
     execution = turn.execution
     if kind == inbox.TIMEOUT:
-        failure = Failure(type=closing.TIMED_OUT, message="the instance did not end in its time")
-        return ev.ExecutionFailed(failure=failure, imposed=True)
+        return ev.ExecutionFailed(failure=_out_of_time(), imposed=True)
     event = ev.decode(kind, text, at=turn.at.timestamp(), seq=turn.head + 1)
+    if isinstance(event, ev.ExecutionStarted):
+        return replace(event, python=interpreter())  # of who takes the first step, not of who asked for it
     if isinstance(event, ev.Answer) and event.event_id not in execution.open:
         telemetry.logger.debug("%s: a late %s is dropped", turn.instance.pk, event)
         return None

@@ -230,5 +230,7 @@ class InPlaceAttempt:
             self._expiry.cancel()
 
     def _expire(self) -> None:
-        failure = lost.timeout("start_to_close")
+        limit = self.work.definition.schedule_to_close
+        over = limit is not None and self._scheduled_at + timedelta(seconds=limit) <= clock.now()
+        failure = lost.timeout("schedule_to_close", final=True) if over else lost.timeout("start_to_close")
         lost.hand_over(self._instance.pk, self.work.lease, failure, event_id=self.info.event_id)

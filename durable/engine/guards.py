@@ -26,7 +26,6 @@ _AUDITED = {
     "os.fork": "os.fork",
     "_thread.start_new_thread": "threading.Thread.start",
     "_thread.start_joinable_thread": "threading.Thread.start",
-    "time.sleep": "time.sleep",
 }
 _installed = False
 

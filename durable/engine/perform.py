@@ -59,9 +59,20 @@ class _Drain:
 
     def take(self) -> bool:
         """Lease the next task; say whether there was one."""
-        with transaction.atomic(using=conf.settings.DATABASE):
-            self._take()
+        try:
+            with transaction.atomic(using=conf.settings.DATABASE):
+                self._take()
+        except BaseException:
+            self._put_back()
+            raise
         return self._task is not None
+
+    def _put_back(self, *others: ActivityTask) -> None:
+        """Let others have what is leased, or may be: a commit may be done though its answer got lost."""
+        for task in (self._task, *others):
+            if task is not None:
+                lost.until_done(partial(tasks.put_back, task))
+        self._task = None
 
     def _take(self) -> None:
         task = tasks.next_ready(self._queue)
@@ -80,11 +91,15 @@ class _Drain:
             try:
                 self._run(task, more=time.monotonic() < gather_until and not running.stopping())
             except BaseException:
-                lost.until_done(partial(tasks.put_back, task))
+                self._put_back(task)
                 raise
         told, self._told = self._told, {}
-        for instance_id in told:
-            advance(instance_id)
+        for instance_id, queue in told.items():
+            if queue == self._queue or queue in dispatch.served_queues():
+                advance(instance_id)
+            else:
+                # This worker may have the activities' code only.
+                dispatch.advance([(queue, instance_id)])
 
     def _run(self, task: ActivityTask, *, more: bool) -> None:
         instance = task.execution.instance

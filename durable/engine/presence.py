@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("durable.worker")
 
+_TIDY_AT = 1000
+_BREATH_SECONDS = 0.1
+"""How long to rest after a failure, so that a database that is away is not asked all the time."""
+
 
 class Call:
     """A call to come, which can still be called off."""
@@ -39,6 +43,11 @@ class Call:
     def cancel(self) -> None:
         """Call it off."""
         self._callback = None
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether it was called off."""
+        return self._callback is None
 
     def __call__(self) -> None:
         if self._callback is not None:
@@ -58,17 +67,24 @@ class Presence:
         self._held = 0
         self._beat_at = float("-inf")
         self._calls: list[tuple[float, int, Call]] = []
+        self._tidy_at = _TIDY_AT
         self._numbers = itertools.count()
         self._changed = threading.Condition()
         self._stopping = False
         self._thread: threading.Thread | None = None
 
     def hold(self) -> None:
-        """Note that a lease was taken; the row is fresh when this returns."""
-        if time.monotonic() - self._beat_at > settings.LEASE / 3:
-            self.beat()
+        """Note that a lease was taken; the row is fresh when this returns, if the database answers."""
         with self._changed:
             self._held += 1
+        if time.monotonic() - self._beat_at > settings.LEASE / 3:
+            try:
+                self.beat()
+            except Exception:
+                # What is leased is leased: the thread tries again, and whoever works meets the fault.
+                logger.warning("could not show a sign of life", exc_info=True)
+                connections[settings.DATABASE].close_if_unusable_or_obsolete()
+        with self._changed:
             self._ensure_thread()
             self._changed.notify()
 
@@ -88,9 +104,18 @@ class Presence:
         with self._changed:
             at = time.monotonic() + (when - clock.now()).total_seconds()
             heapq.heappush(self._calls, (at, next(self._numbers), call))
+            if len(self._calls) > self._tidy_at:
+                self._tidy()
             self._ensure_thread()
-            self._changed.notify()
+            if self._calls[0][2] is call:
+                self._changed.notify()
         return call
+
+    def _tidy(self) -> None:
+        """Forget calls that were called off: most limits are never reached, and some are hours away."""
+        self._calls = [entry for entry in self._calls if not entry[2].cancelled]
+        heapq.heapify(self._calls)
+        self._tidy_at = max(_TIDY_AT, 2 * len(self._calls))
 
     def stop(self) -> None:
         """End the thread and forget this process."""
@@ -121,7 +146,7 @@ class Presence:
             while self._calls and self._calls[0][0] <= now:
                 due.append(heapq.heappop(self._calls)[2])
         if self._held and now - self._beat_at > settings.LEASE / 3:
-            due.append(self.beat)
+            due.insert(0, self.beat)
         for call in due:
             try:
                 call()
@@ -129,6 +154,7 @@ class Presence:
                 # The database may be away for a moment; a lease outlasts two missed beats.
                 logger.exception("could not do what was due")
                 connections.close_all()
+                time.sleep(_BREATH_SECONDS)
 
     def _pause(self) -> float | None:
         now = time.monotonic()

@@ -17,6 +17,7 @@ from durable.core import events as ev
 from durable.core import payloads
 from durable.core.errors import DurableError
 from durable.core.failures import Failure
+from durable.core.frames import stops_the_worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +52,9 @@ def attempt(definition: ActivityDefinition, arguments: dict[str, Any], running: 
         result = _call(definition, arguments)
     except asyncio.CancelledError:
         return ev.ActivityCanceled(event_id=event_id)
-    except Exception as error:  # noqa: BLE001 - whatever the user's code raises is its failure
+    except (Exception, SystemExit) as error:
+        if isinstance(error, SystemExit) and stops_the_worker(error):
+            raise
         return ev.ActivityFailed(event_id=event_id, failure=Failure.of(error), attempts=number)
     finally:
         activity.running.reset(token)

@@ -59,18 +59,21 @@ def stall(instance_id: str, error: DurableError) -> None:
 def count_failure(instance_id: str, error: BaseException) -> None:
     """Count a turn that raised; park the instance when it keeps doing so."""
     with transaction.atomic(using=conf.settings.DATABASE):
-        instance = instances.try_lock(instance_id)
-        if instance is None or instance.status not in (Status.PENDING, Status.RUNNING):
+        instance = instances.try_lock(instance_id, payloads=False)
+        if instance is None or instance.status not in (Status.PENDING, Status.RUNNING, Status.STALLED):
             return
-        instance.failed_turns += 1
-        instances.rows().filter(pk=instance_id).update(failed_turns=instance.failed_turns)
-        if instance.failed_turns >= conf.settings.MAX_FAILED_TURNS:
+        is_parked = instance.status == Status.STALLED
+        if not is_parked:
+            instance.failed_turns += 1
+            instances.rows().filter(pk=instance_id).update(failed_turns=instance.failed_turns)
+        if is_parked or instance.failed_turns >= conf.settings.MAX_FAILED_TURNS:
             text = "".join(traceback.format_exception(error)[-20:])
             facts = {"reason": POISON, "error": type(error).__name__, "message": str(error), "traceback": text}
             _park(instance, {**facts, "turns": instance.failed_turns})
 
 
 def _park(instance: Instance, facts: dict[str, Any]) -> None:
+    facts = {name: value.replace("\0", "\\0") if isinstance(value, str) else value for name, value in facts.items()}
     was_stalled = instance.status == Status.STALLED
     retry_at = clock.now() + timedelta(seconds=conf.settings.STALL_RETRY)
     instances.rows().filter(pk=instance.pk).update(status=Status.STALLED, stall=facts, retry_at=retry_at)

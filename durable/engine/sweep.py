@@ -6,8 +6,10 @@ question a second.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 from django.db.models import F, Q, Value
@@ -23,11 +25,23 @@ if TYPE_CHECKING:
 AT_ONCE = 1000
 
 
+class Kind(IntEnum):
+    """What can be due."""
+
+    INBOX = 0
+    TASK = 1
+    TIMEOUT = 2
+
+
 @dataclass(frozen=True, slots=True)
 class Due:
-    """Something that is due now or soon: an instance's inbox, or a queue's task."""
+    """Something that is due now or soon: an instance's inbox, a queue's task, or a task's timeout.
 
-    is_task: bool
+    Attributes:
+        target: The instance's id, or the activity's name.
+    """
+
+    kind: Kind
     target: str
     queue: str
     at: datetime
@@ -44,27 +58,33 @@ def look(horizon: float) -> list[Due]:
         .filter(execution__instance__status__in=[Status.PENDING, Status.RUNNING], execution__closed_at__isnull=True)
         .order_by()
         .annotate(at=F("visible_at"))
-        .values_list(Value(0), F("execution__instance_id"), F("execution__instance__queue"), "at")
+        .values_list(Value(int(Kind.INBOX)), F("execution__instance_id"), F("execution__instance__queue"), "at")
     )
     work = (
         tasks.rows()
         .filter(unannounced, state=ActivityTask.State.READY, available_at__lte=until)
         .order_by()
         .annotate(at=F("available_at"))
-        .values_list(Value(1), F("name"), F("queue"), "at")
+        .values_list(Value(int(Kind.TASK)), F("name"), F("queue"), "at")
     )
-    found: Any = events.union(work, all=True).order_by("at")[:AT_ONCE]
-    return [Due(bool(is_task), target, queue, at) for is_task, target, queue, at in found]
+    timeouts = (
+        tasks.rows()
+        .filter(expires_at__lte=until)
+        .order_by()
+        .annotate(at=F("expires_at"))
+        .values_list(Value(int(Kind.TIMEOUT)), F("name"), F("queue"), "at")
+    )
+    found: Any = events.union(work, timeouts, all=True).order_by("at")[:AT_ONCE]
+    return [Due(Kind(kind), target, queue, at) for kind, target, queue, at in found]
 
 
 def announce(found: list[Due]) -> None:
-    """Tell workers what is due, and note that they were told."""
+    """Tell workers what is due, and note that they were told; end what ran out of time."""
     now = clock.now()
-    instances = {(due.queue, due.target) for due in found if not due.is_task}
-    queues: dict[str, int] = {}
-    for due in found:
-        if due.is_task:
-            queues[due.queue] = queues.get(due.queue, 0) + 1
+    instances = {(due.queue, due.target) for due in found if due.kind is Kind.INBOX}
+    queues = Counter(due.queue for due in found if due.kind is Kind.TASK)
+    if any(due.kind is Kind.TIMEOUT for due in found):
+        lost.find_expired()
     if instances:
         ids = [instance_id for _, instance_id in instances]
         InboxEvent.objects.using(conf.settings.DATABASE).filter(
@@ -80,7 +100,6 @@ def announce(found: list[Due]) -> None:
 LOOKS: tuple[Callable[[], Any], ...] = (
     lost.find_dead_in_place,
     lost.find_dead_tasks,
-    lost.find_expired,
     stalling.retry_stalled,
     inbox.forget_late,
     clock.sync,

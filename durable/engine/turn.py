@@ -13,6 +13,7 @@ from django.db import transaction
 from durable import conf, dispatch, registry
 from durable.core import commands as cmd
 from durable.core import events as ev
+from durable.core import texts
 from durable.core.errors import AlreadyExists, ConcurrencyConflict, DurableError, InvalidId, LimitExceeded
 from durable.core.failures import Failure
 from durable.engine import closing, presence, signals, watchdog, work
@@ -151,7 +152,7 @@ class Turn:
         if child_id in self._children or child_id in self._taken:
             return AlreadyExists(child_id)
         try:
-            creation.check_id(child_id)  # a default one grows with the depth of the tree
+            texts.check_id(child_id)  # a default one grows with the depth of the tree
         except InvalidId as error:
             return error
         return None

@@ -22,10 +22,28 @@ from durable.core.loop import DurableExit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import FrameType
 
     from durable.core.execution import Execution
 
-_watched: dict[int, tuple[float, float, Execution]] = {}
+
+class _Watch:
+    """A block that is watched: until when, and how far its execution was at the last look."""
+
+    __slots__ = ("deadline", "execution", "head", "limit")
+
+    def __init__(self, execution: Execution, limit: float) -> None:
+        self.execution, self.limit = execution, limit
+        self.head, self.deadline = execution.head, time.monotonic() + limit
+
+    def is_over(self, now: float) -> bool:
+        """Say whether one step took too long; a replay takes many, each with the time of one."""
+        if self.execution.head != self.head:
+            self.head, self.deadline = self.execution.head, now + self.limit
+        return now > self.deadline
+
+
+_watched: dict[int, _Watch] = {}
 _threads: dict[int, threading.Thread] = {}
 _something = threading.Event()
 _lock = threading.Lock()
@@ -38,10 +56,9 @@ def watch(execution: Execution) -> Iterator[None]:
     Raises:
         RunawayStep: It did; the error holds the stack.
     """
-    limit = settings.STEP_TIMEOUT
     me = threading.get_ident()
     _start_thread()
-    _watched[me] = (time.monotonic() + limit, limit, execution)
+    _watched[me] = _Watch(execution, settings.STEP_TIMEOUT)
     _something.set()
     try:
         yield
@@ -51,10 +68,12 @@ def watch(execution: Execution) -> Iterator[None]:
             raise
         raise execution.loop.violation from None
     finally:
+        _watched.pop(me, None)
         with _lock:
-            _watched.pop(me, None)
-            # What was thrown and has not arrived yet must not arrive later, somewhere else.
-            _throw(me, None)
+            if isinstance(execution.loop.violation, RunawayStep):
+                # What was thrown and has not arrived yet must not arrive later, somewhere else. Only
+                # then: before Python 3.12 this call makes every profiler and debugger hang.
+                _throw(me, None)
     if isinstance(execution.loop.violation, RunawayStep):
         raise execution.loop.violation
 
@@ -71,24 +90,33 @@ def _run() -> None:
     while True:
         _something.wait()
         time.sleep(0.05)
-        if not _watched:
-            _something.clear()
+        _something.clear()
+        if _watched:  # after the clearing: whoever came before it need not have been seen
+            _something.set()
         now = time.monotonic()
-        for thread, (deadline, limit, execution) in list(_watched.items()):
-            if now > deadline:
+        for thread, watched in list(_watched.items()):
+            if watched.is_over(now):
                 with _lock:
-                    _interrupt(thread, limit, execution)
+                    _interrupt(thread, watched)
 
 
-def _interrupt(thread: int, limit: float, execution: Execution) -> None:
+def _interrupt(thread: int, watched: _Watch) -> None:
     frame = sys._current_frames().get(thread)
-    if frame is None or thread not in _watched:
-        return
+    if frame is None or _watched.get(thread) is not watched:
+        return  # the thread is at another block by now
+    execution, limit = watched.execution, watched.limit
     if execution.loop.violation is None:
-        stack = "".join(traceback.format_stack(frame)[-12:])
-        execution.interrupt(RunawayStep(limit, stack))
+        execution.interrupt(RunawayStep(limit, _stack(frame, execution)))
     # Again and again until the block is left: code may catch the first ones.
     _throw(thread, DurableExit)
+
+
+def _stack(frame: FrameType, execution: Execution) -> str:
+    """Return where a running thread is, as text; at once, since it runs on as soon as a file is read."""
+    place = execution.waiting_at()  # found only while the code yields; else it is in the thread's frames
+    calls = traceback.StackSummary.extract(traceback.walk_stack(frame), lookup_lines=False)
+    calls.reverse()
+    return "".join([*calls.format()[-12:], f"The workflow waits at {place}\n" if place else ""])
 
 
 def _throw(thread: int, error: type[BaseException] | None) -> None:

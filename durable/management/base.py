@@ -58,7 +58,10 @@ class DurableCommand(BaseCommand):
         """Return the parser, its help ending in examples and exit codes."""
         examples = "".join(f"  {prog_name} {example}\n" for example in self.examples)
         epilog = f"examples:\n{examples}\n{_EXIT_HELP}"
-        return super().create_parser(prog_name, subcommand, epilog=epilog, formatter_class=_HelpFormatter, **kwargs)
+        parser = super().create_parser(prog_name, subcommand, epilog=epilog, formatter_class=_HelpFormatter, **kwargs)
+        # Options may stand before, between and after arguments; argparse's own way takes them apart only at the ends.
+        parser.parse_args = parser.parse_intermixed_args  # type: ignore[method-assign]
+        return parser
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         """Run the command.

@@ -8,27 +8,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from durable.core import events as ev
-from durable.core.errors import InvalidId
-from durable.core.replay import interpreter
 from durable.models import Execution, InboxEvent, Instance, Status
 from durable.store import clock, inbox, instances
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-
-def check_id(instance_id: object) -> None:
-    """Check what is to be an instance's id.
-
-    Raises:
-        InvalidId: It is not a text of 1 to 255 printable characters.
-    """
-    if not isinstance(instance_id, str):
-        raise InvalidId(instance_id, f"an id is text, not {type(instance_id).__name__}")
-    if not 1 <= len(instance_id) <= 255:
-        raise InvalidId(instance_id, f"{len(instance_id)} characters, an id has 1 to 255")
-    if not instance_id.isprintable():
-        raise InvalidId(instance_id, "it has characters that cannot be printed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +120,6 @@ def start_row(
         attempt=instance.attempt,
         generation=generation,
         seed=str(execution_id),
-        python=interpreter(),
         carried=[list(pair) for pair in carried],
     )
     return inbox.row(execution_id, event, visible_at=visible_at)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from django.db.models import ExpressionWrapper, F, TextField
@@ -15,7 +16,7 @@ from durable.models import HistoryEvent
 
 if TYPE_CHECKING:
     import uuid
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Sequence
     from datetime import datetime
 
 logger = logging.getLogger("durable.store")
@@ -61,7 +62,7 @@ def append(execution_id: uuid.UUID, head: int, records: Sequence[Record], *, at:
     HistoryEvent.objects.using(conf.settings.DATABASE).bulk_create(rows)
 
 
-def read(execution_id: uuid.UUID, *, after: int = 0) -> Iterator[ev.Event]:
+def read(execution_id: uuid.UUID, *, after: int = 0) -> Generator[ev.Event, None, None]:
     """Yield the events after ``after``, in order, a few at a time.
 
     Raises:
@@ -74,8 +75,10 @@ def read(execution_id: uuid.UUID, *, after: int = 0) -> Iterator[ev.Event]:
         .order_by("seq")
         .values_list("seq", "kind", "recorded_at", _TEXT)
     )
-    for seq, kind, recorded_at, text in rows.iterator(chunk_size=2000):
-        yield ev.decode(kind, decode(text), at=recorded_at.timestamp(), seq=seq)
+    # Closed by us, not by the collector: the database keeps a cursor for it.
+    with closing(rows.iterator(chunk_size=2000)) as found:
+        for seq, kind, recorded_at, text in found:
+            yield ev.decode(kind, decode(text), at=recorded_at.timestamp(), seq=seq)
 
 
 def asked(execution_id: uuid.UUID, event_id: int) -> ev.ActivityScheduled:

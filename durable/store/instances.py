@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     import uuid
 
 
+PAYLOADS = ("input", "result", "failure", "custom_status")
+"""The columns that pass through the codec."""
+
+
 def rows() -> Any:
     """Return all instances, on the database of the settings."""
     return Instance.objects.using(conf.settings.DATABASE)
@@ -31,10 +35,16 @@ def get(instance_id: str) -> Instance:
     Raises:
         UnknownInstance: There is none of this id.
     """
-    found: Instance | None = rows().filter(pk=instance_id).first()
+    found: Instance | None = rows().filter(pk=_key(instance_id)).first()
     if found is None:
         raise UnknownInstance(instance_id)
     return found
+
+
+def _key(instance_id: str) -> str:
+    if not instance_id.isprintable():
+        raise UnknownInstance(instance_id)  # the database would refuse even to look for it
+    return instance_id
 
 
 def lock(instance_id: str) -> Instance:
@@ -43,18 +53,22 @@ def lock(instance_id: str) -> Instance:
     Raises:
         UnknownInstance: There is none of this id.
     """
-    found: Instance | None = _locking().filter(pk=instance_id).first()
+    found: Instance | None = _locking().filter(pk=_key(instance_id)).first()
     if found is None:
         raise UnknownInstance(instance_id)
     return found
 
 
-def try_lock(instance_id: str) -> Instance | None:
-    """Lock an instance and return it; None if there is none, or somebody else has it just now."""
+def try_lock(instance_id: str, *, payloads: bool = True) -> Instance | None:
+    """Lock an instance and return it; None if there is none, or somebody else has it just now.
+
+    Args:
+        instance_id: The instance.
+        payloads: Whether to read its payloads as well; they may be what cannot be read.
+    """
     features = connections[conf.settings.DATABASE].features
-    found: Instance | None = (
-        _locking(skip_locked=features.has_select_for_update_skip_locked).filter(pk=instance_id).first()
-    )
+    query = _locking(skip_locked=features.has_select_for_update_skip_locked).filter(pk=instance_id)
+    found: Instance | None = (query if payloads else query.defer(*PAYLOADS)).first()
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -136,9 +137,12 @@ def hold(execution_id: uuid.UUID) -> None:
     rows().filter(execution_id=execution_id, state=State.READY).update(state=State.HELD)
 
 
-def unhold(execution_id: uuid.UUID) -> None:
-    """Undo ``hold``."""
-    rows().filter(execution_id=execution_id, state=State.HELD).update(state=State.READY)
+def unhold(execution_id: uuid.UUID) -> dict[str, int]:
+    """Undo ``hold``, and return how many tasks may begin, by queue."""
+    held = rows().filter(execution_id=execution_id, state=State.HELD)
+    counts = Counter(held.values_list("queue", flat=True))
+    held.update(state=State.READY)
+    return counts
 
 
 def orphans(limit: int) -> list[ActivityTask]:

@@ -75,7 +75,7 @@ class Narrator:
         ]
         with Progress(*columns, console=self.console) as progress:
             task = progress.add_task(what, total=None, note="")
-            yield lambda done, total, note: progress.update(task, completed=done, total=total, note=note)
+            yield lambda done, total, note: progress.update(task, completed=done, total=total or None, note=note)
 
     def _lines(self, what: str) -> Meter:
         last = -1

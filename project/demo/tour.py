@@ -88,6 +88,7 @@ class Tour:
         self._say.chapter(
             "1  A fresh database and a Celery worker", "That is all there is to run: no server, no broker."
         )
+        connection.close()  # one that is open would stay with the file that is deleted now
         for path in (settings.GATEWAY_FILE, WORKER_LOG, TRACE, *DATABASE.parent.glob(f"{DATABASE.name}*")):
             path.unlink(missing_ok=True)
         shutil.rmtree(PLANTED, ignore_errors=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import TYPE_CHECKING
 
 from django.db import connection
 
@@ -10,6 +11,9 @@ from durable import client
 from durable.models import ActivityTask, Execution, HistoryEvent, InboxEvent
 from tests.acceptance.app.activities import EFFECTS
 from tests.acceptance.workers import wait_for
+
+if TYPE_CHECKING:
+    from durable.client.handle import Handle
 
 ENDS = {"ExecutionCompleted", "ExecutionFailed", "ExecutionCanceled", "ExecutionTerminated", "ExecutionContinued"}
 ANSWERS = {
@@ -46,11 +50,21 @@ def sound(instance_id: str) -> None:
         assert set(answered) <= set(asked)
         # A late attempt may still be about to find out that it lost its lease.
         wait_for(lambda pk=execution.pk: not ActivityTask.objects.filter(execution=pk).exists(), "all tasks are gone")
-        assert list(InboxEvent.objects.filter(execution=execution)) == []
+        # So may what came just when it ended: the sweep clears it away.
+        wait_for(lambda pk=execution.pk: not InboxEvent.objects.filter(execution=pk).exists(), "the inbox is empty")
 
 
-def effects(key: str) -> Counter[str]:
-    """Return how often each atomic activity took effect."""
+def effects(prefix: str) -> Counter[str]:
+    """Return how often each atomic activity took effect whose key begins so."""
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT what FROM {EFFECTS} WHERE what LIKE %s", [f"{key}:%"])  # noqa: S608
+        cursor.execute(f"SELECT what FROM {EFFECTS} WHERE what LIKE %s", [f"{prefix}%"])  # noqa: S608
         return Counter(what for (what,) in cursor.fetchall())
+
+
+def lateness(handle: Handle) -> list[float]:
+    """Return by how many seconds each timer fired too late, by the database's clock."""
+    history = handle.history()
+    due = {event.event_id: event.data["fire_at"] for event in history if event.kind == "TimerStarted"}
+    fired = {event.event_id: event.recorded_at.timestamp() for event in history if event.kind == "TimerFired"}
+    assert fired.keys() == due.keys()
+    return sorted(fired[event_id] - due[event_id] for event_id in due)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import uuid
 from typing import TYPE_CHECKING
@@ -11,8 +12,9 @@ from celery import current_app
 from django.core.management import call_command
 from django.db import connection, connections
 
+from durable import worker
 from tests.acceptance import faults, ledger
-from tests.acceptance.workers import Broker, Site, Worker
+from tests.acceptance.workers import Broker, GivenBroker, Site, Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,22 +39,21 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
     report = yield
     site = item.funcargs.get("site") if hasattr(item, "funcargs") else None
     if report.failed and isinstance(site, Site):
-        for worker in site.all:
-            if (text := worker.text()[site.seen.get(worker.name, 0) :]).strip():
-                report.sections.append((f"log of {worker.name}", text[-_TAIL:]))
+        for each in site.all:
+            if (text := each.text()[site.seen.get(each.name, 0) :]).strip():
+                report.sections.append((f"log of {each.name}", text[-_TAIL:]))
     return report
 
 
 @pytest.fixture(scope="package")
-def acceptance_site(
-    django_db_setup: None, django_db_blocker, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Site]:
-    """A broker, and the test database with the rows of nobody else, for all of these tests."""
+def acceptance_site(django_db_blocker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A broker and a database of their own for all of these tests."""
     folder = tmp_path_factory.mktemp("acceptance")
     (folder / "faults").mkdir()
-    broker = Broker(folder)
+    url = os.environ.get("BROKER_URL", "")
+    broker = GivenBroker(url) if url.startswith("amqp") else Broker(folder)
     broker.start()
-    with pytest.MonkeyPatch.context() as patch, django_db_blocker.unblock():
+    with pytest.MonkeyPatch.context() as patch, django_db_blocker.unblock(), _database(folder):
         patch.setenv(ledger.VARIABLE, str(folder / "ledger"))
         patch.setenv(faults.VARIABLE, str(folder / "faults"))
         _talk_to(patch, broker.url)
@@ -64,19 +65,15 @@ def acceptance_site(
         try:
             yield site
         finally:
-            for worker in site.all:
-                worker.kill()
+            for each in site.all:
+                each.kill()
             broker.stop()
-            with connection.cursor() as cursor:
-                cursor.execute(f"DROP TABLE {activities.EFFECTS}")
-            call_command("flush", verbosity=0, interactive=False)
-            connections.close_all()
 
 
 @pytest.fixture
 def site(acceptance_site: Site) -> Iterator[Site]:
     """The site, with no fault armed."""
-    acceptance_site.seen = {worker.name: len(worker.text()) for worker in acceptance_site.all}
+    acceptance_site.seen = {each.name: len(each.text()) for each in acceptance_site.all}
     yield acceptance_site
     faults.disarm()
 
@@ -87,13 +84,13 @@ def launch(site: Site) -> Iterator[Callable[..., Worker]]:
     mine: list[Worker] = []
 
     def start(**options) -> Worker:
-        worker = site.launch(**options)
-        mine.append(worker)
-        return worker
+        launched = site.launch(**options)
+        mine.append(launched)
+        return launched
 
     yield start
-    for worker in mine:
-        worker.kill()
+    for each in mine:
+        each.kill()
 
 
 @pytest.fixture(scope="package")
@@ -108,21 +105,44 @@ def key() -> str:
     return f"k{uuid.uuid4().hex[:12]}"
 
 
+@contextlib.contextmanager
+def _database(folder: Path) -> Iterator[None]:
+    """Let this process use a new database, on the server that the settings name.
+
+    The tests' usual one is emptied or rolled back under the workers' feet, and is not there when only these tests run.
+    """
+    usual, name = connection.settings_dict["NAME"], f"acceptance_{uuid.uuid4().hex[:8]}"
+    is_file = connection.vendor == "sqlite"
+    if not is_file:
+        with connection._nodb_cursor() as cursor:
+            cursor.execute(f"CREATE DATABASE {name}")
+    connections.close_all()
+    connection.settings_dict["NAME"] = str(folder / f"{name}.sqlite3") if is_file else name
+    try:
+        call_command("migrate", verbosity=0, interactive=False)
+        yield
+    finally:
+        connections.close_all()
+        connection.settings_dict["NAME"] = usual
+        if not is_file:
+            with connection._nodb_cursor() as cursor:
+                cursor.execute(f"DROP DATABASE {name}")
+
+
 def _environment(broker_url: str) -> dict[str, str]:
-    env = {
+    return {
         "DJANGO_SETTINGS_MODULE": "tests.acceptance.settings",
         "ACCEPTANCE_DATABASE": str(connection.settings_dict["NAME"]),
         "BROKER_URL": broker_url,
         "PYTHONUNBUFFERED": "1",
     }
     # Inherited by the clients and workers as they are: DATABASE_URL, and where faults and ledger lie.
-    return env
 
 
 def _talk_to(patch: pytest.MonkeyPatch, broker_url: str) -> None:
     """Let this process, a client, publish to another broker than its settings name."""
     app = current_app._get_current_object()
     patch.setitem(app.conf, "broker_url", broker_url)
-    patch.setitem(app.conf, "broker_transport_options", {})
+    patch.setitem(app.conf, "broker_transport_options", worker.RECOMMENDED["broker_transport_options"])
     for owner, name in ((app, "_pool"), (app.amqp, "_producer_pool")):
         patch.setattr(owner, name, None)

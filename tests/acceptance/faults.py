@@ -14,6 +14,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from django.db import OperationalError
+from django.db.backends.base.base import BaseDatabaseWrapper
+
 from tests.acceptance import ledger
 
 if TYPE_CHECKING:
@@ -58,20 +61,22 @@ def disarm() -> None:
 
 def trip(point: str) -> None:
     """Die here, if a test says so."""
+    if _due(point):
+        ledger.note("killed", point)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _due(point: str) -> bool:
     path = _folder() / point
     try:
         skip = int(path.read_text())
+        if skip:
+            path.write_text(str(skip - 1))
+        else:
+            path.unlink()
     except FileNotFoundError:
-        return
-    if skip:
-        path.write_text(str(skip - 1))
-        return
-    try:
-        path.unlink()
-    except FileNotFoundError:
-        return  # another process fell into it
-    ledger.note("killed", point)
-    os.kill(os.getpid(), signal.SIGKILL)
+        return False  # not armed, or another process fell into it
+    return not skip
 
 
 def install() -> None:
@@ -83,6 +88,20 @@ def install() -> None:
         for part in classes:
             owner = getattr(owner, part)
         setattr(owner, function, _wrapped(name, getattr(owner, function)))
+    BaseDatabaseWrapper.commit = _forgetful(BaseDatabaseWrapper.commit)  # type: ignore[method-assign]
+
+
+def _forgetful(commit: Callable[..., None]) -> Callable[..., None]:
+    """Return a commit that is done, and whose answer gets lost if ``commit.lost`` is armed."""
+
+    @functools.wraps(commit)
+    def call(connection: BaseDatabaseWrapper) -> None:
+        commit(connection)
+        if not threading.current_thread().name.startswith("durable-") and _due("commit.lost"):
+            ledger.note("lost", "commit")
+            raise OperationalError("the connection was lost before the answer came")
+
+    return call
 
 
 def _wrapped(name: str, function: Callable[..., Any]) -> Callable[..., Any]:

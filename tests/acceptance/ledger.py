@@ -36,18 +36,19 @@ def note(kind: str, key: str) -> None:
         os.close(file)
 
 
-def entries(kind: str, prefix: str = "") -> list[Entry]:
+def entries(kind: str, prefix: str = "", *, path: str | None = None) -> list[Entry]:
     """Return what was done, in order.
 
     Args:
         kind: What.
         prefix: How its key begins.
+        path: Another ledger than the common one.
     """
-    path = Path(os.environ[VARIABLE])
-    if not path.exists():
+    file = Path(path or os.environ[VARIABLE])
+    if not file.exists():
         return []
     found = []
-    for line in path.read_text().splitlines():
+    for line in file.read_text().splitlines():
         at, pid, entry_kind, key = line.split(" ", 3)
         if entry_kind == kind and key.startswith(prefix):
             found.append(Entry(float(at), int(pid), entry_kind, key))

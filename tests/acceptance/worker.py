@@ -20,19 +20,34 @@ if hours := float(os.environ.get("ACCEPTANCE_SKEW_HOURS", "0")):
 
 django.setup()
 
+from durable.engine.turn import Turn  # noqa: E402
 from project.celery import app  # noqa: E402
 
 faults.install()
 app.conf.update(json.loads(os.environ.get("ACCEPTANCE_CELERY", "{}")))
 
 
-def _count_statement(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:  # noqa: FBT001
+def _note_turns() -> None:
+    store = Turn.store
+
+    def noted(self: Turn, **options: Any) -> None:
+        ledger.note("turn", self.instance.pk)
+        store(self, **options)
+
+    Turn.store = noted  # type: ignore[method-assign]
+
+
+_note_turns()
+
+
+def _count_statement(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
     ledger.note("statement", " ".join(sql.split())[:100])
     return execute(sql, params, many, context)
 
 
 def _watch(connection: Any, **_: Any) -> None:
-    connection.execute_wrappers.append(_count_statement)
+    if _count_statement not in connection.execute_wrappers:  # it outlives a reconnect
+        connection.execute_wrappers.append(_count_statement)
 
 
 if "ACCEPTANCE_COUNT" in os.environ:

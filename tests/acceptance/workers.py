@@ -69,6 +69,19 @@ class Broker:
             connection.flushall()
 
 
+class GivenBroker(Broker):
+    """A broker that somebody else runs; tests that take it away are not for it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def start(self) -> None:
+        """Leave it as it is."""
+
+    def stop(self) -> None:
+        """Leave it as it is."""
+
+
 @dataclass
 class Worker:
     """A ``celery worker`` with its children, in a process group of their own."""

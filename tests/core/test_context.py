@@ -15,7 +15,7 @@ import pytest
 
 from durable.core import context
 from durable.core import events as ev
-from durable.core.errors import InvalidInput, NondeterminismError, OutsideWorkflow
+from durable.core.errors import InvalidInput, LimitExceeded, NondeterminismError, OutsideWorkflow
 from durable.core.execution import Execution
 from durable.core.payloads import Converter
 from durable.core.replay import catch_up, replay
@@ -262,6 +262,17 @@ def test_what_is_shown_must_be_json(show, where):
     assert (failure.type, where in failure.message) == ("InvalidInput", True)
 
 
+def test_there_is_a_limit_to_the_number_of_tags():
+    @workflow
+    async def tagging():
+        context.set_tags(**{f"t{n}": n for n in range(99)})
+        context.set_tags(last=1, t0=None)
+        with pytest.raises(LimitExceeded, match="tags: 101 is over the limit of 100"):
+            context.set_tags(one=1, two=2)
+
+    assert len(decide(tagging, [], STARTED).tags) == 99
+
+
 # --- side effects
 
 
@@ -373,7 +384,7 @@ def test_side_effect_where_the_history_has_something_else_is_a_mismatch():
         await a()
         try:
             context.side_effect(lambda: 5)
-        except Exception:  # noqa: BLE001 - the mismatch must come out all the same
+        except Exception:
             return "swallowed"
 
     log = [STARTED, scheduled(0, "a"), completed(0), scheduled(1, "a")]

@@ -152,8 +152,8 @@ def test_workflow_keeps_its_options():
 @pytest.mark.parametrize(
     ("option", "value", "problem"),
     [
-        ("queue", 5, "5 cannot be taken; give a str"),
-        ("queue", "", "'' cannot be taken; give a str"),
+        ("queue", 5, "give a str, not 5"),
+        ("queue", "", "0 characters; it has 1 to 100"),
         ("retry", 3, "3 cannot be taken; give a RetryPolicy"),
         ("timeout", -1, "cannot be -1 s"),
         ("timeout", "1h", "a duration is a timedelta or a number of seconds, not str"),
@@ -192,7 +192,7 @@ def test_options_of_a_start_are_checked_and_kept_as_json():
 @pytest.mark.parametrize(
     ("option", "value", "problem"),
     [
-        ("qeue", "slow", "there is no such option; there are id, queue, tags, delay, timeout"),
+        ("lane", "slow", "there is no such option; there are id, queue, tags, delay, timeout"),
         ("id", 5, "5 cannot be taken; give a str"),
         ("tags", ["a"], r"\['a'\] cannot be taken; give a dict"),
         ("id_reuse", "always", "'always' is not one of reject, replace_closed, return_existing"),

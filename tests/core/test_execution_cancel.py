@@ -168,7 +168,7 @@ def test_except_exception_does_not_swallow_the_cancel():
     async def broad():
         try:
             await a()
-        except Exception:  # noqa: BLE001 - that is the point
+        except Exception:
             return "swallowed"
 
     assert decide(broad, [STARTED, scheduled(0, "a")], CANCEL).outcome == CANCELED

@@ -208,7 +208,7 @@ def test_code_may_go_on_after_a_refusal():
             context.continue_as_new()
         except ValueError:
             raise
-        except Exception:  # noqa: BLE001 - a refusal is an error as others are
+        except Exception:
             return await task
 
     assert result_of(decide(sorry, [STARTED, scheduled(0, "a")], completed(0, "ok"))) == "ok"

@@ -24,7 +24,7 @@ class MuteError(Exception):
 def raised(error: BaseException) -> BaseException:
     try:
         raise error
-    except BaseException as caught:  # noqa: BLE001 - that is the point
+    except BaseException as caught:
         return caught
 
 

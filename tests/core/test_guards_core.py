@@ -33,7 +33,7 @@ async def broad(kind: str = "") -> Any:
     """Do what ``REACHING`` says and swallow whatever comes of it."""
     try:
         return await REACHING[-1]()
-    except BaseException:  # noqa: BLE001 - that is the point
+    except BaseException:
         await a()
         return "swallowed"
 
@@ -102,7 +102,7 @@ def test_no_method_of_the_loop_is_forgotten():
 async def swallowing():
     try:
         await asyncio.to_thread(print)
-    except Exception:  # noqa: BLE001 - that is the point
+    except Exception:
         return "swallowed"
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import sys
 from typing import Any
 
 import pytest
 
 from durable.core import context
+from durable.core import events as ev
 from durable.core.execution import Execution
 from durable.core.loop import DeterministicLoop, DurableExit
 from durable.core.payloads import Converter
@@ -146,13 +148,22 @@ def test_steps_can_be_taken_inside_another_loop():
     assert asyncio.run(outer()) == [None, None]
 
 
-@pytest.mark.parametrize("interruption", [SystemExit, KeyboardInterrupt])
-def test_interruption_comes_out_of_the_step(interruption):
+def told_to_stop():
+    """Raise what a pool raises from a signal handler, from a frame of its own."""
+    exec(compile("raise SystemExit", "pool.py", "exec"), {"__name__": "billiard.common"})
+
+
+def interrupted():
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(("interruption", "interrupt"), [(SystemExit, told_to_stop), (KeyboardInterrupt, interrupted)])
+def test_interruption_comes_out_of_the_step(interruption, interrupt):
     @workflow
     async def stopping():
         try:
-            raise interruption
-        except Exception:  # noqa: BLE001 - that is the point
+            interrupt()
+        except Exception:
             return "swallowed"
 
     execution = Execution(stopping, converter=Converter())
@@ -165,6 +176,18 @@ def test_interruption_comes_out_of_the_step(interruption):
     execution.close()
 
 
+def test_exit_called_by_the_code_itself_fails_the_execution():
+    @workflow
+    async def leaving():
+        sys.exit(3)
+
+    execution = live(leaving)
+
+    assert isinstance(execution.outcome, ev.ExecutionFailed)
+    assert execution.outcome.failure.type == "SystemExit"
+    execution.close()
+
+
 def test_step_that_is_interrupted_from_outside_ends_with_the_reason():
     class TooSlowError(BaseException):
         pass
@@ -174,7 +197,7 @@ def test_step_that_is_interrupted_from_outside_ends_with_the_reason():
         execution.interrupt(TooSlowError("2 s"))
         try:
             await a()
-        except BaseException:  # noqa: BLE001 - that is the point
+        except BaseException:
             return "swallowed"
 
     execution = Execution(busy, converter=Converter())
@@ -332,7 +355,7 @@ def test_closing_lets_nothing_be_asked_for():
             for ask in asks:
                 try:
                     ask()
-                except BaseException as error:  # noqa: BLE001 - that is the point
+                except BaseException as error:
                     memory.append(type(error))
 
     @workflow
@@ -390,7 +413,7 @@ def test_closing_cannot_be_held_up_by_code_that_swallows_everything():
         while True:
             try:
                 await a()
-            except BaseException:  # noqa: BLE001 - that is the point
+            except BaseException:
                 await asyncio.sleep(0)
 
     execution = live(immortal)

@@ -189,6 +189,20 @@ def test_another_kind_under_the_same_number_is_a_mismatch():
     assert facts(mismatch(order)) == (2, 0, "ActivityScheduled(reserve)", "ChildScheduled(child)")
 
 
+def test_another_number_of_the_same_activity_is_a_mismatch():
+    @workflow
+    async def order():
+        async with asyncio.timeout(60):
+            pass
+        await reserve()
+
+    error = mismatch(order)
+
+    assert facts(error) == (2, 0, "ActivityScheduled(reserve)", "ActivityScheduled(reserve)")
+    assert error.note == "It has the number 0 in the history and 1 now"
+    assert "1 now. It began on Python 3.7" in mismatch(order, [started(python="3.7"), *LOG[1:]]).note
+
+
 def test_code_that_ends_early_is_a_mismatch():
     @workflow
     async def order():

@@ -72,7 +72,7 @@ def clumsy(key: str) -> None:
         # Any error that marks the transaction as one that cannot be committed.
         with transaction.atomic(), transaction.atomic(savepoint=False), connection.cursor() as cursor:
             cursor.execute("SELECT what FROM acceptance_no_such_table")
-    except Exception:  # noqa: BLE001 - that is the clumsiness
+    except Exception:
         transaction.set_rollback(True)
 
 

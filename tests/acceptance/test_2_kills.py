@@ -1,0 +1,127 @@
+"""Processes that are gone without a word, at every point between claiming work and announcing what follows."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from durable import client
+from durable.errors import UnknownInstance
+from tests.acceptance import faults, ledger
+from tests.acceptance.checks import effects, sound
+from tests.acceptance.workers import wait_for
+
+pytestmark = pytest.mark.usefixtures("crew")
+
+STEPS = 6
+IN_A_TURN = [
+    "turn.before",
+    "append.after",
+    "inbox-delete.after",
+    "run.before",
+    "step",
+    "run.after",
+    "commit.before",
+    "commit.after",
+]
+# The workflow of sequential activities runs in place; of parallel ones, all but one are handed out.
+POINTS = {
+    "relay": [*IN_A_TURN, "turn-in-place.before", "turn-in-place.after"],
+    "save": [*IN_A_TURN, "turn-in-place.before", "turn-in-place.after"],
+    "spread": [
+        *(*IN_A_TURN, "publish-task.before", "task-insert.after", "claim.after"),
+        *("finish.before", "finish.after", "inbox-insert.after"),
+    ],
+    "save_all": [*IN_A_TURN, "claim.after", "finish.before", "finish.after", "inbox-insert.after"],
+}
+
+
+@pytest.mark.parametrize("shape", POINTS)
+def test_workers_killed_at_each_point(site, key, shape):
+    points = POINTS[shape]
+    for point in points:
+        faults.arm(point, skip=random.randrange(2 * STEPS))
+
+    handles = [client.start(f"acceptance.{shape}", [f"{key}-{n}", STEPS]) for n in range(len(points))]
+
+    assert [handle.result(60) for handle in handles] == [list(range(STEPS))] * len(points)
+    assert [point for point in points if faults.armed(point)] == []
+    for handle in handles:
+        sound(handle.id)
+        assert [event.kind for event in handle.history()].count("ActivityCompleted") == STEPS
+    begun, ended = ledger.counts("begin", key), ledger.counts("end", key)
+    assert len(ended) == len(points) * STEPS
+    assert sum(begun.values()) <= len(ended) + len(points)
+    if shape.startswith("save"):
+        assert effects(key) == dict.fromkeys(ended, 1)
+
+
+def test_child_of_killed_worker_is_started_once(site, key):
+    faults.arm("publish-turn.before", skip=1)  # the parent's turn is stored, its children are not announced
+
+    handle = client.start("acceptance.family", [key, 3, 2])
+
+    assert handle.result(30) == [[0, 1]] * 3
+    sound(handle.id)
+    assert set(ledger.counts("end", key).values()) == {1}
+
+
+def test_client_killed_between_commit_and_announcement(site, key):
+    faults.arm("publish-turn.before")
+
+    assert site.client("acceptance.relay", key, [key, 2]) != 0
+
+    assert not faults.armed("publish-turn.before")
+    assert client.get(key).result(20) == [0, 1]
+    sound(key)
+
+
+def test_client_killed_before_commit_leaves_nothing(site, key):
+    faults.arm("commit.before")
+
+    assert site.client("acceptance.relay", key, [key, 2]) != 0
+
+    with pytest.raises(UnknownInstance):
+        client.get(key)
+
+
+def test_kills_at_random(site, key):
+    handles = [client.start(f"acceptance.{shape}", [f"{key}-{shape}-{n}", 8]) for n in range(4) for shape in POINTS]
+    kills = 0
+    for _ in range(8):
+        point = random.choice([f"{name}.{when}" for name in faults.POINTS for when in ("before", "after")])
+        if all(handle.instance.closed_at for handle in handles):
+            break
+        faults.arm(point, skip=random.randrange(12))
+        wait_for(
+            lambda p=point: not faults.armed(p) or all(handle.instance.closed_at for handle in handles),
+            f"{point} or the end",
+            seconds=60,
+        )
+        kills += not faults.armed(point)
+        faults.disarm()
+
+    assert [handle.result(60) for handle in handles] == [list(range(8))] * len(handles)
+    for handle in handles:
+        sound(handle.id)
+    assert all(count == 1 for count in effects(f"{key}-save").values())
+    assert len(effects(f"{key}-save")) == 2 * 4 * 8
+    surplus = sum(ledger.counts("begin", f"{key}-relay").values()) - 4 * 8
+    assert surplus <= kills
+
+
+def test_all_of_a_worker_killed(site, launch, key):
+    first = launch(queues=[key]).await_ready()
+    handles = [client.start("acceptance.wait_on_many", [f"{key}-{n}", 3, 0.3], queue=key) for n in range(2)]
+    wait_for(lambda: len(ledger.entries("begin", key)) >= 3, "work is under way")
+
+    first.kill()
+    launch(queues=[key])
+
+    assert [handle.result(30) for handle in handles] == [3, 3]
+    begun, ended = ledger.counts("begin", key), ledger.counts("end", key)
+    assert len(ended) == 6
+    assert sum(begun.values()) <= 6 + 2
+    for handle in handles:
+        sound(handle.id)

@@ -1,0 +1,163 @@
+"""The demo counts right, cleans up after itself and leaves other people's databases alone."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import time
+import uuid
+from dataclasses import asdict
+from decimal import Decimal, InvalidOperation
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from durable import RetryPolicy, activity, workflow
+from durable.management.timeline import Step
+from project import trace
+from project.demo import crash, processes
+from project.demo.console import Narrator
+from project.demo.invariants import Invariant, of_crash
+from project.shop.gateway import Gateway
+
+
+def step(**fields):
+    given = {"event_id": 0, "kind": "activity", "name": "charge", "began": 0.0, "ended": 1.0, "attempts": 2}
+    return Step(**{**given, "outcome": "completed", **fields})
+
+
+def told(act):
+    out = io.StringIO()
+    act(Narrator(out))
+    return out.getvalue()
+
+
+def test_every_run_of_an_activity_leaves_a_line(engine, settings, tmp_path):
+    settings.TRACE_FILE = str(tmp_path / "trace.jsonl")
+
+    @activity.defn(retry=RetryPolicy(initial_interval=0))
+    @trace.traced
+    def flaky() -> int:
+        if activity.info().attempt == 1:
+            raise ValueError("not yet")
+        return 1
+
+    @workflow.defn
+    async def trying() -> int:
+        return await flaky()  # type: ignore[no-any-return]
+
+    handle = trying.options(id="trying").start()
+
+    assert engine.result(handle) == 1
+    runs = trace.read(tmp_path / "trace.jsonl")
+    assert [(run.activity, run.instance, run.attempt) for run in runs] == [
+        ("flaky", "trying", 1),
+        ("flaky", "trying", 2),
+    ]
+    assert len({run.key for run in runs}) == 1
+    assert crash.look(tmp_path / "trace.jsonl").finished == {runs[0].key}
+
+
+def test_what_ran_after_a_crash_is_told_apart(tmp_path):
+    file = tmp_path / "trace.jsonl"
+    finished, interrupted, new = (f"{uuid.uuid4()}:0" for _ in range(3))
+    struck = crash.Crash(finished=frozenset({finished}), interrupted=frozenset({interrupted}), lines=1)
+    lines = [
+        trace.Run(key=key, activity="a", instance="i", attempt=1, pid=1, at=0.0) for key in (finished, interrupted, new)
+    ]
+    file.write_text("".join(line + "\n" for line in (json.dumps(asdict(run)) for run in lines)))
+
+    aftermath = crash.after(struck, file)
+
+    assert aftermath == crash.Aftermath(finished_again=0, interrupted_again=1, others=1)
+    assert all(invariant.holds for invariant in of_crash(struck, aftermath))
+
+
+def test_a_second_run_of_what_had_finished_breaks_an_invariant():
+    struck = crash.Crash(finished=frozenset({"a"}), interrupted=frozenset({"b"}), lines=0)
+    aftermath = crash.Aftermath(finished_again=1, interrupted_again=0, others=1)
+
+    broken = [invariant.sentence for invariant in of_crash(struck, aftermath) if not invariant.holds]
+
+    assert broken == ["nothing that had finished ran again", "all that was interrupted ran again"]
+
+
+def test_a_broken_invariant_is_told_with_what_speaks_against_it():
+    invariants = [Invariant(sentence="all is well", against=()), Invariant(sentence="no loss", against=("one", "two"))]
+
+    text = told(lambda narrator: narrator.invariants(invariants))
+
+    assert "✓ all is well" in text
+    assert "✗ NOT SO: no loss\n  one\n  two" in text
+
+
+def test_without_a_terminal_progress_is_plain_lines():
+    def count(narrator):
+        with narrator.meter("files") as meter:
+            for done in range(101):
+                meter(done, 100, "")
+
+    assert told(count).splitlines()[:3] == ["  files: 0 of 100", "  files: 20 of 100", "  files: 40 of 100"]
+
+
+def test_a_timeline_shows_tries_and_times():
+    text = told(lambda narrator: narrator.timeline([step(), step(event_id=1, name="ship", ended=None)], title="One"))
+
+    assert "activity charge" in text
+    assert "1.00 s" in text
+    assert "completed" in text
+
+
+def test_processes_are_killed_whatever_happens(tmp_path):
+    code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(60)'])"
+
+    def run():
+        with processes.killed_at_the_end() as running:
+            started = processes.Process([sys.executable, "-c", code], environment={}, log=tmp_path / "log")
+            running.append(started)
+            assert started.running
+            raise RuntimeError(started)
+
+    with pytest.raises(RuntimeError) as error:
+        run()
+    assert not error.value.args[0].running
+
+
+def test_a_process_that_is_asked_to_stop_may_do_so_by_itself(tmp_path):
+    code = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(print("bye")))
+print("hi", flush=True)
+time.sleep(60)
+"""
+    process = processes.Process([sys.executable, "-c", code], environment={}, log=tmp_path / "log")
+    deadline = time.monotonic() + 10
+    while not (tmp_path / "log").read_text() and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+    process.stop()
+
+    assert (tmp_path / "log").read_text().split() == ["hi", "bye"]
+
+
+def test_the_demo_refuses_a_database_that_is_not_its_own(db):
+    with pytest.raises(CommandError, match="unset DATABASE_URL") as error:
+        call_command("durable_demo")
+
+    assert error.value.returncode == 2
+
+
+class Broken(Decimal):
+    def __str__(self):
+        raise InvalidOperation
+
+
+def test_the_ledger_survives_a_request_that_is_cut_short(tmp_path):
+    gateway = Gateway(tmp_path / "ledger.sqlite3")
+
+    with pytest.raises(InvalidOperation):
+        gateway.charge(key="order-1", account="Ada", amount=Broken())
+
+    assert gateway.charges() == []
+    assert gateway.requests() == {}

@@ -1,0 +1,224 @@
+"""What steps cost: statements and commits, counted exactly, and no more with a longer history."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import pairwise
+
+import pytest
+from django.db import connection, transaction
+
+from durable import activity, workflow
+from durable.core import events as ev
+from durable.engine import cache
+from durable.engine.advance import advance
+from durable.engine.perform import perform
+from durable.models import ActivityTask, HistoryEvent, Instance
+from durable.store import clock, history
+from tests.driving import cost, kinds
+
+
+@pytest.fixture
+def sequence(committing):
+    """Return a workflow of sequential activities; the costs between its activities are in the list."""
+    costs = []
+    counted = None
+
+    @activity.defn
+    def tick(number: int) -> int:
+        if counted is not None:
+            costs.append((len(counted.statements), counted.commits))
+        return number
+
+    @workflow.defn
+    async def sequence(length: int) -> int:
+        for number in range(length):
+            await tick(number)
+        await workflow.wait_signal("more")
+        for number in range(5):
+            await tick(number)
+        return length
+
+    def start(length: int):
+        nonlocal counted
+        handle = sequence.start(length)
+        with cost() as counted:
+            advance(handle.id)
+        return handle
+
+    def go_on(handle):
+        nonlocal counted
+        handle.signal("more")
+        with cost() as counted:
+            advance(handle.id)
+
+    return start, go_on, costs
+
+
+def steps(costs: list[tuple[int, int]]) -> set[tuple[int, int]]:
+    """Return what each step cost, from one activity to the next: (statements, commits)."""
+    return {(b[0] - a[0], b[1] - a[1]) for a, b in pairwise(costs)}
+
+
+def lengthen(handle, count: int) -> None:
+    """Give a history that ends at a wait as many more activities, straight into the tables."""
+    instance = handle.instance
+    events: list[ev.Event] = []
+    for event_id in range(count):
+        events.append(ev.ActivityScheduled(event_id=event_id, name="tick", input={"args": [event_id], "kwargs": {}}))
+        events.append(ev.ActivityCompleted(event_id=event_id, result=event_id))
+    history.append(instance.execution_id, instance.head, [history.record(e) for e in events], at=clock.now())
+    Instance.objects.filter(pk=instance.pk).update(head=instance.head + len(events))
+
+
+def test_sequential_step_in_place_is_2_statements_and_1_commit(sequence):
+    start, _, costs = sequence
+
+    handle = start(20)
+
+    assert steps(costs) == {(2, 1)}
+    assert kinds(handle).count("ActivityCompleted") == 20
+
+
+@pytest.mark.parametrize("length", [10, 5000])
+def test_step_costs_the_same_at_any_length_of_the_history(committing, sequence, length):
+    _, go_on, costs = sequence
+    handle = sequence[0](0)  # the wait is its first await
+    with transaction.atomic():
+        Instance.objects.filter(pk=handle.id).update(input={"args": [length // 2], "kwargs": {}})
+        HistoryEvent.objects.filter(execution_id=handle.instance.execution_id).delete()
+        started = ev.ExecutionStarted(name="sequence", input={"args": [length // 2], "kwargs": {}}, seed="s")
+        history.append(handle.instance.execution_id, 0, [history.record(started)], at=clock.now())
+        Instance.objects.filter(pk=handle.id).update(head=1)
+        lengthen(handle, length // 2)
+    cache.clear()
+    costs.clear()
+
+    go_on(handle)
+
+    assert len(costs) == 5
+    assert steps(costs) == {(2, 1)}
+    assert handle.result(timeout=0) == length // 2
+    assert len(kinds(handle)) == 1 + 2 * (length // 2) + 1 + 10 + 1
+
+
+def test_signal_costs_the_same_at_any_length_while_the_execution_is_cached(committing):
+    @workflow.defn
+    async def listening() -> None:
+        while True:
+            await workflow.wait_signal("item")
+
+    handle = listening.start()
+    committing.run_until_quiet()
+    costs = []
+    for number in range(60):
+        handle.signal("item", number)
+        with cost() as counted:
+            advance(handle.id)
+        costs.append((len(counted.statements), counted.commits))
+
+    assert len(set(costs[1:])) == 1, "no turn costs more than the second one"
+    assert costs[-1][1] == 1
+
+
+def test_handed_out_activity_is_at_most_3_commits(committing, settings):
+    settings.DURABLE = {"RUN_INLINE": False}
+    in_activity = []
+
+    @activity.defn
+    def work() -> None:
+        in_activity.append(counted.commits)
+
+    @workflow.defn
+    async def outer() -> None:
+        await workflow.wait_signal("go")
+        await work()
+        await workflow.wait_signal("end")
+
+    handle = outer.start()
+    committing.run_until_quiet()
+    handle.signal("go")
+    with cost() as counted:
+        advance(handle.id)  # schedules it, as any turn may
+        scheduled = counted.commits
+        perform("default")  # takes it, stores its end, gives the instance its turn
+
+    assert (scheduled, counted.commits - scheduled) == (1, 3)
+    assert in_activity == [2]
+    assert kinds(handle)[-1] == "ActivityCompleted"
+
+
+def fan_out_cost(committing, width: int) -> tuple[int, int]:
+    @activity.defn(name=f"leaf{width}")
+    def leaf(number: int) -> int:
+        return number
+
+    @workflow.defn(name=f"fan_out_of_{width}_")
+    async def fan_out() -> int:
+        return sum(await asyncio.gather(*(leaf(n) for n in range(width))))
+
+    handle = fan_out.start()
+    with cost() as counted:
+        advance(handle.id)
+    assert ActivityTask.objects.filter(name=f"leaf{width}").count() == width
+    return len(counted.statements), counted.commits
+
+
+def test_statements_of_a_fan_out_do_not_grow_with_its_width(committing, settings):
+    settings.DURABLE = {"RUN_INLINE": False}
+
+    assert fan_out_cost(committing, 2) == fan_out_cost(committing, 40)
+
+
+def test_children_of_a_step_are_stored_together(committing):
+    def children_cost(width: int) -> int:
+        @workflow.defn(name=f"kid_of_{width}_")
+        async def kid() -> None:
+            await workflow.wait_signal("never")
+
+        @workflow.defn(name=f"parent_of_{width}_")
+        async def parent() -> None:
+            await asyncio.gather(*(kid() for _ in range(width)))
+
+        handle = parent.start()
+        with cost() as counted:
+            advance(handle.id)
+        assert Instance.objects.filter(parent_id=handle.id).count() == width
+        return len(counted.statements)
+
+    assert children_cost(2) == children_cost(20)
+
+
+def test_turn_with_nothing_to_do_writes_nothing(committing):
+    @workflow.defn
+    async def waiting() -> None:
+        await workflow.wait_signal("go")
+
+    handle = waiting.start()
+    committing.run_until_quiet()
+    with cost() as counted:
+        advance(handle.id)
+
+    assert len(counted.statements) <= 3
+    assert not [sql for sql in counted.statements if not sql.startswith("SELECT")]
+
+
+def test_atomic_activity_in_place_costs_no_further_commit(committing):
+    costs = []
+
+    @activity.defn(atomic=True)
+    def tick(number: int) -> None:
+        costs.append((len(counted.statements), counted.commits))
+
+    @workflow.defn
+    async def ticking() -> None:
+        for number in range(5):
+            await tick(number)
+
+    handle = ticking.start()
+    with cost() as counted:
+        advance(handle.id)
+
+    assert handle.status == "completed"
+    assert {commits for _, commits in steps(costs)} == {1}
+    assert connection.in_atomic_block is False

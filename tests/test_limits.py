@@ -1,0 +1,236 @@
+"""Limits: past one there is a typed error that names it and the value, and nothing is half-written."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from durable import InvalidInput, LimitExceeded, PayloadTooLarge, WorkflowFailed, activity, client, conf, workflow
+from durable.models import ActivityTask, HistoryEvent, InboxEvent, Instance
+from tests.driving import kinds
+
+
+@pytest.fixture
+def limit(settings):
+    """Return a function that sets limits."""
+
+    def limit(**limits: int) -> None:
+        settings.DURABLE = {"LIMITS": limits}
+
+    return limit
+
+
+@pytest.fixture
+def echo(fresh):
+    @workflow.defn
+    async def echo(value: object) -> object:
+        return await workflow.wait_signal("go")
+
+    return echo
+
+
+@pytest.mark.parametrize("name", ["payload", "history", "inbox", "fan_out", "tags"])
+def test_every_limit_has_a_default(name, settings):
+    settings.DURABLE = {}
+    assert conf.limit(name) > 0
+
+
+def test_too_large_an_input_is_refused_at_the_start(engine, limit, echo):
+    limit(payload=1000)
+    echo.start("x" * 900)
+
+    with pytest.raises(PayloadTooLarge, match=r"input of echo: 1,0.. bytes of JSON, the limit is 1,000") as refused:
+        echo.start("x" * 1000)
+
+    assert (refused.value.limit, refused.value.size > 1000) == (1000, True)
+    assert Instance.objects.count() == 1
+
+
+def test_too_large_a_signal_is_refused(engine, limit, echo):
+    limit(payload=1000)
+    handle = echo.start(1)
+    engine.run_until_quiet()
+
+    with pytest.raises(PayloadTooLarge, match="signal go"):
+        handle.signal("go", "x" * 1001)
+    assert InboxEvent.objects.count() == 0
+
+
+def test_too_large_a_result_fails_the_activity_once(engine, path, settings):
+    settings.DURABLE = {**settings.DURABLE, "LIMITS": {"payload": 1000}}
+    ran = []
+
+    @activity.defn
+    def large() -> str:
+        ran.append(1)
+        return "x" * 1001
+
+    @workflow.defn
+    async def outer() -> str:
+        try:
+            return await large()
+        except Exception as error:
+            return f"{error.cause.type}: {error.cause.message}"
+
+    assert engine.result(outer.start()).startswith("PayloadTooLarge: result of large: 1,003 bytes")
+    assert ran == [1]
+
+
+def test_too_large_a_result_from_outside_is_refused_and_can_be_given_again(engine, limit):
+    limit(payload=1000)
+    tokens = []
+
+    @activity.defn
+    def later() -> str:
+        tokens.append(activity.complete_later())
+
+    @workflow.defn
+    async def outer() -> str:
+        return await later()
+
+    handle = outer.start()
+    engine.run_until_quiet()
+    with pytest.raises(PayloadTooLarge):
+        client.complete_activity(tokens[0], "x" * 1001)
+    client.complete_activity(tokens[0], "small")
+
+    assert engine.result(handle) == "small"
+
+
+@pytest.mark.parametrize("what", ["argument", "child", "signal", "side effect", "result", "continue", "status"])
+def test_too_large_a_value_in_workflow_code_is_an_error_there(engine, limit, echo, what):
+    limit(payload=1000)
+    large = "x" * 1001
+    ran = []
+
+    @activity.defn
+    def work(value: str) -> None:
+        ran.append(value)
+
+    @workflow.defn
+    async def outer() -> object:
+        match what:
+            case "argument":
+                await work(large)
+            case "child":
+                await echo.options(id="kid")(large)
+            case "signal":
+                await workflow.signal_instance("nobody", "go", large)
+            case "side effect":
+                workflow.side_effect(lambda: large)
+            case "continue":
+                workflow.continue_as_new(large)
+            case "status":
+                workflow.set_status(large)
+        return large
+
+    handle = outer.start()
+    with pytest.raises(WorkflowFailed) as failed:
+        engine.result(handle)
+
+    assert failed.value.failure.type == ("PayloadTooLarge" if what != "continue" else failed.value.failure.type)
+    assert ran == []
+    assert Instance.objects.count() == 1
+    assert kinds(handle) == ["ExecutionStarted", "ExecutionFailed"]
+
+
+def test_too_long_a_history_stalls_with_advice_and_nothing_half_written(engine, limit):
+    limit(history=20)
+
+    @workflow.defn
+    async def long() -> None:
+        while True:
+            await workflow.wait_signal("go")
+
+    handle = long.start()
+    for _ in range(19):
+        handle.signal("go")
+    engine.run_until_quiet()
+    assert len(kinds(handle)) == 20
+    handle.signal("go")
+    engine.run_until_quiet()
+
+    stall = handle.instance.stall
+    assert handle.status == "stalled"
+    assert (stall["error"], stall["limit"], stall["value"], stall["maximum"]) == ("LimitExceeded", "history", 21, 20)
+    assert "continue as new" in stall["message"]
+    assert (len(kinds(handle)), InboxEvent.objects.count()) == (20, 1)
+
+
+def test_instance_at_its_history_limit_can_still_be_terminated(engine, limit):
+    limit(history=5)
+
+    @workflow.defn
+    async def long() -> None:
+        while True:
+            await workflow.wait_signal("go")
+
+    handle = long.start()
+    for _ in range(6):
+        handle.signal("go")
+        engine.run_until_quiet()
+    assert handle.status == "stalled"
+
+    handle.terminate()
+    assert handle.status == "terminated"
+
+
+def test_full_inbox_refuses_signals(engine, limit, echo):
+    limit(inbox=3)
+    handle = echo.options(delay=60).start(1)
+    handle.signal("go", 1)
+    handle.signal("go", 2)
+
+    with pytest.raises(LimitExceeded) as refused:
+        handle.signal("go", 3)
+
+    assert (refused.value.limit, refused.value.value, refused.value.maximum) == ("inbox", 4, 3)
+    assert InboxEvent.objects.count() == 3
+
+
+def test_too_wide_a_fan_out_asks_for_nothing(engine, limit):
+    limit(fan_out=5)
+    ran = []
+
+    @activity.defn
+    def work(number: int) -> None:
+        ran.append(number)
+
+    @workflow.defn
+    async def wide(width: int) -> None:
+        await asyncio.gather(*(work(n) for n in range(width)))
+
+    fits, too_wide = wide.start(5), wide.start(6)
+    engine.run_until_quiet()
+
+    assert fits.status == "completed"
+    assert too_wide.status in ("stalled", "failed")
+    facts = too_wide.instance.stall or too_wide.instance.failure
+    assert "fan_out: 6 is over the limit of 5" in facts["message"]
+    assert len(ran) == 5
+    assert not ActivityTask.objects.exists()
+    assert "ActivityScheduled" not in kinds(too_wide)
+
+
+def test_tags_are_limited_in_number_and_name(engine, limit, echo):
+    limit(tags=2)
+    echo.options(tags={"a": 1, "b": 2}).start(1)
+
+    with pytest.raises(LimitExceeded, match="tags: 3 is over the limit of 2"):
+        echo.options(tags={"a": 1, "b": 2, "c": 3}).start(1)
+    for bad in ({"": 1}, {"x" * 201: 1}):
+        with pytest.raises(InvalidInput, match="tag"):
+            echo.options(tags=bad).start(1)
+    with pytest.raises(InvalidInput, match="tag a"):
+        echo.options(tags={"a": object()}).start(1)
+    assert Instance.objects.count() == 1
+
+
+def test_refused_input_writes_no_history(engine, limit, echo):
+    limit(payload=10)
+    with pytest.raises(PayloadTooLarge):
+        echo.start("x" * 100)
+
+    assert not HistoryEvent.objects.exists()
+    assert not Instance.objects.exists()

@@ -1,0 +1,151 @@
+"""What brings work back when messages are lost, and what an idle worker costs."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from durable import RetryPolicy, activity, workflow
+from durable.conf import settings as durable_settings
+from durable.engine import presence, sweep
+from durable.engine.advance import advance
+from durable.engine.perform import perform
+from durable.models import ActivityTask, InboxEvent, Worker
+from durable.store import clock, workers
+from durable.sweeper import Pace
+from tests.driving import cost, leftovers
+
+
+@pytest.fixture
+def ticking(fresh):
+    @activity.defn(retry=RetryPolicy(initial_interval=1))
+    def tick() -> str:
+        if activity.info().attempt == 1:
+            raise ValueError
+        return "ticked"
+
+    @workflow.defn
+    async def ticking() -> str:
+        await asyncio.sleep(5)
+        return await tick()
+
+    return ticking
+
+
+def test_all_work_is_found_though_every_message_is_lost(engine, time, ticking, settings):
+    """Within the test's transaction no message is ever sent: each step is found by looking."""
+    settings.DURABLE = {"RUN_INLINE": False}
+    handles = [ticking.start() for _ in range(3)]
+
+    for _ in range(60):
+        found = sweep.look(0)
+        for target in {due.target for due in found if due.kind is sweep.Kind.INBOX}:
+            advance(target)
+        for queue in {due.queue for due in found if due.kind is sweep.Kind.TASK}:
+            perform(queue)
+        time.forward(3)
+
+    assert [handle.result(timeout=0) for handle in handles] == ["ticked"] * 3
+    assert leftovers() == []
+
+
+def test_work_that_was_announced_is_announced_again_after_a_while(committing, time, ticking, settings):
+    settings.DURABLE = {"REDISPATCH": 5}
+    handle = ticking.start()
+    InboxEvent.objects.update(dispatched_at=time.now())
+    assert sweep.look(0) == []
+
+    time.forward(6)
+
+    assert [due.target for due in sweep.look(0)] == [handle.id]
+    assert sweep.sweep() == 1
+    assert sweep.look(0) == []
+
+
+def test_suspended_and_closed_instances_are_not_announced(committing, time, ticking):
+    suspended, closed = ticking.start(), ticking.start()
+    suspended.suspend()
+    closed.terminate()
+    time.forward(60)
+
+    assert sweep.look(0) == []
+
+
+def test_idle_worker_asks_one_statement_a_tick(committing):
+    pace = Pace()
+    pace.tick()  # the first one asks for the time as well
+    for _ in range(12):
+        pace._look_at = 0.0
+        with cost() as counted:
+            pause = pace.tick()
+        assert len(counted.statements) <= 1, counted.statements
+        assert 0.9 * durable_settings.POLL <= pause <= durable_settings.POLL
+
+
+def test_timer_is_announced_when_it_is_due_and_not_at_the_next_look(committing, time):
+    @workflow.defn
+    async def sleeper() -> None:
+        await asyncio.sleep(0.5)
+
+    sleeper.start()
+    committing.run_until_quiet()
+    pace = Pace()
+
+    pause = pace.tick()
+    assert 0 < pause <= 0.51, "sleeps until the timer is due"
+
+    time.forward(1)
+    pace.tick()
+    assert InboxEvent.objects.get().dispatched_at is not None
+
+
+def test_each_look_is_one_statement_when_there_is_nothing(committing):
+    clock.sync()
+    for look in sweep.LOOKS:
+        with cost() as counted:
+            look()
+        assert len(counted.statements) <= 1, (look, counted.statements)
+
+
+def test_worker_row_is_fresh_while_it_holds_leases_and_gone_afterwards(committing):
+    here = presence.start()
+    here.hold()
+    row = Worker.objects.get()
+    assert (row.pk, row.pid > 0) == (workers.me(), True)
+    here.free()
+    presence.stop()
+
+    assert not Worker.objects.exists()
+
+
+def test_silent_workers_are_forgotten_in_the_end(committing, time):
+    workers.beat(["default"])
+    workers.forget_dead()
+    assert Worker.objects.exists()
+
+    time.forward(20 * durable_settings.LEASE + 1)
+    workers.forget_dead()
+    assert not Worker.objects.exists()
+
+
+def test_retry_that_is_due_later_is_not_taken_before(committing, time, settings):
+    settings.DURABLE = {"RUN_INLINE": False}
+
+    @activity.defn(retry=RetryPolicy(initial_interval=30))
+    def failing() -> None:
+        raise ValueError
+
+    @workflow.defn
+    async def outer() -> None:
+        await failing()
+
+    outer.start()
+    committing.run_until_quiet()
+    time.forward(29)
+    committing.run_until_quiet()
+    assert ActivityTask.objects.get().attempt == 2
+
+    time.forward(2)
+    committing.run_until_quiet()
+    assert ActivityTask.objects.get().attempt == 3
