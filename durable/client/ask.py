@@ -22,7 +22,9 @@ def query(instance_id: str, name: str, *args: Any, **kwargs: Any) -> Any:
     Raises:
         UnknownInstance: There is none of this id.
         InvalidInput: It has not begun, has no such query, or the arguments do not fit.
-        ReadOnly: The query tried to change something.
+        ReadOnly, ForbiddenInWorkflow: The query tried to change something, or to reach outside.
+        RunawayStep: It took too long.
+        UnknownWorkflow, VersionNotAvailable: This process does not have the code.
         NondeterminismError: The code does not do what the history records.
     """
     instance = instances.get(instance_id)

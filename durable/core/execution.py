@@ -353,6 +353,7 @@ class Execution:
 
     def call_off(self, event_id: int) -> None:
         """Give up on an activity, or ask a child to stop, because the code does not wait any more."""
+        self.loop.only_look("cancelling a child")
         asked = self.open.get(event_id)
         if asked is None or self.loop.closing or self.outcome is not None:
             return
@@ -400,6 +401,8 @@ class Execution:
     def signals(self, name: str) -> Channel[Any]:
         """Return the channel of unread signals of this name."""
         if name not in self._signals:
+            if self.loop.looking:
+                return Channel.unbounded()  # unread signals move on in the order of their channels
             self._signals[name] = Channel.unbounded()
         return self._signals[name]
 
