@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from durable.core.errors import ChannelClosed, InvalidInput
 
@@ -116,9 +116,8 @@ class default:  # noqa: N801
     def run(self) -> Any:
         return self._fn()
 
-    def watch(self, future: asyncio.Future[Offer | None]) -> Callable[[], object]:
-        """Refuse: it is always ready, so nobody waits for it."""
-        raise NotImplementedError
+    def watch(self, future: asyncio.Future[Offer | None]) -> NoReturn:
+        raise AssertionError("always ready, so nobody waits for it")
 
 
 async def select(*cases: Case) -> Any:
