@@ -322,7 +322,9 @@ class Execution:
         if patch_id not in self._patches:
             self._skip_markers(until=patch_id)
             marker = self._recorded.get(self._next_id)
-            taken = not self.replaying or (isinstance(marker, ev.PatchMarked) and marker.name == patch_id)
+            # Past the record of a step that was cut short, the code is live again.
+            live = not self.replaying or not (self.sealed or any(i >= self._next_id for i in self._recorded))
+            taken = live or (isinstance(marker, ev.PatchMarked) and marker.name == patch_id)
             if taken:
                 marked = ev.PatchMarked(event_id=self._next_id, name=patch_id, deprecated=deprecated)
                 self._next_id += 1

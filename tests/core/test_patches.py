@@ -11,6 +11,7 @@ from durable.core import events as ev
 from durable.core.definitions import define_activity, define_workflow
 from durable.core.errors import NondeterminismError
 from durable.core.replay import replay
+from tests.core.histories import decide
 
 STARTED = ev.ExecutionStarted(name="flow", input={"args": [], "kwargs": {}}, at=1.0)
 NO_INPUT = {"args": [], "kwargs": {}}
@@ -117,3 +118,10 @@ def test_numbers_go_on_after_a_mark_that_was_passed_over() -> None:
     decision = replay(define_workflow(cleaned_up), DEPRECATED[:3], [completed(1)])
 
     assert decision.commands == (scheduled(2, "after"),)
+
+
+@pytest.mark.parametrize("fn", [patched, deprecated])
+def test_decision_does_not_depend_on_where_the_history_is_cut(fn: Any) -> None:
+    decision = decide(define_workflow(fn), [], STARTED, completed(1))
+
+    assert decision.commands[-1] == scheduled(2, "after")
