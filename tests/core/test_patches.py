@@ -125,3 +125,14 @@ def test_decision_does_not_depend_on_where_the_history_is_cut(fn: Any) -> None:
     decision = decide(define_workflow(fn), [], STARTED, completed(1))
 
     assert decision.commands[-1] == scheduled(2, "after")
+
+
+@pytest.mark.parametrize("patch_id", ["", "p" * 201])
+def test_patch_without_a_usable_id_is_refused(patch_id: str) -> None:
+    async def asks() -> bool:
+        return workflow.patched(patch_id)
+
+    outcome = replay(define_workflow(asks), [], [STARTED]).outcome
+
+    assert isinstance(outcome, ev.ExecutionFailed)
+    assert outcome.failure.type == "InvalidInput"
