@@ -7,19 +7,23 @@ from typing import TYPE_CHECKING, Any, overload
 
 from durable import registry
 from durable.core import context
+from durable.core.channels import Channel
 from durable.core.context import (
     ChildHandle,
     Info,
     cancelled,
     continue_as_new,
+    deprecate_patch,
     info,
     now,
+    patched,
     random,
     set_progress,
     set_status,
     set_tags,
     side_effect,
     signal_instance,
+    signals,
     time,
     uuid4,
     version,
@@ -33,7 +37,9 @@ from durable.core.definitions import (
     define_activity,
     define_workflow,
 )
+from durable.core.queries import query
 from durable.core.replay_log import ReplaySilentAdapter
+from durable.core.selecting import default, on, receive, select, send
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,22 +48,32 @@ if TYPE_CHECKING:
     from durable.core.retry import RetryPolicy
 
 __all__ = [
+    "Channel",
     "ChildHandle",
     "Info",
     "activity_by_name",
     "cancelled",
     "child_by_name",
     "continue_as_new",
+    "default",
     "defn",
+    "deprecate_patch",
     "info",
     "logger",
     "now",
+    "on",
+    "patched",
+    "query",
     "random",
+    "receive",
+    "select",
+    "send",
     "set_progress",
     "set_status",
     "set_tags",
     "side_effect",
     "signal_instance",
+    "signals",
     "time",
     "uuid4",
     "version",

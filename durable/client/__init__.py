@@ -5,6 +5,7 @@ A ``Handle`` has the same verbs as methods.
 
 from __future__ import annotations
 
+from durable.client.ask import aquery, query
 from durable.client.handle import Handle, get
 from durable.client.operate import (
     cancel,
@@ -21,6 +22,7 @@ from durable.client.start import astart, start, start_definition
 __all__ = [
     "Handle",
     "HistoryItem",
+    "aquery",
     "astart",
     "cancel",
     "complete_activity",
@@ -28,6 +30,7 @@ __all__ = [
     "get",
     "history",
     "instance",
+    "query",
     "result",
     "resume",
     "signal",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from durable.client import operate, read
+from durable.client import ask, operate, read
 
 if TYPE_CHECKING:
     import uuid
@@ -65,6 +65,10 @@ class Handle:
     def signal(self, name: str, payload: Any = None) -> None:
         """Signal the instance; see ``client.signal``."""
         operate.signal(self.id, name, payload)
+
+    def query(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        """Ask the instance about itself; see ``client.query``."""
+        return ask.query(self.id, name, *args, **kwargs)
 
     def cancel(self, *, reason: str = "") -> None:
         """Ask the instance to stop; see ``client.cancel``."""

@@ -21,6 +21,7 @@ from durable.core.texts import check_name, check_plain
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
+    from durable.core.channels import Channel
     from durable.core.definitions import ActivityDefinition, WorkflowDefinition
     from durable.core.execution import Execution
 
@@ -97,7 +98,7 @@ def time() -> float:
 
 def random() -> Draw:
     """Return a random number from 0 to 1, the same one on replay."""
-    generator = current("workflow.random()").random
+    generator = _generator("workflow.random()")
     draw = Draw(generator.random())
     draw._generator = generator
     return draw
@@ -105,7 +106,13 @@ def random() -> Draw:
 
 def uuid4() -> uuid.UUID:
     """Return a random UUID, the same one on replay."""
-    return uuid.UUID(int=current("workflow.uuid4()").random.getrandbits(128), version=4)
+    return uuid.UUID(int=_generator("workflow.uuid4()").getrandbits(128), version=4)
+
+
+def _generator(call: str) -> stdlib_random.Random:
+    execution = current(call)
+    execution.loop.only_look(call)
+    return execution.random
 
 
 def info() -> Info:
@@ -275,11 +282,16 @@ async def wait_signal(name: str, timeout: timedelta | float | None = None) -> An
     Raises:
         TimeoutError: None came in time; none is consumed.
     """
-    queue = current("workflow.wait_signal()").signals(name)
-    if not queue.empty():
-        return queue.get_nowait()
+    channel = current("workflow.wait_signal()").signals(name)
+    if channel.can_receive():
+        return channel.take()[0]
     async with asyncio.timeout(None if timeout is None else seconds(timeout, "wait_signal(timeout)")):
-        return await queue.get()
+        return await channel.receive()
+
+
+def signals(name: str) -> Channel[Any]:
+    """Return the signals of a name as a channel: to receive from, iterate over, or select on."""
+    return current("workflow.signals()").signals(name)
 
 
 async def wait_until(predicate: Callable[[], object], timeout: timedelta | float | None = None) -> None:
@@ -323,6 +335,31 @@ def _returned(fn: Callable[..., Any]) -> Signature:
     annotation = getattr(fn, "__annotations__", {}).get("return", inspect.Signature.empty)
     names = getattr(inspect.unwrap(fn), "__globals__", {})
     return Signature(inspect.Signature(return_annotation=annotation), "side_effect", names)
+
+
+def patched(patch_id: str) -> bool:
+    """Say whether to take the new path of a change to a workflow that has running instances.
+
+    True for instances that get here for the first time, which is recorded;
+    False for those that passed here before the change.
+
+    Raises:
+        InvalidInput: The id is empty or too long.
+    """
+    execution = current("workflow.patched()")
+    return execution.patch(_patch_id(patch_id), deprecated=False, place=frames.place())
+
+
+def deprecate_patch(patch_id: str) -> None:
+    """Say that no instance needs the old path of a patch any more; later this call can go too."""
+    execution = current("workflow.deprecate_patch()")
+    execution.patch(_patch_id(patch_id), deprecated=True, place=frames.place())
+
+
+def _patch_id(patch_id: str) -> str:
+    if not 1 <= len(patch_id) <= 200:
+        raise InvalidInput("patched(id)", "an id has 1 to 200 characters")
+    return patch_id
 
 
 def _outside(fn: Callable[[], T]) -> T:

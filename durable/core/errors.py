@@ -260,6 +260,18 @@ class ForbiddenInWorkflow(DurableError):
         super().__init__(f"{call} is not allowed in a workflow: it could not be replayed. Do it in an activity")
 
 
+class ReadOnly(DurableError):
+    """A query or a validator tried to change the workflow.
+
+    Attributes:
+        call: What it called.
+    """
+
+    def __init__(self, call: str) -> None:
+        self.call = call
+        super().__init__(f"{call} is not allowed in a query or a validator: it may look, and not touch")
+
+
 class NondeterminismError(DurableError):
     """The workflow code no longer does what its history records.
 
@@ -289,6 +301,18 @@ class NondeterminismError(DurableError):
         at = f" (at {location})" if location else ""
         more = f". {note}" if note else ""
         super().__init__(f"event {seq}: history has {expected}, workflow did {got or 'nothing'}{at}{more}")
+
+
+class ChannelClosed(DurableError):
+    """A channel is closed.
+
+    Attributes:
+        verb: What was tried, ``send`` or ``receive``.
+    """
+
+    def __init__(self, verb: str) -> None:
+        self.verb = verb
+        super().__init__(f"cannot {verb}: the channel is closed")
 
 
 class RunawayStep(DurableError):
@@ -415,6 +439,7 @@ class ResultTimeout(DurableError, TimeoutError):
 __all__ = [
     "ActivityError",
     "AlreadyExists",
+    "ChannelClosed",
     "ChildFailed",
     "ConcurrencyConflict",
     "DuplicateName",
@@ -433,6 +458,7 @@ __all__ = [
     "OutsideWorkflow",
     "PayloadTooLarge",
     "PermissionDenied",
+    "ReadOnly",
     "RecordedError",
     "ResultTimeout",
     "RunawayStep",

@@ -260,6 +260,18 @@ class SideEffectRecorded(Asked):
     value: Any = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatchMarked(Asked):
+    """The code took the new path of a patch; ``name`` is the patch's id.
+
+    Attributes:
+        deprecated: Whether every path but the new one is gone: then replay
+            does not mind if the code does not ask any more.
+    """
+
+    deprecated: bool = False
+
+
 # --- answers
 
 
@@ -337,7 +349,7 @@ KINDS: dict[str, type[Event]] = {
     for kind in (
         ExecutionStarted, SignalReceived, CancelRequested, ExecutionSuspended, ExecutionResumed,
         ExecutionCompleted, ExecutionFailed, ExecutionCanceled, ExecutionTerminated, ExecutionContinued,
-        ActivityScheduled, TimerStarted, ChildScheduled, SignalSent, SideEffectRecorded,
+        ActivityScheduled, TimerStarted, ChildScheduled, SignalSent, SideEffectRecorded, PatchMarked,
         ActivityCompleted, ActivityFailed, ActivityCanceled, TimerFired, TimerCanceled,
         ChildStarted, ChildCompleted, ChildFailed, ChildCanceled, SignalDelivered, SignalFailed,
     )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from durable.core import events as ev
 from durable.core import frames, payloads
+from durable.core.channels import Channel
 from durable.core.commands import CancelActivity, CancelChild, Recordable
 from durable.core.errors import (
     ActivityError,
@@ -76,6 +77,7 @@ class Execution:
         sealed: Whether all that it asked for is known.
         cancel_requested: Whether it was asked to stop.
         status, progress, tags: What the code shows to operators.
+        queries: What clients may call, by name.
         changed: Which of those three changed since the engine last stored them.
     """
 
@@ -113,7 +115,9 @@ class Execution:
         self._issued: dict[int, Command] = {}
         self._places: dict[int, Place | None] = {}
         self._recorded: Mapping[int, ev.Event] = {}
-        self._signals: dict[str, asyncio.Queue[Any]] = {}
+        self._signals: dict[str, Channel[Any]] = {}
+        self.queries: dict[str, Callable[..., Any]] = {}
+        self._patches: dict[str, bool] = {}
         self._conditions: list[tuple[Callable[[], object], asyncio.Future[Any]]] = []
         self._woken = False
 
@@ -170,7 +174,7 @@ class Execution:
                 if (timer := self._close(event_id)) is not None:
                     self.loop.fire(timer)
             case ev.SignalReceived(name=name, payload=payload):
-                self.signals(name).put_nowait(payload)
+                self.signals(name).send_now(payload)
             case ev.ExecutionStarted():
                 self._begin(event)
             case ev.ChildStarted() | ev.ExecutionSuspended() | ev.ExecutionResumed():
@@ -197,7 +201,7 @@ class Execution:
         self.tags = dict(event.tags)
         self.random.seed(event.seed)
         for name, payload in event.carried:
-            self.signals(name).put_nowait(payload)
+            self.signals(name).send_now(payload)
         try:
             args, kwargs = self.workflow.signature.unbind(event.input, self.converter)
         except DurableError as error:
@@ -294,12 +298,43 @@ class Execution:
     def next_id(self) -> int:
         """Return the number of the next thing asked for."""
         self.go_on()
+        self._skip_markers()
         event_id = self._next_id
         self._next_id += 1
         return event_id
 
+    def _skip_markers(self, *, until: str | None = None) -> None:
+        """Pass the numbers of deprecated patch markers, which code need not ask for any more."""
+        while (
+            isinstance(marker := self._recorded.get(self._next_id), ev.PatchMarked)
+            and marker.deprecated
+            and marker.name != until
+        ):
+            self._next_id += 1
+
+    def patch(self, patch_id: str, *, deprecated: bool, place: Place | None) -> bool:
+        """Say whether this execution takes the new path of a patch; once said, it stays so.
+
+        The first time the code asks, live, the answer is yes and is recorded.
+        A step that was taken before goes by the record.
+        """
+        self.go_on()
+        if patch_id not in self._patches:
+            self._skip_markers(until=patch_id)
+            marker = self._recorded.get(self._next_id)
+            # Past the record of a step that was cut short, the code is live again.
+            live = not self.replaying or not (self.sealed or any(i >= self._next_id for i in self._recorded))
+            taken = live or (isinstance(marker, ev.PatchMarked) and marker.name == patch_id)
+            if taken:
+                marked = ev.PatchMarked(event_id=self._next_id, name=patch_id, deprecated=deprecated)
+                self._next_id += 1
+                self.record(marked, place=place)
+            self._patches[patch_id] = taken
+        return self._patches[patch_id]
+
     def go_on(self) -> None:
         """Let the code ask for more, unless it has ended or is put away: then unwind it."""
+        self.loop.only_look("asking for anything")
         if self.loop.closing or self.outcome is not None:
             raise DurableExit
 
@@ -320,6 +355,7 @@ class Execution:
 
     def call_off(self, event_id: int) -> None:
         """Give up on an activity, or ask a child to stop, because the code does not wait any more."""
+        self.loop.only_look("cancelling a child")
         asked = self.open.get(event_id)
         if asked is None or self.loop.closing or self.outcome is not None:
             return
@@ -364,15 +400,17 @@ class Execution:
         payloads.dumps(data, where, self.limits["payload"])
         return data
 
-    def signals(self, name: str) -> asyncio.Queue[Any]:
-        """Return the queue of unread signals of this name."""
+    def signals(self, name: str) -> Channel[Any]:
+        """Return the channel of unread signals of this name."""
         if name not in self._signals:
-            self._signals[name] = asyncio.Queue()
+            if self.loop.looking:
+                return Channel.unbounded()  # unread signals move on in the order of their channels
+            self._signals[name] = Channel.unbounded()
         return self._signals[name]
 
     def unread_signals(self) -> list[list[Any]]:
         """Take all unread signals, as ``[name, payload]``."""
-        return [[name, queue.get_nowait()] for name, queue in self._signals.items() for _ in range(queue.qsize())]
+        return [[name, channel.take()[0]] for name, channel in self._signals.items() for _ in range(len(channel))]
 
     def condition(self, predicate: Callable[[], object]) -> asyncio.Future[Any]:
         """Return a future that ends when ``predicate`` holds; looked at after each step."""
@@ -399,8 +437,13 @@ class Execution:
             self._conditions.remove(entry)
             self._woken = True
 
+    def context(self) -> contextvars.Context:
+        """Return a copy of the context that the code runs in."""
+        return self._main.context.copy() if self._main else contextvars.Context()
+
     def show(self, field: str, value: Any) -> None:
         """Set ``status``, ``progress`` or ``tags``."""
+        self.loop.only_look(f"set_{field}")
         setattr(self, field, value)
         self.changed.add(field)
 

@@ -17,7 +17,7 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from durable.core import stdlib
-from durable.core.errors import ForbiddenInWorkflow, InvalidInput
+from durable.core.errors import DurableError, ForbiddenInWorkflow, InvalidInput, ReadOnly
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -84,6 +84,10 @@ class Task(asyncio.Task[Any]):
     def __hash__(self) -> int:
         return self.sequence
 
+    def cancel(self, msg: Any = None) -> bool:
+        only_look("task.cancel")
+        return super().cancel(msg)
+
 
 class Timer(asyncio.TimerHandle):
     """A timer that knows its event id."""
@@ -100,6 +104,8 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         now: Seconds since 1970; set by whoever applies events.
         violation: The first forbidden call, or an error that interrupts the
             step from outside; ends the step.
+        looking: Set while a query runs: nothing may change.
+        refused: The first thing that a query tried and may not.
         stopped: Set when the main task is done: nothing runs after it.
     """
 
@@ -114,6 +120,8 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         self.now = 0.0
         self.stopped = False
         self.closing = False
+        self.looking = False
+        self.refused: DurableError | None = None
         self.violation: BaseException | None = None
         self._start_timer, self._cancel_timer = start_timer, cancel_timer
         self._ready: deque[asyncio.Handle] = deque()
@@ -140,6 +148,7 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
     def call_soon(  # type: ignore[override]  # plain Any instead of TypeVarTuple
         self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
+        self.only_look("asyncio")
         handle = asyncio.Handle(callback, args, self, context)
         self._ready.append(handle)
         return handle
@@ -147,6 +156,7 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
     def call_later(  # type: ignore[override]  # plain Any instead of TypeVarTuple
         self, delay: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
+        self.only_look("a timer")
         if not 0 <= delay < float("inf"):
             raise InvalidInput("timer", f"a timer cannot be {delay:g} s long")
         # Microseconds, as the database keeps them: sums of floats stray in the ninth place.
@@ -161,10 +171,12 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         return self.call_later(max(0.0, when - self.now), callback, *args, context=context)
 
     def _timer_handle_cancelled(self, handle: Timer) -> None:
+        self.only_look("cancelling a timer")
         if not self.closing:
             self._cancel_timer(handle.event_id)
 
     def create_future(self) -> Future:
+        self.only_look("asyncio")  # its number would shift those of all that come later
         future = Future(loop=self)
         self._created += 1
         future.sequence = self._created
@@ -181,6 +193,9 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         if self.closing:
             coro.close()
             raise RuntimeError("the execution is being put away")
+        if self.looking:
+            coro.close()
+            self.only_look("create_task")
         # Kept, because a task's coroutine must be closed in its own context.
         if context is None:  # not "or": a fresh context is empty, and so it is false
             context = contextvars.copy_context()
@@ -228,10 +243,23 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         """Let a timer's callback run in this step."""
         self._ready.append(timer)
 
+    def only_look(self, call: str) -> None:
+        """Refuse what would change something while a query runs.
+
+        Raises:
+            ReadOnly: One does.
+        """
+        if self.looking:
+            error = ReadOnly(call)
+            self.refused = self.refused or error
+            raise error
+
     def forbid(self, call: str) -> ForbiddenInWorkflow:
         """Remember that the code tried ``call``, and return the error to raise."""
         error = ForbiddenInWorkflow(call)
-        if not self.closing:
+        if self.looking:
+            self.refused = self.refused or error  # the query's failure, not the workflow's
+        elif not self.closing:
             self.violation = self.violation or error
         return error
 
@@ -251,6 +279,17 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
             asyncio._set_running_loop(outer)
             self._ready.clear()
             self._tasks.clear()
+
+
+def only_look(call: str) -> None:
+    """Refuse what would change something, if a query runs in this thread.
+
+    Raises:
+        ReadOnly: One does.
+    """
+    loop = asyncio._get_running_loop()
+    if isinstance(loop, DeterministicLoop):
+        loop.only_look(call)
 
 
 def _create(cls: type[Task], sequence: int, *args: Any, **kwargs: Any) -> Task:

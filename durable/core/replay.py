@@ -66,8 +66,14 @@ def replay(
         execution.close()
 
 
-def catch_up(execution: Execution, history: Iterable[ev.Event]) -> list[cmd.Command]:
+def catch_up(execution: Execution, history: Iterable[ev.Event], *, whole: bool = False) -> list[cmd.Command]:
     """Bring ``execution`` to the end of ``history``, which begins where it stands.
+
+    Args:
+        execution: What to bring on.
+        history: The events after its head.
+        whole: Whether the last step is recorded to its end, as turns store them:
+            what the code asks for beyond it was not there when the step was taken.
 
     Returns:
         What the code asks for in the last step that the history does not
@@ -78,7 +84,7 @@ def catch_up(execution: Execution, history: Iterable[ev.Event]) -> list[cmd.Comm
     """
     rest: list[cmd.Command] = []
     for trigger, recorded, following in _steps(history):
-        rest = _retake(execution, trigger, recorded, following)
+        rest = _retake(execution, trigger, recorded, following, sealed=whole or following is not None)
         if rest and following is not None:
             raise _mismatch(execution, following, rest[0], seq=execution.head + 1)
     return rest
@@ -100,13 +106,13 @@ def _steps(history: Iterable[ev.Event]) -> Iterator[tuple[ev.Event, list[ev.Even
 
 
 def _retake(
-    execution: Execution, trigger: ev.Event, recorded: list[ev.Event], following: ev.Event | None
+    execution: Execution, trigger: ev.Event, recorded: list[ev.Event], following: ev.Event | None, *, sealed: bool
 ) -> list[cmd.Command]:
     """Take one recorded step again and return what the code asks for beyond the record."""
     first = execution.head + 1
     by_id = {event.event_id: event for event in recorded if isinstance(event, ev.Asked)}
     try:
-        issued = execution.step(trigger, by_id, sealed=following is not None)
+        issued = execution.step(trigger, by_id, sealed=sealed)
     except NondeterminismError as error:
         place, event = next(
             ((place, event) for place, event in enumerate(recorded) if event is by_id.get(error.event_id or 0)),
@@ -115,18 +121,21 @@ def _retake(
         raise NondeterminismError(
             seq=first + 1 + place,
             event_id=getattr(event, "event_id", None),
-            expected=str(event),
+            expected="nothing more" if event is None else str(event),
             got=error.got,
             location=error.location,
             note=_interpreter_note(execution),
         ) from None
     rest = [command for command in issued if isinstance(command, cmd.Recordable)]
+    matched = 0
     for place, event in enumerate(recorded):
-        if place >= len(rest) or cmd.differs(event, rest[place]):  # type: ignore[arg-type]
-            got = rest[place] if place < len(rest) else None
+        got = rest[matched] if matched < len(rest) else None
+        if got is not None and not cmd.differs(event, got):  # type: ignore[arg-type]
+            matched += 1
+        elif not (isinstance(event, ev.PatchMarked) and event.deprecated):
             raise _mismatch(execution, event, got, seq=first + 1 + place)
     execution.head = first + len(recorded)
-    return list(rest[len(recorded) :])
+    return list(rest[matched:])
 
 
 def _mismatch(execution: Execution, event: ev.Event, got: cmd.Command | None, *, seq: int) -> NondeterminismError:

@@ -21,7 +21,8 @@ class ReplaySilentAdapter(_Adapter):
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - logging's name
         execution = context.running()
-        return not (execution and execution.replaying) and super().isEnabledFor(level)
+        silent = execution is not None and execution.replaying and not execution.loop.looking  # a query runs now
+        return not silent and super().isEnabledFor(level)
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
         execution = context.running()

@@ -177,7 +177,7 @@ def live(instance: Instance) -> tuple[Execution, list[Command]]:
     try:
         events = history.read(instance.execution_id, after=execution.head)
         with watchdog.watch(execution), closed_after(events):
-            rest = catch_up(execution, events)
+            rest = catch_up(execution, events, whole=True)
     except BaseException:
         execution.close()
         raise

@@ -104,7 +104,7 @@ class Turn:
             case ev.TimerCanceled(event_id=event_id):
                 if self._inbox.pop(event_id, None) is None:
                     self._dropped_timers.append(event_id)
-            case ev.SideEffectRecorded() | cmd.CancelActivity():
+            case ev.SideEffectRecorded() | ev.PatchMarked() | cmd.CancelActivity():
                 pass
             case ev.ChildScheduled():
                 self._start_child(command)

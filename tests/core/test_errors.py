@@ -125,6 +125,11 @@ ONE_OF_EACH = [
         {"call": "socket.connect"},
     ),
     (
+        errors.ReadOnly("set_tags"),
+        "set_tags is not allowed in a query or a validator: it may look, and not touch",
+        {"call": "set_tags"},
+    ),
+    (
         errors.NondeterminismError(
             seq=3, event_id=1, expected="A(a)", got="A(b)", location="f.py:5", offer=0, note="A note"
         ),
@@ -144,6 +149,7 @@ ONE_OF_EACH = [
         "event 3: history has A(a), workflow did nothing",
         {"seq": 3, "event_id": None, "got": None, "location": "", "offer": None, "note": ""},
     ),
+    (errors.ChannelClosed("send"), "cannot send: the channel is closed", {"verb": "send"}),
     (
         errors.RunawayStep(2.0, "line 1"),
         "the workflow ran for 2 s without waiting for anything; it was here:\nline 1",

@@ -30,6 +30,8 @@ ONE_OF_EACH = [
     ev.ChildScheduled(event_id=2, name="ship", instance_id="c", version=3, input=INPUT, tags={"a": 1}),
     ev.SignalSent(event_id=3, name="go", instance_id="other", payload=5),
     ev.SideEffectRecorded(event_id=4, value=[1]),
+    ev.PatchMarked(event_id=5, name="new-tax"),
+    ev.PatchMarked(event_id=5, name="new-tax", deprecated=True),
     ev.ActivityCompleted(event_id=0, result="ok", attempts=2),
     ev.ActivityFailed(event_id=0, failure=FAILURE, attempts=3),
     ev.ActivityCanceled(event_id=0),
@@ -112,6 +114,7 @@ def test_fields_of_a_newer_release_are_passed_over():
     [
         (ev.ActivityScheduled(event_id=0, name="charge"), "ActivityScheduled(charge)"),
         (ev.TimerStarted(event_id=0, fire_at=1.0), "TimerStarted(0)"),
+        (ev.PatchMarked(event_id=0, name="new-tax"), "PatchMarked(new-tax)"),
         (ev.ExecutionCanceled(), "ExecutionCanceled"),
     ],
 )
@@ -125,5 +128,6 @@ def test_ends_and_what_is_asked_for_come_from_code():
     assert by_code == {
         "ExecutionCompleted", "ExecutionFailed", "ExecutionCanceled", "ExecutionTerminated", "ExecutionContinued",
         "ActivityScheduled", "TimerStarted", "TimerCanceled", "ChildScheduled", "SignalSent", "SideEffectRecorded",
+        "PatchMarked",
     }  # fmt: skip
     assert {event.kind for event in ONE_OF_EACH if event.ends} == {k for k in by_code if k.startswith("Execution")}

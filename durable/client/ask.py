@@ -1,0 +1,44 @@
+"""Ask an instance about itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from asgiref.sync import sync_to_async
+
+from durable import conf
+from durable.core import queries
+from durable.core.errors import InvalidInput
+from durable.engine import looking
+from durable.store import instances
+
+
+def query(instance_id: str, name: str, *args: Any, **kwargs: Any) -> Any:
+    """Call a query that the workflow registered and return its answer, as plain JSON.
+
+    Runs in this process, on the live execution or on a replay of the history;
+    also when the instance has ended. Nothing is recorded.
+
+    Raises:
+        UnknownInstance: There is none of this id.
+        InvalidInput: It has not begun, has no such query, or the arguments do not fit.
+        ReadOnly, ForbiddenInWorkflow: The query tried to change something, or to reach outside.
+        RunawayStep: It took too long.
+        UnknownWorkflow, VersionNotAvailable: This process does not have the code.
+        NondeterminismError: The code does not do what the history records.
+    """
+    instance = instances.get(instance_id)
+    if not instance.head:
+        raise InvalidInput(f"query {name!r}", f"instance {instance_id!r} has not begun yet")
+    converter = conf.converter()
+    arguments = {
+        "args": [converter.encode(value, f"query {name}") for value in args],
+        "kwargs": {key: converter.encode(value, f"query {name}({key})") for key, value in kwargs.items()},
+    }
+    with looking.look(instance) as execution:
+        return queries.answer(execution, name, arguments)
+
+
+async def aquery(instance_id: str, name: str, *args: Any, **kwargs: Any) -> Any:
+    """Call a query from async code; see ``query``."""
+    return await sync_to_async(query)(instance_id, name, *args, **kwargs)

@@ -1,0 +1,91 @@
+"""Queries: looking into a workflow through closures that its function registered."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from durable.core.context import current
+from durable.core.errors import DurableError, InvalidDefinition, InvalidInput, ReadOnly
+from durable.core.signatures import Signature
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from durable.core.execution import Execution
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+
+def query(fn: F) -> F:
+    """Register a closure over the workflow's state that clients may call; it may look and not touch.
+
+    Raises:
+        InvalidDefinition: It is an ``async def``: a query answers at once.
+    """
+    if inspect.iscoroutinefunction(fn):
+        raise InvalidDefinition(fn.__name__, "a query must be a plain def: it answers at once")
+    execution = current("workflow.query()")
+    execution.loop.only_look("workflow.query()")
+    execution.queries[fn.__name__] = fn
+    return fn
+
+
+def answer(execution: Execution, name: str, arguments: dict[str, Any]) -> Any:
+    """Call a query of an execution and return its answer as plain JSON.
+
+    Args:
+        execution: The execution, which stands still between two steps.
+        name: The query's name.
+        arguments: ``{"args": [...], "kwargs": {...}}``.
+
+    Raises:
+        InvalidInput: There is no such query, or the arguments do not fit it.
+        InvalidDefinition: The query returned a coroutine.
+        ReadOnly, ForbiddenInWorkflow: It tried to change something, or to reach
+            outside, also when it caught the error. Something may have changed
+            halfway: an execution that matters is then to be replayed.
+        Exception: What the query raised.
+    """
+    fn = execution.queries.get(name)
+    if fn is None:
+        there_are = ", ".join(sorted(execution.queries)) or "none"
+        raise InvalidInput(f"query {name!r}", f"the workflow has no such query; there are: {there_are}")
+    signature = Signature.of(fn, name)
+    args, kwargs = signature.unbind(arguments, execution.converter)
+    with _looking(execution):
+        value = execution.context().run(fn, *args, **kwargs)
+        if inspect.iscoroutine(value):
+            value.close()
+            raise InvalidDefinition(name, "a query must be a plain def: it answers at once")
+    where = f"answer of {name}"
+    return execution.within_limit(signature.encode_result(value, execution.converter, where=where), where)
+
+
+@contextmanager
+def _looking(execution: Execution) -> Iterator[None]:
+    """Run the block on the execution's loop, which lets nothing change.
+
+    Raises:
+        ReadOnly, ForbiddenInWorkflow: What was refused, in place of what the block made of it.
+    """
+    loop, drawn = execution.loop, execution.random.getstate()
+    outer = asyncio._get_running_loop()
+    asyncio._set_running_loop(loop)
+    loop.looking, loop.refused = True, None
+    try:
+        yield
+    except Exception:
+        if loop.refused is None:
+            raise
+    finally:
+        loop.looking = False
+        asyncio._set_running_loop(outer)
+    refused: DurableError | None = loop.refused
+    if execution.random.getstate() != drawn:  # by a method of the generator that was kept from a step
+        execution.random.setstate(drawn)
+        refused = refused or ReadOnly("workflow.random()")
+    if refused is not None:
+        raise refused
