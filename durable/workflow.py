@@ -7,28 +7,27 @@ from typing import TYPE_CHECKING, Any, overload
 
 from durable import registry
 from durable.core import context
+from durable.core.calls import (
+    ChildHandle,
+    continue_as_new,
+    signal_instance,
+    signals,
+    wait_signal,
+    wait_until,
+)
 from durable.core.channels import Channel
 from durable.core.context import (
-    ChildHandle,
     Info,
     cancelled,
-    continue_as_new,
-    deprecate_patch,
     info,
     now,
-    patched,
     random,
     set_progress,
     set_status,
     set_tags,
-    side_effect,
-    signal_instance,
-    signals,
     time,
     uuid4,
     version,
-    wait_signal,
-    wait_until,
 )
 from durable.core.definitions import (
     ActivityDefinition,
@@ -37,6 +36,7 @@ from durable.core.definitions import (
     define_activity,
     define_workflow,
 )
+from durable.core.marks import deprecate_patch, patched, side_effect
 from durable.core.queries import query
 from durable.core.replay_log import ReplaySilentAdapter
 from durable.core.selecting import default, on, receive, select, send

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from durable.core import context
+from durable.core import calls, context
 from durable.core.errors import InvalidDefinition, InvalidInput, OutsideWorkflow
 from durable.core.retry import NO_RETRY, RetryPolicy, seconds
 from durable.core.signatures import Signature
@@ -71,7 +71,7 @@ class ActivityDefinition:
         if execution is None:
             raise OutsideWorkflow(f"{self.name}(...)", f"to call the plain function, use {self.name}.run(...)")
         arguments = self.signature.bind(args, kwargs, execution.converter)
-        return context.activity(self, execution.within_limit(arguments, f"input of {self.name}"))
+        return calls.activity(self, execution.within_limit(arguments, f"input of {self.name}"))
 
     @property
     def run(self) -> Callable[..., Any]:
@@ -157,11 +157,11 @@ class WorkflowDefinition:
             OutsideWorkflow: No workflow is running; ``start`` begins an instance.
             InvalidInput: The arguments do not fit the function.
         """
-        return context.child(self, self._bind_child(args, kwargs))
+        return calls.child(self, self._bind_child(args, kwargs))
 
-    def start_child(self, *args: Any, **kwargs: Any) -> context.ChildHandle:
+    def start_child(self, *args: Any, **kwargs: Any) -> calls.ChildHandle:
         """Start the workflow as a child of the running one, without waiting for it."""
-        return context.start_child(self, self._bind_child(args, kwargs))
+        return calls.start_child(self, self._bind_child(args, kwargs))
 
     def _bind_child(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         execution = context.running()

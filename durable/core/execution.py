@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import functools
 import random
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,6 +16,7 @@ from durable.core import events as ev
 from durable.core import frames, payloads
 from durable.core.channels import Channel
 from durable.core.commands import CancelActivity, CancelChild, Recordable
+from durable.core.conditions import Conditions
 from durable.core.errors import (
     ActivityError,
     ChildFailed,
@@ -118,8 +118,7 @@ class Execution:
         self._signals: dict[str, Channel[Any]] = {}
         self.queries: dict[str, Callable[..., Any]] = {}
         self._patches: dict[str, bool] = {}
-        self._conditions: list[tuple[Callable[[], object], asyncio.Future[Any]]] = []
-        self._woken = False
+        self.conditions = Conditions(self.loop)
 
     # --- steps
 
@@ -158,10 +157,8 @@ class Execution:
 
     def _settle(self) -> None:
         self.loop.drain()
-        self._woken = True
-        while self._woken and self._conditions and not self.loop.stopped:
-            self._woken = False
-            self.loop.call_soon(self._check_conditions)
+        self.conditions.begin_step()
+        while not self.loop.stopped and self.conditions.look_again():
             self.loop.drain()
 
     def _deliver(self, event: ev.Event) -> None:
@@ -411,31 +408,6 @@ class Execution:
     def unread_signals(self) -> list[list[Any]]:
         """Take all unread signals, as ``[name, payload]``."""
         return [[name, channel.take()[0]] for name, channel in self._signals.items() for _ in range(len(channel))]
-
-    def condition(self, predicate: Callable[[], object]) -> asyncio.Future[Any]:
-        """Return a future that ends when ``predicate`` holds; looked at after each step."""
-        future = self.loop.create_future()
-        # In the context of whoever waits: the loop's own callbacks run in the worker's.
-        entry = (functools.partial(contextvars.copy_context().run, predicate), future)
-        self._conditions.append(entry)
-        future.add_done_callback(lambda _: self._conditions.remove(entry) if entry in self._conditions else None)
-        return future
-
-    def _check_conditions(self) -> None:
-        for entry in list(self._conditions):
-            predicate, future = entry
-            if future.done():
-                continue
-            try:
-                holds = predicate()
-            except Exception as error:  # noqa: BLE001 - user code; it belongs to whoever waits
-                future.set_exception(error)
-            else:
-                if not holds:
-                    continue
-                future.set_result(None)
-            self._conditions.remove(entry)
-            self._woken = True
 
     def context(self) -> contextvars.Context:
         """Return a copy of the context that the code runs in."""

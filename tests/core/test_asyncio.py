@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from durable.core import calls, context
 from durable.core import commands as cmd
-from durable.core import context
 from durable.core import events as ev
 from durable.core.errors import ActivityError
 from durable.core.replay import replay
@@ -91,8 +91,8 @@ def test_sleep_of_zero_only_yields():
     "wait",
     [
         lambda: asyncio.sleep(-1),
-        lambda: context.wait_signal("go", timeout=-1),
-        lambda: context.wait_until(lambda: False, timeout=-1),
+        lambda: calls.wait_signal("go", timeout=-1),
+        lambda: calls.wait_until(lambda: False, timeout=-1),
         lambda: asyncio.wait([asyncio.create_task(a())], timeout=-1),
     ],
     ids=["sleep", "wait_signal", "wait_until", "wait"],
@@ -602,7 +602,7 @@ def test_sets_of_tasks_have_one_order_in_every_process():
 def test_signal_arrives_while_others_wait():
     @workflow
     async def either():
-        tasks = [asyncio.create_task(context.wait_signal("go")), asyncio.create_task(a())]
+        tasks = [asyncio.create_task(calls.wait_signal("go")), asyncio.create_task(a())]
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         return [task.result() for task in done]
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from durable.core import context
+from durable.core import calls, context, marks
 from durable.core import events as ev
 from durable.core.errors import InvalidInput, LimitExceeded, NondeterminismError, OutsideWorkflow
 from durable.core.execution import Execution
@@ -199,7 +199,7 @@ def test_length_of_the_history_is_the_same_live_and_replayed():
         lengths = []
         for _ in range(3):
             lengths.append(context.info().history_length)
-            await context.wait_signal("go")
+            await calls.wait_signal("go")
         await asyncio.gather(a(), a())
         return [*lengths, context.info().history_length]
 
@@ -278,9 +278,9 @@ def test_there_is_a_limit_to_the_number_of_tags():
 
 @workflow
 async def lottery():
-    numbers = [context.side_effect(draw) for _ in range(2)]
+    numbers = [marks.side_effect(draw) for _ in range(2)]
     await a()
-    return [*numbers, context.side_effect(draw)]
+    return [*numbers, marks.side_effect(draw)]
 
 
 drawn: list[int] = []
@@ -328,8 +328,8 @@ def test_side_effect_returns_what_replay_will_return():
 
     @workflow
     async def exact():
-        seen.append(context.side_effect(draw))
-        seen.append(context.side_effect(lambda: (1, 2)))
+        seen.append(marks.side_effect(draw))
+        seen.append(marks.side_effect(lambda: (1, 2)))
 
     replay(exact, [], [STARTED])
 
@@ -341,7 +341,7 @@ def test_side_effect_returns_what_replay_will_return():
 def test_any_callable_can_be_a_side_effect(fn):
     @workflow
     async def calling():
-        return context.side_effect(fn)
+        return marks.side_effect(fn)
 
     assert replay(calling, [STARTED, ev.SideEffectRecorded(event_id=0, value=5)]).commands == (returned(5),)
     assert result_of(replay(calling, [], [STARTED])) is not None
@@ -356,14 +356,14 @@ def test_side_effect_runs_as_if_no_workflow_ran():
         assert context.running() is None
         return asyncio.run(outside())
 
-    assert run(lambda: context.side_effect(look)) == "looked around"
+    assert run(lambda: marks.side_effect(look)) == "looked around"
 
 
 def test_side_effect_may_fail():
     @workflow
     async def failing():
         try:
-            context.side_effect(lambda: 1 / 0)
+            marks.side_effect(lambda: 1 / 0)
         except ZeroDivisionError:
             return context.running() is not None
 
@@ -373,7 +373,7 @@ def test_side_effect_may_fail():
 def test_side_effect_must_be_json():
     @workflow
     async def wrong():
-        context.side_effect(object)
+        marks.side_effect(object)
 
     assert "value of side_effect" in failure_of(decide(wrong, [], STARTED)).message
 
@@ -383,7 +383,7 @@ def test_side_effect_where_the_history_has_something_else_is_a_mismatch():
     async def swallowing():
         await a()
         try:
-            context.side_effect(lambda: 5)
+            marks.side_effect(lambda: 5)
         except Exception:
             return "swallowed"
 
@@ -430,11 +430,11 @@ def test_recorded_value_must_fit_the_annotation():
         (lambda: context.set_status(1), "workflow.set_status()"),
         (lambda: context.set_progress(1, 2), "workflow.set_progress()"),
         (lambda: context.set_tags(a=1), "workflow.set_tags()"),
-        (lambda: context.side_effect(int), "workflow.side_effect()"),
-        (context.continue_as_new, "workflow.continue_as_new()"),
-        (lambda: context.wait_signal("go").send(None), "workflow.wait_signal()"),
-        (lambda: context.wait_until(bool).send(None), "workflow.wait_until()"),
-        (lambda: context.signal_instance("a", "b").send(None), "workflow.signal_instance()"),
+        (lambda: marks.side_effect(int), "workflow.side_effect()"),
+        (calls.continue_as_new, "workflow.continue_as_new()"),
+        (lambda: calls.wait_signal("go").send(None), "workflow.wait_signal()"),
+        (lambda: calls.wait_until(bool).send(None), "workflow.wait_until()"),
+        (lambda: calls.signal_instance("a", "b").send(None), "workflow.signal_instance()"),
     ],
 )
 def test_outside_a_workflow_the_call_is_refused_by_name(call, name):
@@ -464,7 +464,7 @@ def test_arguments_are_refused_at_the_call_naming_the_argument():
         with pytest.raises(InvalidInput, match="missing a required argument: 'amount'"):
             _ = charge()
         with pytest.raises(InvalidInput, match="signal go"):
-            await context.signal_instance("other", "go", object())
+            await calls.signal_instance("other", "go", object())
 
     assert decide(wrong, [], STARTED).commands == (returned(),)
 

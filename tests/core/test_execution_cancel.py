@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from durable.core import calls, context
 from durable.core import commands as cmd
-from durable.core import context
 from durable.core import events as ev
 from tests.core.histories import (
     CANCEL,
@@ -59,12 +59,12 @@ def waiting(wait):
     [
         (a, [scheduled(0, "a")], [cmd.CancelActivity(event_id=0)]),
         (lambda: asyncio.sleep(5), [timer(0, 5.0)], [timer_canceled(0)]),
-        (lambda: context.wait_signal("go"), [], []),
-        (lambda: context.wait_signal("go", timeout=5), [timer(0, 5.0)], [timer_canceled(0)]),
-        (lambda: context.wait_until(lambda: False), [], []),
-        (lambda: context.wait_until(lambda: False, timeout=5), [timer(0, 5.0)], [timer_canceled(0)]),
+        (lambda: calls.wait_signal("go"), [], []),
+        (lambda: calls.wait_signal("go", timeout=5), [timer(0, 5.0)], [timer_canceled(0)]),
+        (lambda: calls.wait_until(lambda: False), [], []),
+        (lambda: calls.wait_until(lambda: False, timeout=5), [timer(0, 5.0)], [timer_canceled(0)]),
         (ship, [CHILD], [cmd.CancelChild(event_id=0)]),
-        (lambda: context.signal_instance("other", "go"), [SENT], []),
+        (lambda: calls.signal_instance("other", "go"), [SENT], []),
         (
             lambda: asyncio.gather(a(), asyncio.sleep(5)),
             [scheduled(0, "a"), timer(1, 5.0)],
@@ -240,7 +240,7 @@ def test_signal_and_cancel_of_one_moment_are_both_seen():
     @workflow
     async def reading():
         try:
-            first = await context.wait_signal("go")
+            first = await calls.wait_signal("go")
             await a()
         except asyncio.CancelledError:
             return first

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from durable.core import calls, marks
 from durable.core import commands as cmd
-from durable.core import context
 from durable.core import events as ev
 from durable.core.loop import DurableExit
 from tests.core.histories import (
@@ -42,8 +42,8 @@ async def ship() -> Any: ...
 
 @workflow
 async def loop(n: int, amount: Decimal = Decimal(0)):
-    got = await context.wait_signal("go")
-    context.continue_as_new(n + got, amount=Decimal("1.5"))
+    got = await calls.wait_signal("go")
+    calls.continue_as_new(n + got, amount=Decimal("1.5"))
 
 
 def continued(*args: Any, carried: Any = (), **kwargs: Any) -> ev.ExecutionContinued:
@@ -65,7 +65,7 @@ def test_never_returns_even_inside_an_except(swallow):
     @workflow
     async def swallower():
         try:
-            context.continue_as_new()
+            calls.continue_as_new()
         except swallow:
             said.append("caught")
         await a()
@@ -79,8 +79,8 @@ def test_never_returns_even_inside_an_except(swallow):
 def test_never_returns_even_if_everything_is_swallowed():
     @workflow
     async def swallower():
-        calls: list[Any] = [context.continue_as_new, lambda: context.side_effect(list), lambda: a().send(None)]
-        for do in calls:
+        asked: list[Any] = [calls.continue_as_new, lambda: marks.side_effect(list), lambda: a().send(None)]
+        for do in asked:
             with pytest.raises(DurableExit):
                 do()
         return "alive"
@@ -94,9 +94,9 @@ def test_clean_up_on_the_way_out_asks_for_nothing_more():
         child = ship.start_child()
         try:
             async with asyncio.timeout(60):
-                await context.wait_signal("go")
+                await calls.wait_signal("go")
                 await child
-                context.continue_as_new()
+                calls.continue_as_new()
         finally:
             child.cancel()
             await a()
@@ -114,7 +114,7 @@ def test_stops_an_activity_from_being_asked_for_or_called_off():
         try:
             task.cancel()
             await asyncio.sleep(0)
-            context.continue_as_new()
+            calls.continue_as_new()
         finally:
             await a()
 
@@ -126,10 +126,10 @@ def test_ends_the_execution_from_within_a_task_group():
     async def grouped():
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(turn())
-            tasks.create_task(context.wait_signal("never"))
+            tasks.create_task(calls.wait_signal("never"))
 
     async def turn():
-        context.continue_as_new()
+        calls.continue_as_new()
 
     assert decide(grouped, [], STARTED).commands == (continued(),)
 
@@ -137,9 +137,9 @@ def test_ends_the_execution_from_within_a_task_group():
 def test_ends_the_execution_from_within_a_condition():
     @workflow
     async def conditional():
-        await context.wait_until(lambda: context.continue_as_new() if calls.pop() else False)
+        await calls.wait_until(lambda: calls.continue_as_new() if answers.pop() else False)
 
-    calls = [True, False] * 10
+    answers = [True, False] * 10
 
     decision = decide(conditional, [], STARTED)
 
@@ -155,7 +155,7 @@ def test_ends_the_execution_from_within_a_condition():
         (lambda: asyncio.create_task(a()), "ActivityScheduled(a) (event 0) is still open; await or cancel it"),
         (ship.start_child, "ChildScheduled(ship) (event 0) is still open"),
         (
-            lambda: asyncio.create_task(context.signal_instance("other", "go")),
+            lambda: asyncio.create_task(calls.signal_instance("other", "go")),
             "SignalSent(go) (event 0) is still open",
         ),
     ],
@@ -166,7 +166,7 @@ def test_open_work_is_refused_and_named(open_, named):
     async def hasty():
         open_()
         await asyncio.sleep(0)
-        context.continue_as_new()
+        calls.continue_as_new()
 
     failure = failure_of(decide(hasty, [], STARTED))
 
@@ -174,15 +174,15 @@ def test_open_work_is_refused_and_named(open_, named):
     assert named in failure.message
 
 
-@pytest.mark.parametrize("work", [a, lambda: context.signal_instance("other", "go")])
+@pytest.mark.parametrize("work", [a, lambda: calls.signal_instance("other", "go")])
 def test_work_that_was_called_off_is_not_in_the_way(work):
     @workflow
     async def cancelling():
         task = asyncio.create_task(work())
-        await context.wait_signal("go")
+        await calls.wait_signal("go")
         task.cancel()
         await asyncio.wait([task])
-        context.continue_as_new()
+        calls.continue_as_new()
 
     log = [STARTED, *decide(cancelling, [], STARTED).commands]
 
@@ -193,8 +193,8 @@ def test_timers_are_not_in_the_way():
     @workflow
     async def timed():
         begin(asyncio.sleep(60))
-        await context.wait_signal("go")
-        context.continue_as_new()
+        await calls.wait_signal("go")
+        calls.continue_as_new()
 
     assert decide(timed, [STARTED, timer(0, 60.0)], signal("go")).commands == (continued(),)
 
@@ -205,7 +205,7 @@ def test_code_may_go_on_after_a_refusal():
         task = asyncio.create_task(a())
         await asyncio.sleep(0)
         try:
-            context.continue_as_new()
+            calls.continue_as_new()
         except ValueError:
             raise
         except Exception:
@@ -217,7 +217,7 @@ def test_code_may_go_on_after_a_refusal():
 def test_arguments_that_do_not_fit_are_refused():
     @workflow
     async def strict(n: int):
-        context.continue_as_new(1, 2)
+        calls.continue_as_new(1, 2)
 
     failure = failure_of(decide(strict, [], started(1)))
 
@@ -232,8 +232,8 @@ UNREAD = [started(1), signal("go", 1), signal("stop", 2), signal("go", 3)]
 
 @workflow
 async def carrying(n: int, carry: bool = True):
-    await context.wait_signal("begin")
-    context.continue_as_new(n, carry_signals=carry)
+    await calls.wait_signal("begin")
+    calls.continue_as_new(n, carry_signals=carry)
 
 
 def test_unread_signals_move_on_in_order():
@@ -251,7 +251,7 @@ def test_unread_signals_stay_behind_if_told_to():
 def test_carried_signals_are_read_first():
     @workflow
     async def reader():
-        return [await context.wait_signal("go") for _ in range(3)]
+        return [await calls.wait_signal("go") for _ in range(3)]
 
     log = [started(carried=[["go", 1], ["stop", 0], ["go", 2]])]
 
@@ -264,7 +264,7 @@ def test_cancel_and_continue_do_not_mix():
         try:
             await a()
         except asyncio.CancelledError:
-            context.continue_as_new()
+            calls.continue_as_new()
 
     assert decide(split, [STARTED, scheduled(0, "a")], CANCEL).commands == (cmd.CancelActivity(event_id=0), continued())
     assert decide(split, [STARTED, scheduled(0, "a")], completed(0)).outcome == returned()

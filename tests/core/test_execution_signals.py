@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from durable.core import context
+from durable.core import calls
 from durable.core import events as ev
 from durable.core.failures import Failure
 from tests.core.histories import (
@@ -36,7 +36,7 @@ def a() -> Any: ...
 
 @workflow
 async def reader(n: int):
-    return [await context.wait_signal("go") for _ in range(n)]
+    return [await calls.wait_signal("go") for _ in range(n)]
 
 
 def test_waits_until_the_signal_comes():
@@ -48,7 +48,7 @@ def test_hundred_unread_signals_are_read_in_order():
     @workflow
     async def busy():
         await a()
-        return [await context.wait_signal("go") for _ in range(100)]
+        return [await calls.wait_signal("go") for _ in range(100)]
 
     log = [STARTED, scheduled(0, "a"), *(signal("go", n) for n in range(100))]
 
@@ -69,7 +69,7 @@ def test_names_are_compared_exactly():
 def test_names_do_not_get_in_each_others_way():
     @workflow
     async def two():
-        return [await context.wait_signal("b"), await context.wait_signal("a")]
+        return [await calls.wait_signal("b"), await calls.wait_signal("a")]
 
     assert result_of(decide(two, [STARTED, signal("a", 1)], signal("b", 2))) == [2, 1]
 
@@ -77,7 +77,7 @@ def test_names_do_not_get_in_each_others_way():
 def test_waiters_are_served_in_order():
     @workflow
     async def pair():
-        return await asyncio.gather(context.wait_signal("go"), context.wait_signal("go"))
+        return await asyncio.gather(calls.wait_signal("go"), calls.wait_signal("go"))
 
     assert result_of(decide(pair, [STARTED, signal("go", 1)], signal("go", 2))) == [1, 2]
 
@@ -88,9 +88,9 @@ def test_waiters_are_served_in_order():
 @workflow
 async def patient():
     try:
-        return await context.wait_signal("go", timeout=timedelta(seconds=5))
+        return await calls.wait_signal("go", timeout=timedelta(seconds=5))
     except TimeoutError:
-        return ["too late", await context.wait_signal("go")]
+        return ["too late", await calls.wait_signal("go")]
 
 
 PATIENT = [STARTED, timer(0, 5.0)]
@@ -113,8 +113,8 @@ def test_signal_that_is_there_is_read_without_a_timer():
 
 @workflow
 async def again():
-    first = await context.wait_signal("go", timeout=5)
-    second = await context.wait_signal("go")
+    first = await calls.wait_signal("go", timeout=5)
+    second = await calls.wait_signal("go")
     return [first, second]
 
 
@@ -132,7 +132,7 @@ def test_no_time_at_all_reads_only_what_is_there():
     @workflow
     async def glance():
         try:
-            return await context.wait_signal("go", timeout=0)
+            return await calls.wait_signal("go", timeout=0)
         except TimeoutError:
             return "nothing"
 
@@ -149,10 +149,10 @@ async def condition():
 
     async def listen():
         while True:
-            seen.append(await context.wait_signal("go"))
+            seen.append(await calls.wait_signal("go"))
 
     task = asyncio.create_task(listen())
-    await context.wait_until(lambda: len(seen) == 2)
+    await calls.wait_until(lambda: len(seen) == 2)
     task.cancel()
     return seen
 
@@ -167,7 +167,7 @@ def test_condition_is_looked_at_after_each_step():
 def test_condition_that_holds_already_does_not_wait():
     @workflow
     async def ready():
-        await context.wait_until(lambda: True, timeout=5)
+        await calls.wait_until(lambda: True, timeout=5)
         return "at once"
 
     assert decide(ready, [], STARTED).commands == (returned("at once"),)
@@ -179,11 +179,11 @@ def test_conditions_that_wait_for_each_other_are_met_in_one_step():
         reached = [0]
 
         async def leg(n: int):
-            await context.wait_until(lambda: reached[0] == n)
+            await calls.wait_until(lambda: reached[0] == n)
             reached[0] += 1
 
         legs = [asyncio.create_task(leg(n)) for n in (3, 2, 1)]
-        await context.wait_signal("go")
+        await calls.wait_signal("go")
         reached[0] = 1
         await asyncio.gather(*legs)
         return reached[0]
@@ -195,7 +195,7 @@ def test_condition_that_is_met_too_late_times_out():
     @workflow
     async def limited():
         try:
-            await context.wait_until(lambda: False, timeout=5)
+            await calls.wait_until(lambda: False, timeout=5)
         except TimeoutError:
             return "too late"
 
@@ -209,10 +209,10 @@ def test_condition_that_is_met_in_time_cancels_the_timer():
         seen = []
 
         async def listen():
-            seen.append(await context.wait_signal("go"))
+            seen.append(await calls.wait_signal("go"))
 
         begin(listen())
-        await context.wait_until(lambda: seen, timeout=5)
+        await calls.wait_until(lambda: seen, timeout=5)
         return seen
 
     assert decide(met, [STARTED, timer(0, 5.0)], signal("go", 1)).commands == (timer_canceled(0), returned([1]))
@@ -222,15 +222,15 @@ def test_condition_that_is_met_in_time_cancels_the_timer():
 def test_error_in_a_condition_goes_to_whoever_waits(when):
     @workflow
     async def faulty():
-        calls = [0 if when == "at once" else 1]
+        left = [0 if when == "at once" else 1]
 
         def predicate():
-            calls[0] -= 1
-            if calls[0] < 0:
+            left[0] -= 1
+            if left[0] < 0:
                 raise LookupError("gone")
 
         try:
-            await context.wait_until(predicate)
+            await calls.wait_until(predicate)
         except LookupError as error:
             return str(error)
 
@@ -240,20 +240,20 @@ def test_error_in_a_condition_goes_to_whoever_waits(when):
 def test_condition_is_dropped_with_its_waiter():
     @workflow
     async def fickle():
-        calls = []
+        looks = []
 
         def predicate():
-            calls.append(1)
+            looks.append(1)
 
         async def both():
             # The second is cancelled while the first one's predicate holds: it is not looked at again.
-            first = asyncio.create_task(context.wait_until(lambda: second.cancel() if calls else False))
-            second = asyncio.create_task(context.wait_until(predicate))
+            first = asyncio.create_task(calls.wait_until(lambda: second.cancel() if looks else False))
+            second = asyncio.create_task(calls.wait_until(predicate))
             await asyncio.wait([second])
             first.cancel()
 
         await both()
-        return len(calls)
+        return len(looks)
 
     assert result_of(decide(fickle, [], STARTED)) == 1
 
@@ -263,7 +263,7 @@ def test_condition_is_dropped_with_its_waiter():
 
 @workflow
 async def caller():
-    await context.signal_instance("other", "go", {"a": 1})
+    await calls.signal_instance("other", "go", {"a": 1})
     return "said"
 
 

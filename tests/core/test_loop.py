@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from durable.core import context
+from durable.core import calls, marks
 from durable.core import events as ev
 from durable.core.execution import Execution
 from durable.core.loop import DeterministicLoop, DurableExit
@@ -84,7 +84,7 @@ def test_condition_is_looked_at_in_the_context_of_whoever_waits():
     async def choosy():
         seen: list[str] = []
         LANGUAGE.set("fr")
-        await context.wait_until(lambda: [seen.append(LANGUAGE.get()), len(seen) == 2][1])  # type: ignore[func-returns-value]
+        await calls.wait_until(lambda: [seen.append(LANGUAGE.get()), len(seen) == 2][1])  # type: ignore[func-returns-value]
         return seen
 
     assert result_of(decide(choosy, [], STARTED)) == ["fr", "fr"]
@@ -346,12 +346,12 @@ def test_closing_lets_nothing_be_asked_for():
         child = family.start_child()
         try:
             async with asyncio.timeout(60):
-                await context.wait_signal("go")
+                await calls.wait_signal("go")
         finally:
             task.cancel()
             child.cancel()
             coroutine = a()
-            asks: list[Any] = [lambda: coroutine.send(None), lambda: begin(a()), lambda: context.side_effect(list)]
+            asks: list[Any] = [lambda: coroutine.send(None), lambda: begin(a()), lambda: marks.side_effect(list)]
             for ask in asks:
                 try:
                     ask()
@@ -380,7 +380,7 @@ def test_closing_goes_through_a_finally_that_waits():
                 finally:
                     await asyncio.sleep(0)
             finally:
-                await context.wait_signal("go")
+                await calls.wait_signal("go")
         finally:
             memory.append("closed")
 
@@ -453,7 +453,7 @@ def test_closing_leaves_tasks_alone_that_have_ended_or_never_began():
     async def leaving():
         await asyncio.create_task(asyncio.sleep(0))
         begin(tidy.fn())
-        context.continue_as_new()
+        calls.continue_as_new()
 
     live(leaving, STARTED).close()
 

@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from durable.core import calls, context, marks
 from durable.core import commands as cmd
-from durable.core import context
 from durable.core import events as ev
 from durable.core.errors import ActivityError
 from durable.core.replay import replay
@@ -55,9 +55,9 @@ async def run(plan: Any) -> Any:
         case ["sleep", n]:
             return await asyncio.sleep(n, n)
         case ["signal", name]:
-            return await context.wait_signal(name)
+            return await calls.wait_signal(name)
         case ["effect", n]:
-            return context.side_effect(lambda: n)
+            return marks.side_effect(lambda: n)
         case ["random"]:
             return context.random().randint(0, 1000)
         case ["sequence", parts]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from durable.core import context, queries
+from durable.core import calls, context, marks, queries
 from durable.core import events as ev
 from durable.core.channels import Channel
 from durable.core.errors import (
@@ -94,7 +94,7 @@ async def cart():
         raise LookupError("no such line")
 
     while True:
-        lines.append(await context.wait_signal("add"))
+        lines.append(await calls.wait_signal("add"))
         if lines[-1]["count"] == 0:
             return lines
 
@@ -130,7 +130,7 @@ def test_unknown_query_names_those_there_are():
 def test_workflow_without_queries_says_so():
     @workflow
     async def mute():
-        await context.wait_signal("go")
+        await calls.wait_signal("go")
 
     for log in ([STARTED], [signal("go")]):
         with pytest.raises(InvalidInput, match="there are: none"):
@@ -168,7 +168,7 @@ def test_answer_is_plain_json_within_the_limit():
         def odd() -> Any:
             return object()
 
-        await context.wait_signal("go")
+        await calls.wait_signal("go")
 
     execution = live(talkative, STARTED)
 
@@ -200,7 +200,7 @@ def test_query_that_returns_a_coroutine_is_refused():
         def disguised():
             return a()
 
-        await context.wait_signal("go")
+        await calls.wait_signal("go")
 
     with pytest.raises(InvalidDefinition, match="plain def"):
         ask(live(wrong, STARTED), "disguised")
@@ -220,7 +220,7 @@ def test_later_registration_of_a_name_takes_the_place_of_the_earlier():
             def which(number=number):
                 return number
 
-            await context.wait_signal("go")
+            await calls.wait_signal("go")
 
     assert ask(live(twice, STARTED), "which") == 1
     assert ask(live(twice, STARTED, signal("go")), "which") == 2
@@ -246,9 +246,9 @@ async def shop():
         "timer_cancel": alarm.cancel,
         "child": child.start_child,
         "child_cancel": kid.cancel,
-        "side_effect": lambda: context.side_effect(lambda: 1),
-        "patched": lambda: context.patched("new"),
-        "deprecate_patch": lambda: context.deprecate_patch("old"),
+        "side_effect": lambda: marks.side_effect(lambda: 1),
+        "patched": lambda: marks.patched("new"),
+        "deprecate_patch": lambda: marks.deprecate_patch("old"),
         "set_status": lambda: context.set_status("seen"),
         "set_progress": lambda: context.set_progress(1, 2),
         "set_tags": lambda: context.set_tags(seen="yes"),
@@ -259,12 +259,12 @@ async def shop():
         "create_task": lambda: asyncio.create_task(asyncio.sleep(0)),
         "future": lambda: asyncio.get_running_loop().create_future(),
         "task_cancel": helper.cancel,
-        "signal_taken": lambda: context.signals("go").take(),
-        "drive": lambda: context.wait_signal("go").send(None),
+        "signal_taken": lambda: calls.signals("go").take(),
+        "drive": lambda: calls.wait_signal("go").send(None),
         "send": lambda: box.send_now(1),
         "take": box.take,
         "close": box.close,
-        "continue_as_new": context.continue_as_new,
+        "continue_as_new": calls.continue_as_new,
         "query": lambda: queries.query(int),
     }
 
@@ -283,17 +283,17 @@ async def shop():
 
     @queries.query
     def look() -> list[Any]:
-        fresh = context.signals("never heard of")
+        fresh = calls.signals("never heard of")
         seen = [context.now().year, context.info().name, context.version(), context.cancelled()]
-        return [*seen, len(context.signals("go")), len(box), len(fresh), helper.done(), pending.done()]
+        return [*seen, len(calls.signals("go")), len(box), len(fresh), helper.done(), pending.done()]
 
-    first = await context.wait_signal("first")
+    first = await calls.wait_signal("first")
     await a()
     waiting = len({asyncio.create_task(asyncio.sleep(n)) for n in (7, 8, 9)})
     done, _ = await asyncio.wait([asyncio.create_task(asyncio.sleep(n)) for n in (3, 2, 1)])
-    drawn = [context.random(), str(context.uuid4()), context.patched("new"), draw([1, 2, 3])]
-    inbox = [name for name in ("go", "first") if len(context.signals(name))]
-    return [first, waiting, len(done), drawn, inbox, len(box), context.side_effect(lambda: 4), kid.id]
+    drawn = [context.random(), str(context.uuid4()), marks.patched("new"), draw([1, 2, 3])]
+    inbox = [name for name in ("go", "first") if len(calls.signals(name))]
+    return [first, waiting, len(done), drawn, inbox, len(box), marks.side_effect(lambda: 4), kid.id]
 
 
 BEFORE = [started(seed=7), signal("go", 1), signal("go", 2)]
@@ -382,7 +382,7 @@ def test_reaching_outside_fails_the_query_and_not_the_workflow(swallow):
                 if not swallow:
                     raise
 
-        return await context.wait_signal("go")
+        return await calls.wait_signal("go")
 
     execution = live(reaching, STARTED)
 
@@ -421,7 +421,7 @@ def test_query_runs_in_a_copy_of_the_workflows_context():
             language.set(other)
             return before
 
-        await context.wait_signal("go")
+        await calls.wait_signal("go")
         return language.get()
 
     execution = live(polyglot, STARTED)
@@ -444,7 +444,7 @@ def test_log_of_a_query_is_heard_after_a_replay(caplog):
         def listen():
             log.warning("a query")
 
-        await context.wait_signal("go")
+        await calls.wait_signal("go")
 
     log_of_steps = history(noisy, STARTED)
     caplog.clear()
@@ -467,7 +467,7 @@ def test_method_can_be_a_query():
     @workflow
     async def ordered():
         queries.query(Order(4).which)
-        await context.wait_signal("go")
+        await calls.wait_signal("go")
 
     assert ask(live(ordered, STARTED), "which", 2) == 6
 
@@ -487,6 +487,6 @@ def test_wrapped_function_keeps_its_name():
         def four():
             return 2
 
-        await context.wait_signal("go")
+        await calls.wait_signal("go")
 
     assert ask(live(wrapping, STARTED), "four") == 4

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from durable.core import context
+from durable.core import calls, marks
 from durable.core import events as ev
 from durable.core.errors import NondeterminismError
 from durable.core.replay import interpreter, replay
@@ -217,7 +217,7 @@ def test_code_that_ends_early_is_a_mismatch():
 
 def test_code_that_does_nothing_is_a_mismatch_located_where_it_waits():
     async def dawdle():
-        await context.wait_signal("go")  # for ever
+        await calls.wait_signal("go")  # for ever
 
     @workflow
     async def order():
@@ -228,7 +228,7 @@ def test_code_that_does_nothing_is_a_mismatch_located_where_it_waits():
 
     assert facts(error) == (4, 1, "ActivityScheduled(charge)", None)
     assert "workflow did nothing" in str(error)
-    assert error.location == line_of('await context.wait_signal("go")  # for ever')
+    assert error.location == line_of('await calls.wait_signal("go")  # for ever')
 
 
 def test_code_that_goes_on_after_the_recorded_end_is_a_mismatch():
@@ -333,7 +333,7 @@ def test_mismatch_on_the_same_interpreter_says_nothing(python):
 def test_mismatch_of_a_side_effect_has_the_note_too():
     @workflow
     async def effect():
-        context.side_effect(list)
+        marks.side_effect(list)
 
     assert mismatch(effect, [started(python="3.7"), *LOG[1:]]).note.startswith("It began on Python 3.7")
 

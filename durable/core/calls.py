@@ -1,0 +1,175 @@
+"""What workflow code asks for: activities, children, signals, waits, and another beginning."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from durable.core import events as ev
+from durable.core import frames
+from durable.core.context import current
+from durable.core.errors import InvalidInput
+from durable.core.loop import DurableExit
+from durable.core.retry import seconds
+from durable.core.texts import check_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from datetime import timedelta
+
+    from durable.core.channels import Channel
+    from durable.core.definitions import ActivityDefinition, WorkflowDefinition
+    from durable.core.execution import Execution
+
+
+async def activity(definition: ActivityDefinition, arguments: dict[str, Any]) -> Any:
+    """Schedule an activity and wait for its result."""
+    execution = current(definition.name)
+    future = execution.loop.create_future()
+    event_id = execution.next_id()
+    event = ev.ActivityScheduled(event_id=event_id, name=definition.name, input=arguments, options=definition.overrides)
+    execution.ask(event, future, place=frames.place())
+    try:
+        result = await future
+    except asyncio.CancelledError:
+        execution.call_off(event_id)
+        raise
+    return definition.signature.decode_result(result, execution.converter, where=f"result of {definition.name}")
+
+
+class ChildHandle:
+    """A child workflow: await it for its result.
+
+    Attributes:
+        id: The child's instance id.
+    """
+
+    def __init__(self, execution: Execution, definition: WorkflowDefinition, event: ev.ChildScheduled) -> None:
+        self.id = event.instance_id
+        self._execution, self._definition, self._event_id = execution, definition, event.event_id
+        self._result = execution.loop.create_future()
+        execution.ask(event, self._result, place=frames.place())
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self._wait().__await__()
+
+    async def _wait(self) -> Any:
+        try:
+            # Shielded: the wait ends at once when canceled, the child's own end stays to be awaited again.
+            result = await asyncio.shield(self._result)
+        except asyncio.CancelledError:
+            self.cancel()
+            raise
+        where = f"result of {self._definition.name}"
+        return self._definition.signature.decode_result(result, self._execution.converter, where=where)
+
+    def cancel(self) -> None:
+        """Ask the child to stop."""
+        self._execution.call_off(self._event_id)
+
+    async def signal(self, name: str, payload: Any = None) -> None:
+        """Signal the child; ends when it is recorded there.
+
+        Raises:
+            SignalError: The child has ended.
+        """
+        await signal_instance(self.id, name, payload)
+
+
+async def child(definition: WorkflowDefinition, arguments: dict[str, Any]) -> Any:
+    """Start a child workflow and wait for its result."""
+    return await start_child(definition, arguments)
+
+
+def start_child(definition: WorkflowDefinition, arguments: dict[str, Any]) -> ChildHandle:
+    """Start a child workflow, without waiting for it."""
+    execution = current(f"{definition.type_name}.start_child()")
+    event_id = execution.next_id()
+    options = dict(definition.overrides)
+    event = ev.ChildScheduled(
+        event_id=event_id,
+        name=definition.name,
+        version=definition.version,
+        instance_id=options.pop("id", None) or _child_id(execution, event_id),
+        input=arguments,
+        tags=execution.encode(options.pop("tags", {}), f"tags of {definition.type_name}"),
+        options=options,
+    )
+    return ChildHandle(execution, definition, event)
+
+
+def _child_id(execution: Execution, event_id: int) -> str:
+    # Event ids begin again with each execution, so after continue-as-new they do not suffice.
+    generation = execution.started.generation if execution.started else 0
+    return f"{execution.instance_id}:{f'{generation:x}.' if generation else ''}{event_id:04x}"
+
+
+async def signal_instance(instance_id: str, name: str, payload: Any = None) -> None:
+    """Signal another instance; ends when it is recorded there.
+
+    Raises:
+        SignalError: The target is unknown or has ended.
+    """
+    execution = current("workflow.signal_instance()")
+    check_name(name, "signal(name)")
+    encoded = execution.encode(payload, f"signal {name}")
+    future = execution.loop.create_future()
+    event_id = execution.next_id()
+    event = ev.SignalSent(event_id=event_id, name=name, instance_id=instance_id, payload=encoded)
+    execution.ask(event, future, place=frames.place())
+    await future
+
+
+async def wait_signal(name: str, timeout: timedelta | float | None = None) -> Any:
+    """Return the next signal's payload, in order of arrival; none is lost.
+
+    Args:
+        name: The signal's name, compared exactly.
+        timeout: How long to wait; seconds or a timedelta.
+
+    Raises:
+        TimeoutError: None came in time; none is consumed.
+    """
+    channel = current("workflow.wait_signal()").signals(name)
+    if channel.can_receive():
+        return channel.take()[0]
+    async with asyncio.timeout(None if timeout is None else seconds(timeout, "wait_signal(timeout)")):
+        return await channel.receive()
+
+
+def signals(name: str) -> Channel[Any]:
+    """Return the signals of a name as a channel: to receive from, iterate over, or select on."""
+    return current("workflow.signals()").signals(name)
+
+
+async def wait_until(predicate: Callable[[], object], timeout: timedelta | float | None = None) -> None:
+    """Wait until ``predicate`` holds; it is looked at after each step.
+
+    Raises:
+        TimeoutError: It did not hold in time.
+    """
+    execution = current("workflow.wait_until()")
+    if predicate():
+        return
+    async with asyncio.timeout(None if timeout is None else seconds(timeout, "wait_until(timeout)")):
+        await execution.conditions.wait(predicate)
+
+
+def continue_as_new(*args: Any, carry_signals: bool = True, **kwargs: Any) -> NoReturn:
+    """End this execution and begin the next one with these arguments; never returns.
+
+    Raises:
+        InvalidInput: The arguments do not fit, or something is still open: its result would be lost.
+    """
+    execution = current("workflow.continue_as_new()")
+    execution.go_on()
+    bound = execution.workflow.signature.bind(args, kwargs, execution.converter)
+    arguments = execution.within_limit(bound, "continue_as_new()")
+    for asked in execution.open.values():
+        if asked.is_awaited and not isinstance(asked.event, ev.TimerStarted):
+            raise InvalidInput(
+                "continue_as_new()", f"{asked.event} (event {asked.event.event_id}) is still open; await or cancel it"
+            )
+    carried = execution.unread_signals() if carry_signals else []
+    execution.end(ev.ExecutionContinued(input=arguments, carried=carried))
+    raise DurableExit

@@ -1,0 +1,88 @@
+"""What workflow code records at once and goes on: values from outside, and the paths that it took."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from durable.core import events as ev
+from durable.core import frames
+from durable.core.context import current
+from durable.core.errors import InvalidInput, NondeterminismError
+from durable.core.signatures import Signature
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+
+def side_effect(fn: Callable[[], T]) -> T:
+    """Run ``fn`` once, here and now, and record its value; replay uses the record.
+
+    For what is short and cannot fail halfway: reading a setting, drawing a
+    secret. The value passes through JSON, by the function's return annotation.
+    """
+    execution = current("workflow.side_effect()")
+    event_id = execution.next_id()
+    recorded = execution.recorded(event_id)
+    if isinstance(recorded, ev.SideEffectRecorded):
+        value = recorded.value
+    elif recorded is not None or execution.sealed:
+        # At once, lest it run during a replay; the place is filled in by whoever knows the history.
+        got = f"SideEffectRecorded({event_id})"
+        raise execution.interrupt(
+            NondeterminismError(seq=0, event_id=event_id, expected=str(recorded), got=got, location=_here())
+        )
+    else:
+        value = execution.encode(_outside(fn), "value of side_effect")
+    execution.record(ev.SideEffectRecorded(event_id=event_id, value=value), place=frames.place())
+    return _returned(fn).decode_result(value, execution.converter, where="value of side_effect")  # type: ignore[no-any-return]
+
+
+def _returned(fn: Callable[..., Any]) -> Signature:
+    # Of its result alone: many functions of the standard library have no signature to inspect.
+    annotation = getattr(fn, "__annotations__", {}).get("return", inspect.Signature.empty)
+    names = getattr(inspect.unwrap(fn), "__globals__", {})
+    return Signature(inspect.Signature(return_annotation=annotation), "side_effect", names)
+
+
+def patched(patch_id: str) -> bool:
+    """Say whether to take the new path of a change to a workflow that has running instances.
+
+    True for instances that get here for the first time, which is recorded;
+    False for those that passed here before the change.
+
+    Raises:
+        InvalidInput: The id is empty or too long.
+    """
+    execution = current("workflow.patched()")
+    return execution.patch(_patch_id(patch_id), deprecated=False, place=frames.place())
+
+
+def deprecate_patch(patch_id: str) -> None:
+    """Say that no instance needs the old path of a patch any more; later this call can go too."""
+    execution = current("workflow.deprecate_patch()")
+    execution.patch(_patch_id(patch_id), deprecated=True, place=frames.place())
+
+
+def _patch_id(patch_id: str) -> str:
+    if not 1 <= len(patch_id) <= 200:
+        raise InvalidInput("patched(id)", "an id has 1 to 200 characters")
+    return patch_id
+
+
+def _outside(fn: Callable[[], T]) -> T:
+    """Run ``fn`` as if no workflow ran here, so that it may look around."""
+    loop = asyncio._get_running_loop()
+    asyncio._set_running_loop(None)
+    try:
+        return fn()
+    finally:
+        asyncio._set_running_loop(loop)
+
+
+def _here() -> str:
+    place = frames.place()
+    return frames.location(place) if place else ""
