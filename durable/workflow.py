@@ -16,6 +16,7 @@ from durable.core.calls import (
     wait_until,
 )
 from durable.core.channels import Channel
+from durable.core.compensations import Compensations
 from durable.core.context import (
     Info,
     cancelled,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Channel",
     "ChildHandle",
+    "Compensations",
     "Info",
     "activity_by_name",
     "cancelled",

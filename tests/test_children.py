@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from durable import ChildFailed, WorkflowFailed, activity, client, workflow
+from durable import ChildFailed, RetryPolicy, WorkflowFailed, activity, client, workflow
 from durable.models import Instance
 from tests.driving import answers, item, kinds, leftovers
 
@@ -304,3 +304,57 @@ def test_tree_of_children_passes_results_up(engine):
     assert engine.result(handle) == 8
     assert Instance.objects.count() == 15
     assert client.get("t:0000:0000:0001").status == "completed"
+
+
+# --- retried
+
+
+@pytest.mark.parametrize("given", ["by its definition", "by an option"])
+def test_child_is_tried_again_and_the_parent_sees_its_last_end_only(engine, time, given):
+    policy, runs = RetryPolicy(max_attempts=3, initial_interval=5), []
+
+    @workflow.defn(retry=policy if given == "by its definition" else None)
+    async def flaky() -> int:
+        runs.append(1)
+        if len(runs) < 3:
+            raise ValueError("not yet")
+        return len(runs)
+
+    @workflow.defn
+    async def parent() -> int:
+        return await (flaky if given == "by its definition" else flaky.options(retry=policy))()
+
+    handle = parent.start()
+    for wait in (0, 6, 11):
+        time.forward(wait)
+        engine.run_until_quiet()
+
+    assert handle.result(timeout=0) == 3
+    assert kinds(handle) == [
+        "ExecutionStarted",
+        "ChildScheduled",
+        "ChildStarted",
+        "ChildCompleted",
+        "ExecutionCompleted",
+    ]
+    assert client.get(f"{handle.id}:0000").instance.executions.count() == 3
+
+
+def test_child_that_fails_for_good_fails_at_the_await_once(engine, time):
+    @workflow.defn
+    async def broken() -> None:
+        raise ValueError("never")
+
+    @workflow.defn
+    async def parent() -> str:
+        try:
+            await broken.options(retry=RetryPolicy(max_attempts=2, initial_interval=5))()
+        except ChildFailed as error:
+            return f"{error.cause.type}: {error.cause}"
+
+    handle = parent.start()
+    engine.run_until_quiet()
+    assert handle.status == "running"
+    time.forward(6)
+
+    assert engine.result(handle) == "ValueError: ValueError: never"

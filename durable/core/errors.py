@@ -389,6 +389,20 @@ class ChildFailed(DurableError):
         super().__init__(f"child workflow {workflow} ({instance_id}) did not complete: {cause}")
 
 
+class CompensationFailed(DurableError):
+    """Some of what was to be undone could not be; the failure that called for it is the cause.
+
+    Attributes:
+        failed: Names and errors of those that failed, in the order they were tried.
+        tried: How many there were in all.
+    """
+
+    def __init__(self, failed: Sequence[tuple[str, BaseException]], *, tried: int) -> None:
+        self.failed, self.tried = tuple(failed), tried
+        what = "; ".join(f"{name}: {str(error) or type(error).__name__}" for name, error in failed)
+        super().__init__(f"{len(failed)} of {tried} compensations failed, see to them by hand: {what}")
+
+
 class SignalError(DurableError):
     """A signal to another instance could not be delivered."""
 
@@ -441,6 +455,7 @@ __all__ = [
     "AlreadyExists",
     "ChannelClosed",
     "ChildFailed",
+    "CompensationFailed",
     "ConcurrencyConflict",
     "DuplicateName",
     "DurableError",

@@ -169,6 +169,11 @@ ONE_OF_EACH = [
         {"attempts": 1},
     ),
     (
+        errors.CompensationFailed([("refund", ValueError("no money")), ("release", KeyError())], tried=3),
+        "2 of 3 compensations failed, see to them by hand: refund: no money; release: KeyError",
+        {"tried": 3},
+    ),
+    (
         errors.ChildFailed("ship", instance_id="a", cause=CAUSE),
         "child workflow ship (a) did not complete: ValueError: no money",
         {"workflow": "ship", "instance_id": "a"},
