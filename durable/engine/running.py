@@ -49,7 +49,7 @@ def attempt(definition: ActivityDefinition, arguments: dict[str, Any], running: 
     is_coroutine = inspect.iscoroutinefunction(definition.fn)
     token = activity.running.set(_ByThread(running) if is_coroutine else running)
     try:
-        result = _call(definition, arguments)
+        result = call(definition, arguments)
     except asyncio.CancelledError:
         return ev.ActivityCanceled(event_id=event_id)
     except (Exception, SystemExit) as error:
@@ -61,21 +61,28 @@ def attempt(definition: ActivityDefinition, arguments: dict[str, Any], running: 
     if getattr(running, "left", False):
         raise Later
     try:
-        return ev.ActivityCompleted(event_id=event_id, result=_encode(definition, result), attempts=number)
+        return ev.ActivityCompleted(event_id=event_id, result=encode(definition, result), attempts=number)
     except DurableError as error:
         # The work is done; doing it again would not make the result fit.
         failure = Failure.of(error)
         return ev.ActivityFailed(event_id=event_id, failure=_final(failure), attempts=number)
 
 
-def _call(definition: ActivityDefinition, arguments: dict[str, Any]) -> Any:
+def call(definition: ActivityDefinition, arguments: dict[str, Any]) -> Any:
+    """Call the function with arguments that are still JSON, and return or raise what it does."""
     args, kwargs = definition.signature.unbind(arguments, conf.converter(load=True))
     if inspect.iscoroutinefunction(definition.fn):
         return asyncio.run(definition.fn(*args, **kwargs))
     return definition.fn(*args, **kwargs)
 
 
-def _encode(definition: ActivityDefinition, result: Any) -> Any:
+def encode(definition: ActivityDefinition, result: Any) -> Any:
+    """Return what the function returned as JSON.
+
+    Raises:
+        InvalidInput: It has no JSON form.
+        PayloadTooLarge: It is longer than the limit.
+    """
     where = f"result of {definition.name}"
     encoded = definition.signature.encode_result(result, conf.converter(), where=where)
     payloads.dumps(encoded, where, conf.limit("payload"))
