@@ -56,6 +56,7 @@ class Instance(models.Model):
     progress = models.JSONField(_("progress"), null=True)
     tags = models.JSONField(_("tags"), default=dict)
     options = models.JSONField(_("options"), default=dict)
+    patches = models.JSONField(_("patches"), default=dict, blank=True)
     stall = models.JSONField(_("why it is stalled"), null=True)
 
     parent = models.ForeignKey(

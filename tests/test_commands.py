@@ -225,6 +225,26 @@ def test_list_knows_parents_from_children(ready):
     assert listed("--roots") == {"p"}
 
 
+def test_list_knows_who_has_a_patch_and_who_is_on_the_old_path(ready):
+    @workflow.defn
+    async def patching(*ids: str) -> None:
+        for patch_id in ids:
+            workflow.patched(patch_id)
+        workflow.deprecate_patch("ancient")
+        await workflow.wait_signal("go")
+
+    client.start("patching", id="p-0")
+    client.start("patching", ["tax"], id="p-1")
+    client.start("patching", ["tax", "discount"], id="p-2")
+
+    assert listed("--patch", "tax") == {"p-1", "p-2"}
+    assert listed("--patch", "tax", "--patch", "discount") == {"p-2"}
+    assert listed("--workflow", "patching", "--without-patch", "discount") == {"p-0", "p-1"}
+    assert listed("--patch", "ancient") == set()
+    assert listed("--without-patch", "ancient") == set()
+    assert "  patches        tax, ancient (deprecated)\n" in run("durable_show", "p-1", no_color=True)
+
+
 def test_list_of_nothing_is_empty(ready):
     assert run("durable_list") == ""
     assert json.loads(run("durable_list", "--json")) == []

@@ -303,6 +303,23 @@ class NondeterminismError(DurableError):
         super().__init__(f"event {seq}: history has {expected}, workflow did {got or 'nothing'}{at}{more}")
 
 
+class PatchReused(DurableError):
+    """Workflow code deprecates a patch and asks for the same one, or the other way round.
+
+    Attributes:
+        patch_id: The patch.
+        first, second: ``file:line`` of the two calls.
+    """
+
+    def __init__(self, patch_id: str, *, first: str, second: str, deprecated: bool) -> None:
+        self.patch_id, self.first, self.second = patch_id, first, second
+        calls = ("patched()", "deprecate_patch()") if deprecated else ("deprecate_patch()", "patched()")
+        super().__init__(
+            f"patch {patch_id!r} is used for two things, by {calls[0]} at {first} and by {calls[1]} at {second}: "
+            f"give each change an id of its own, and deprecate one in all its places at once"
+        )
+
+
 class ChannelClosed(DurableError):
     """A channel is closed.
 
@@ -471,6 +488,7 @@ __all__ = [
     "NotFailed",
     "NotOpen",
     "OutsideWorkflow",
+    "PatchReused",
     "PayloadTooLarge",
     "PermissionDenied",
     "ReadOnly",

@@ -22,11 +22,13 @@ from durable.core.errors import (
     ChildFailed,
     DurableError,
     ForbiddenInWorkflow,
+    PatchReused,
     RecordedError,
     SignalError,
 )
 from durable.core.failures import Failure
 from durable.core.loop import DeterministicLoop, DurableExit, Task, Timer
+from durable.core.patching import Patches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -78,6 +80,7 @@ class Execution:
         cancel_requested: Whether it was asked to stop.
         status, progress, tags: What the code shows to operators.
         queries: What clients may call, by name.
+        patches: The answers that the code got from ``patched``.
         changed: Which of those three changed since the engine last stored them.
     """
 
@@ -117,7 +120,7 @@ class Execution:
         self._recorded: Mapping[int, ev.Event] = {}
         self._signals: dict[str, Channel[Any]] = {}
         self.queries: dict[str, Callable[..., Any]] = {}
-        self._patches: dict[str, bool] = {}
+        self.patches = Patches()
         self.conditions = Conditions(self.loop)
 
     # --- steps
@@ -314,9 +317,16 @@ class Execution:
 
         The first time the code asks, live, the answer is yes and is recorded.
         A step that was taken before goes by the record.
+
+        Raises:
+            PatchReused: The code deprecates the patch and asks for it as well.
         """
         self.go_on()
-        if patch_id not in self._patches:
+        try:
+            taken = self.patches.known(patch_id, deprecated=deprecated, place=place)
+        except PatchReused as error:
+            raise self.interrupt(error) from None
+        if taken is None:
             self._skip_markers(until=patch_id)
             marker = self._recorded.get(self._next_id)
             # Past the record of a step that was cut short, the code is live again.
@@ -326,8 +336,8 @@ class Execution:
                 marked = ev.PatchMarked(event_id=self._next_id, name=patch_id, deprecated=deprecated)
                 self._next_id += 1
                 self.record(marked, place=place)
-            self._patches[patch_id] = taken
-        return self._patches[patch_id]
+            self.patches.keep(patch_id, taken=taken, deprecated=deprecated, place=place)
+        return taken
 
     def go_on(self) -> None:
         """Let the code ask for more, unless it has ended or is put away: then unwind it."""

@@ -55,21 +55,28 @@ def patched(patch_id: str) -> bool:
     False for those that passed here before the change.
 
     Raises:
-        InvalidInput: The id is empty or too long.
+        InvalidInput: The id is empty, too long, or has characters that it may not have.
+        PatchReused: The code deprecates the same patch elsewhere.
     """
     execution = current("workflow.patched()")
     return execution.patch(_patch_id(patch_id), deprecated=False, place=frames.place())
 
 
 def deprecate_patch(patch_id: str) -> None:
-    """Say that no instance needs the old path of a patch any more; later this call can go too."""
+    """Say that no instance needs the old path of a patch any more; later this call can go too.
+
+    Raises:
+        InvalidInput: The id is empty, too long, or has characters that it may not have.
+        PatchReused: The code asks for the same patch elsewhere.
+    """
     execution = current("workflow.deprecate_patch()")
     execution.patch(_patch_id(patch_id), deprecated=True, place=frames.place())
 
 
 def _patch_id(patch_id: str) -> str:
-    if not 1 <= len(patch_id) <= 200:
-        raise InvalidInput("patched(id)", "an id has 1 to 200 characters")
+    # No double quote: SQLite finds no key of a JSON object by such a name.
+    if not 1 <= len(patch_id) <= 200 or not patch_id.isprintable() or '"' in patch_id:
+        raise InvalidInput("patched(id)", "an id has 1 to 200 printable characters, and no double quotes")
     return patch_id
 
 

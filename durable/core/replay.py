@@ -124,7 +124,7 @@ def _retake(
             expected="nothing more" if event is None else str(event),
             got=error.got,
             location=error.location,
-            note=_interpreter_note(execution),
+            note=_notes(execution),
         ) from None
     rest = [command for command in issued if isinstance(command, cmd.Recordable)]
     matched = 0
@@ -140,18 +140,22 @@ def _retake(
 
 def _mismatch(execution: Execution, event: ev.Event, got: cmd.Command | None, *, seq: int) -> NondeterminismError:
     event_id, other_id = getattr(event, "event_id", None), getattr(got, "event_id", None)
-    note = _interpreter_note(execution)
+    number = ""
     if str(event) == str(got):
         # Something before it took a number, or took none, and left no event: a timer that was cancelled at once.
-        note = f"It has the number {event_id} in the history and {other_id} now{note and '. '}{note}"
+        number = f"It has the number {event_id} in the history and {other_id} now"
     return NondeterminismError(
         seq=seq,
         event_id=event_id,
         expected=str(event),
         got=None if got is None else str(got),
         location=execution.location(other_id),
-        note=note,
+        note=_notes(execution, number),
     )
+
+
+def _notes(execution: Execution, *more: str) -> str:
+    return ". ".join(filter(None, (*more, execution.patches.note(), _interpreter_note(execution))))
 
 
 def interpreter() -> str:

@@ -177,7 +177,7 @@ def _next(
     source = instances.executions().get(pk=old)
     instances.end_execution(old, ended_as)
     begun = instances.begin_execution(instance, origin=origin, source=source)
-    values = {"execution_id": begun.pk, "head": 0, **instances.NO_LEASE}
+    values = {"execution_id": begun.pk, "head": 0, "patches": {}, **instances.NO_LEASE}
     instances.rows().filter(pk=instance.pk).update(**values)
     for name, value in values.items():
         setattr(instance, name, value)

@@ -14,6 +14,7 @@ from durable.core.errors import (
     DurableError,
     LimitExceeded,
     NondeterminismError,
+    PatchReused,
     RunawayStep,
     UndecodableEvent,
     UnknownWorkflow,
@@ -31,6 +32,7 @@ REASONS: dict[type[DurableError], str] = {
     UndecodableEvent: "undecodable event",
     RunawayStep: "runaway step",
     LimitExceeded: "limit exceeded",
+    PatchReused: "patch reused",
 }
 """What parks an instance at once: the error says what must change before it can go on."""
 

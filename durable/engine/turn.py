@@ -18,7 +18,7 @@ from durable.core.errors import AlreadyExists, ConcurrencyConflict, DurableError
 from durable.core.failures import Failure
 from durable.engine import closing, presence, signals, watchdog, work
 from durable.models import OPEN, ActivityTask, InboxEvent, Instance, Status
-from durable.store import clock, creation, history, inbox, instances, tasks, workers
+from durable.store import clock, creation, history, inbox, instances, patches, tasks, workers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -272,6 +272,8 @@ class Turn:
             values["started_at"] = self.at
         if self.instance.stall or self.instance.failed_turns:
             values |= {"stall": None, "retry_at": None, "failed_turns": 0}
+        if marks := [event for event, _ in self._events if isinstance(event, ev.PatchMarked)]:
+            values["patches"] = patches.with_marks(self.instance.patches, marks)
         shown = {"status": "custom_status", "progress": "progress", "tags": "tags"}
         values |= {shown[name]: getattr(self.execution, name) for name in self.execution.changed}
         self.execution.changed.clear()

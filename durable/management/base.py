@@ -120,6 +120,7 @@ def summary(instance: Instance) -> dict[str, Any]:
         "status": instance.status,
         "queue": instance.queue,
         "tags": instance.tags,
+        "patches": instance.patches,
         "custom_status": instance.custom_status,
         "progress": instance.progress,
         "parent": instance.parent_id,

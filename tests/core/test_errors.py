@@ -151,6 +151,12 @@ ONE_OF_EACH = [
     ),
     (errors.ChannelClosed("send"), "cannot send: the channel is closed", {"verb": "send"}),
     (
+        errors.PatchReused("tax", first="a.py:1", second="a.py:2", deprecated=True),
+        "patch 'tax' is used for two things, by patched() at a.py:1 and by deprecate_patch() at a.py:2: "
+        "give each change an id of its own, and deprecate one in all its places at once",
+        {"patch_id": "tax", "first": "a.py:1", "second": "a.py:2"},
+    ),
+    (
         errors.RunawayStep(2.0, "line 1"),
         "the workflow ran for 2 s without waiting for anything; it was here:\nline 1",
         {"seconds": 2.0, "stack": "line 1"},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 from typing import Any
 
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from durable import workflow
 from durable.core import events as ev
 from durable.core.definitions import define_activity, define_workflow
-from durable.core.errors import NondeterminismError
+from durable.core.errors import NondeterminismError, PatchReused
 from durable.core.replay import replay
 from tests.core.histories import decide
 
@@ -77,6 +79,12 @@ def test_new_execution_marks_the_patch_and_takes_the_new_path() -> None:
     assert [str(c) for c in decision.commands] == ["PatchMarked(p)", "ActivityScheduled(new)"]
 
 
+def test_new_execution_marks_a_deprecated_patch_as_deprecated() -> None:
+    decision = replay(define_workflow(deprecated), [], [STARTED])
+
+    assert decision.commands == (ev.PatchMarked(event_id=0, name="p", deprecated=True), scheduled(1, "new"))
+
+
 def test_history_without_mark_takes_the_old_path_and_keeps_to_it() -> None:
     assert commands(patched, OLD) == []
 
@@ -127,7 +135,7 @@ def test_decision_does_not_depend_on_where_the_history_is_cut(fn: Any) -> None:
     assert decision.commands[-1] == scheduled(2, "after")
 
 
-@pytest.mark.parametrize("patch_id", ["", "p" * 201])
+@pytest.mark.parametrize("patch_id", ["", "p" * 201, 'a "new" way', "two\nlines"])
 def test_patch_without_a_usable_id_is_refused(patch_id: str) -> None:
     async def asks() -> bool:
         return workflow.patched(patch_id)
@@ -136,3 +144,95 @@ def test_patch_without_a_usable_id_is_refused(patch_id: str) -> None:
 
     assert isinstance(outcome, ev.ExecutionFailed)
     assert outcome.failure.type == "InvalidInput"
+
+
+# --- one id for two things
+
+
+async def deprecates_after_asking() -> None:
+    if workflow.patched("p"):
+        await new()
+    workflow.deprecate_patch("p")
+
+
+async def asks_after_deprecating() -> None:
+    workflow.deprecate_patch("p")
+    await new()
+    workflow.patched("p")
+
+
+def line_of(fn: Any, text: str) -> str:
+    lines, first = inspect.getsourcelines(fn)
+    return f"{__file__}:{first + next(n for n, line in enumerate(lines) if text in line)}"
+
+
+@pytest.mark.parametrize(
+    ("fn", "first", "second"),
+    [(deprecates_after_asking, "patched", "deprecate_patch"), (asks_after_deprecating, "deprecate_patch", "patched")],
+)
+@pytest.mark.parametrize("history", [[STARTED], MARKED[:4], DEPRECATED[:4]])
+def test_patch_that_is_asked_for_and_deprecated_is_refused_with_both_places(
+    fn: Any, first: str, second: str, history: list[ev.Event]
+) -> None:
+    with pytest.raises(PatchReused) as caught:
+        replay(define_workflow(fn), history, [] if len(history) > 1 else [completed(1)])
+
+    assert (caught.value.first, caught.value.second) == (line_of(fn, f"{first}("), line_of(fn, f"{second}("))
+    assert f"patch 'p' is used for two things, by {first}() at " in str(caught.value)
+
+
+def test_code_cannot_catch_the_refusal() -> None:
+    async def catches() -> None:
+        workflow.patched("p")
+        try:
+            workflow.deprecate_patch("p")
+        except Exception:
+            await new()
+
+    with pytest.raises(PatchReused):
+        replay(define_workflow(catches), [], [STARTED])
+
+
+def test_refusal_does_without_a_place_that_is_not_in_the_code() -> None:
+    async def from_the_loop() -> None:
+        asyncio.get_running_loop().call_soon(workflow.deprecate_patch, "p")
+        asyncio.get_running_loop().call_soon(workflow.deprecate_patch, "p")
+        asyncio.get_running_loop().call_soon(workflow.patched, "p")
+        await new()
+
+    with pytest.raises(PatchReused) as caught:
+        replay(define_workflow(from_the_loop), [], [STARTED])
+
+    assert (caught.value.first, caught.value.second) == ("", "")
+
+
+async def two_changes_with_one_id() -> None:
+    await (new() if workflow.patched("p") else old())
+    await (new() if workflow.patched("p") else after())
+
+
+def test_mismatch_names_the_patch_that_is_asked_for_in_two_places() -> None:
+    with pytest.raises(NondeterminismError) as caught:
+        commands(two_changes_with_one_id, MARKED)
+
+    one, two = (f"{__file__}:{int(line_of(two_changes_with_one_id, 'old()').rpartition(':')[2]) + n}" for n in (0, 1))
+    assert (caught.value.expected, caught.value.got) == ("ActivityScheduled(after)", "ActivityScheduled(new)")
+    assert caught.value.note == (
+        f"Patch 'p' is asked for at {one} and at {two}: if these are two changes, give the later one an id of its own"
+    )
+
+
+def test_mismatch_does_not_blame_a_patch_that_is_asked_for_in_one_place_or_not_taken() -> None:
+    async def again_and_again() -> None:
+        for _ in range(2):
+            await (new() if workflow.patched("p") else old())
+        await after()
+
+    async def not_taken() -> None:
+        await (new() if workflow.patched("p") else old())
+        await (new() if workflow.patched("p") else old())
+
+    for fn, history in ((again_and_again, MARKED), (not_taken, OLD)):
+        with pytest.raises(NondeterminismError) as caught:
+            commands(fn, history)
+        assert caught.value.note == ""

@@ -311,7 +311,7 @@ def go_on(execution: Execution) -> list[Any]:
 def state(execution: Execution) -> list[Any]:
     """Return what a query must leave as it was."""
     shown = [execution.status, execution.progress, dict(execution.tags), set(execution.changed)]
-    asked = [sorted(execution.open), dict(execution._issued), execution._next_id, dict(execution._patches)]
+    asked = [sorted(execution.open), dict(execution._issued), execution._next_id, dict(execution.patches._known)]
     loop = execution.loop
     kept = [list(execution._signals), set(execution.queries), execution.random.getstate()]
     return [*shown, *asked, *kept, loop._created, len(loop._ready), loop.violation, loop.refused, loop.looking]

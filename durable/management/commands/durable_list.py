@@ -9,6 +9,7 @@ from django.db.models.fields.json import KeyTransform
 from durable import conf
 from durable.management.base import DurableCommand, summary, tag
 from durable.models import CLOSED, OPEN, Instance, Status
+from durable.store import patches
 
 if TYPE_CHECKING:
     from django.core.management.base import CommandParser
@@ -26,6 +27,7 @@ class Command(DurableCommand):
         "durable_list --status failed --status stalled",
         "durable_list --workflow order --tag customer=Ada --limit 100",
         "durable_list --status open --json",
+        "durable_list --status open --workflow order --without-patch tax",
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -37,6 +39,20 @@ class Command(DurableCommand):
         parser.add_argument("--tag", type=tag, action="append", default=[], metavar="NAME=VALUE", help="likewise")
         parser.add_argument("--parent", metavar="ID", help="children of this instance only")
         parser.add_argument("--roots", action="store_true", help="leave out children")
+        parser.add_argument(
+            "--patch",
+            action="append",
+            default=[],
+            metavar="ID",
+            help="those that patched() marked: they need the patch",
+        )
+        parser.add_argument(
+            "--without-patch",
+            action="append",
+            default=[],
+            metavar="ID",
+            help="those without a mark of the patch: on the old path, or not there yet",
+        )
         parser.add_argument("--limit", type=int, default=50, help="how many at most (50)")
         parser.add_argument("--json", action="store_true", help="print a JSON array")
 
@@ -70,7 +86,15 @@ class Command(DurableCommand):
 
 
 def _chosen(
-    *, status: list[str], workflow: str | None, tag: list[tuple[str, Any]], parent: str | None, roots: bool, **_: Any
+    *,
+    status: list[str],
+    workflow: str | None,
+    tag: list[tuple[str, Any]],
+    parent: str | None,
+    roots: bool,
+    patch: list[str],
+    without_patch: list[str],
+    **_: Any,
 ) -> QuerySet[Instance]:
     found = Instance.objects.using(conf.settings.DATABASE).order_by("-created_at", "id")
     if status:
@@ -81,6 +105,7 @@ def _chosen(
         found = found.filter(parent_id=parent)
     if roots:
         found = found.filter(parent_execution_id=None)
+    found = found.filter(*map(patches.marked_by_patched, patch), *map(patches.without, without_patch))
     for number, (name, value) in enumerate(tag):
         # Not tags__name=value: the name of a tag may look like a lookup.
         alias = f"tag{number}"

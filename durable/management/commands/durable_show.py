@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from durable import client
 from durable.management import timeline
 from durable.management.base import DurableCommand, summary
+from durable.store import patches
 
 if TYPE_CHECKING:
     from django.core.management.base import CommandParser
@@ -58,6 +59,8 @@ class Command(DurableCommand):
         executions = instance.executions.count()
         if executions > 1:
             self._fact("executions", str(executions))
+        if instance.patches:
+            self._fact("patches", ", ".join(patches.described(instance.patches)))
         self._fact("input", _text(instance.input))
         if instance.closed_at is not None and instance.failure is None:
             self._fact("result", _text(instance.result))
