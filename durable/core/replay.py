@@ -43,13 +43,25 @@ def replay(
     new: Sequence[ev.Event] = (),
     *,
     converter: Converter | None = None,
+    instance_id: str = "",
+    execution_id: str = "",
 ) -> Decision:
     """Return what ``workflow`` decides after ``history`` and the ``new`` events from outside.
+
+    Args:
+        workflow: The definition.
+        history: The events so far.
+        new: Events that the history does not hold yet.
+        converter: What makes values of payloads.
+        instance_id: Whose history it is: code may ask, and children's ids begin with it.
+        execution_id: Likewise.
 
     Raises:
         NondeterminismError: The code does not do what the history records.
     """
-    execution = Execution(workflow, converter=converter or Converter())
+    execution = Execution(
+        workflow, converter=converter or Converter(), instance_id=instance_id, execution_id=execution_id
+    )
     try:
         commands = catch_up(execution, history)
         for event in new:
