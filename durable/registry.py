@@ -34,11 +34,14 @@ def add_activity(definition: ActivityDefinition) -> None:
     """Make an activity known.
 
     Raises:
-        DuplicateName: Another function has its name.
+        DuplicateName: Another function has its name, or the same method of another object.
     """
     known = _activities.get(definition.name)
     if known is not None and _place(known) != _place(definition):
         raise DuplicateName("activity", definition.name, first=_place(known), second=_place(definition))
+    if known is not None and _object(known) is not _object(definition):
+        second = f"{_place(definition)}, of another object"
+        raise DuplicateName("activity", definition.name, first=_place(known), second=second)
     _activities[definition.name] = definition
 
 
@@ -109,6 +112,11 @@ def unregister_workflow(name: str, version: int) -> None:
 def unregister_activity(name: str) -> None:
     """Forget an activity, for tests; it need not be known."""
     _activities.pop(name, None)
+
+
+def _object(definition: ActivityDefinition) -> object:
+    """Return the object whose method it is, which is its state; None for a function."""
+    return getattr(definition.fn, "__self__", None)
 
 
 def _place(definition: WorkflowDefinition | ActivityDefinition) -> str:
