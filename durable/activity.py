@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, overload
 
 from durable import registry
@@ -45,6 +45,9 @@ class Info:
         attempt: Which attempt this is, from 1.
         idempotency_key: The same for every attempt; give it to services that know such keys.
         deadline: When the attempt is given up, or None.
+        workflow: The type name of the workflow that asked for it.
+        queue: The queue that it was given to.
+        headers: What its instance carries along.
     """
 
     name: str
@@ -53,6 +56,9 @@ class Info:
     event_id: int
     attempt: int
     deadline: datetime | None = None
+    workflow: str = ""
+    queue: str = ""
+    headers: dict[str, Any] = field(default_factory=dict)
 
     @property
     def idempotency_key(self) -> str:

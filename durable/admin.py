@@ -32,7 +32,7 @@ class ReadOnly(_Admin):
         return False
 
 
-PAYLOADS = ("input", "result", "failure", "heartbeat_details", "last_failure", "data", "custom_status")
+PAYLOADS = ("input", "headers", "result", "failure", "heartbeat_details", "last_failure", "data", "custom_status")
 
 
 class HidesPayloads(ReadOnly):

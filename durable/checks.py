@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 from celery import current_app
 from django.conf import settings as django_settings
 from django.core import checks
+from django.utils.module_loading import import_string
 
 from durable import conf
+from durable.interceptors import Interceptor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +30,7 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "ON_NONDETERMINISM": str,
     "CONVERTER": str,
     "CODEC": str,
+    "INTERCEPTORS": (list, tuple),
     "LIMITS": dict,
 }
 
@@ -62,6 +65,7 @@ def _values(given: dict[str, Any]) -> Iterator[checks.CheckMessage]:
             conf.converter() if path == "CONVERTER" else conf.codec()
         except Exception as error:  # noqa: BLE001 - whatever a user's module raises is the finding
             yield checks.Error(f"DURABLE[{path!r}] cannot be used: {error}", id="durable.E006")
+    yield from _interceptors(given.get("INTERCEPTORS", ()))
     limits = given.get("LIMITS", {})
     for name, value in limits.items() if isinstance(limits, dict) else ():
         if name not in conf.LIMITS:
@@ -69,6 +73,19 @@ def _values(given: dict[str, Any]) -> Iterator[checks.CheckMessage]:
             yield checks.Warning(f"DURABLE['LIMITS'][{name!r}] is not a limit.", hint=hint, id="durable.W002")
         elif not isinstance(value, int) or value <= 0:
             yield checks.Error(f"DURABLE['LIMITS'][{name!r}] must be a whole number over 0.", id="durable.E007")
+
+
+def _interceptors(paths: Any) -> Iterator[checks.CheckMessage]:
+    for path in paths if isinstance(paths, list | tuple) else ():
+        try:
+            kind = import_string(path)
+            problem = "" if issubclass(kind, Interceptor) else "it is no subclass of durable.interceptors.Interceptor"
+            if not problem:
+                kind()
+        except Exception as error:  # noqa: BLE001 - whatever a user's module raises is the finding
+            problem = str(error)
+        if problem:
+            yield checks.Error(f"DURABLE['INTERCEPTORS']: {path!r} cannot be used: {problem}", id="durable.E008")
 
 
 @checks.register(TAG)

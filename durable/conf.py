@@ -39,6 +39,7 @@ class Settings:
         ON_NONDETERMINISM: ``stall`` or ``fail``.
         CONVERTER: Dotted path of the payload converter.
         CODEC: Dotted path of the codec that stored JSON passes through.
+        INTERCEPTORS: Dotted paths of subclasses of ``durable.interceptors.Interceptor``, outermost first.
         LIMITS: Overrides for single limits, see ``conf.LIMITS``.
     """
 
@@ -55,6 +56,7 @@ class Settings:
     ON_NONDETERMINISM: str = "stall"
     CONVERTER: str = "durable.converters.DjangoConverter"
     CODEC: str = "durable.codecs.PlainCodec"
+    INTERCEPTORS: list[str] = []
     LIMITS: dict[str, int] = {}
 
     def __getattribute__(self, name: str) -> Any:

@@ -55,6 +55,7 @@ class Instance(models.Model):
     custom_status = JSONText(_("custom status"), null=True)
     progress = models.JSONField(_("progress"), null=True)
     tags = models.JSONField(_("tags"), default=dict)
+    headers = JSONText(_("headers"), null=True)
     options = models.JSONField(_("options"), default=dict)
     patches = models.JSONField(_("patches"), default=dict, blank=True)
     stall = models.JSONField(_("why it is stalled"), null=True)

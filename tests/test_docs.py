@@ -24,7 +24,7 @@ from django.core.management import BaseCommand, load_command_class
 from django.dispatch import Signal
 from markdown_it import MarkdownIt
 
-from durable import activity, checks, client, conf, registry, telemetry, workflow
+from durable import activity, checks, client, conf, interceptors, registry, telemetry, workflow
 from durable.core import errors, events
 from durable.engine import cache
 from durable.store import clock
@@ -279,7 +279,7 @@ def test_events_page_lists_every_kind_with_its_data():
     assert listed == {kind: {f.name for f in fields(cls)} - beside for kind, cls in events.KINDS.items()}
 
 
-@pytest.mark.parametrize("module", [workflow, activity, client], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [workflow, activity, client, interceptors], ids=lambda module: module.__name__)
 def test_python_page_lists_what_can_be_called(module):
     listed = {re.split(r"\W", key)[0] for key in rows(REFERENCE / "python.md", module.__name__)}
 

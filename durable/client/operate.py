@@ -13,6 +13,7 @@ from durable.core import payloads, texts
 from durable.core.errors import InvalidInput, NotOpen, UnknownActivity
 from durable.core.failures import Failure
 from durable.engine import closing, lost, signals
+from durable.interceptors import SignalCall
 from durable.models import CLOSED, OPEN, Instance, Status
 from durable.store import instances, tasks
 
@@ -38,7 +39,7 @@ def signal(instance_id: str, name: str, payload: Any = None) -> None:
     encoded = conf.converter().encode(payload, where)
     payloads.dumps(encoded, where, conf.limit("payload"))
     with transaction.atomic(using=conf.settings.DATABASE):
-        signals.deliver(instance_id, ev.SignalReceived(name=name, payload=encoded), verb="take a signal")
+        signals.bring(SignalCall(instance_id=instance_id, name=name, headers={}), encoded)
 
 
 def cancel(instance_id: str, *, reason: str = "") -> None:

@@ -13,6 +13,8 @@ from durable.client.handle import Handle
 from durable.core import payloads, texts
 from durable.core.definitions import workflow_options
 from durable.core.errors import AlreadyExists, LimitExceeded
+from durable.engine import intercepting
+from durable.interceptors import StartCall
 from durable.models import CLOSED, Instance
 from durable.store import creation, inbox, instances
 
@@ -39,7 +41,7 @@ def start(
         workflow: The type name, e.g. ``order2``, or the definition.
         args: Positional arguments.
         kwargs: Keyword arguments.
-        options: As for ``wf.options``: ``id queue tags delay timeout id_reuse
+        options: As for ``wf.options``: ``id queue tags headers delay timeout id_reuse
             retry``; and ``signal=(name, payload)``, sent with the start.
 
     Raises:
@@ -88,7 +90,7 @@ def _start(
     tags = _tags(options.get("tags", {}))
     queue = options.get("queue") or definition.queue or conf.settings.QUEUE
 
-    def newborn(generation: int) -> creation.Newborn:
+    def newborn(generation: int, headers: dict[str, Any]) -> creation.Newborn:
         return creation.new(
             instance_id=instance_id,
             name=definition.name,
@@ -97,18 +99,25 @@ def _start(
             queue=queue,
             tags=tags,
             options=creation.with_defaults(definition, options),
+            headers=headers,
             generation=generation,
         )
 
-    with transaction.atomic(using=conf.settings.DATABASE):
-        existing = instances.find_locked(instance_id) or _insert(newborn(0))
+    def begin(headers: dict[str, Any]) -> Handle:
+        existing = instances.find_locked(instance_id) or _insert(newborn(0, headers))
         if existing is not None:
             if not _replaces(existing, definition, options.get("id_reuse", "reject")):
                 return _signaled(Handle(existing.pk), signal)
-            _replace(newborn(instances.executions().filter(instance=existing).count()))
+            _replace(newborn(instances.executions().filter(instance=existing).count(), headers))
         if not options.get("delay"):
             dispatch.advance_on_commit(queue, instance_id)
         return _signaled(Handle(instance_id), signal)
+
+    call = StartCall(
+        instance_id=instance_id, workflow=definition.type_name, queue=queue, headers=dict(options.get("headers", {}))
+    )
+    with transaction.atomic(using=conf.settings.DATABASE):
+        return intercepting.start(call, begin)
 
 
 def _signaled(handle: Handle, signal: tuple[str, Any] | None) -> Handle:

@@ -86,6 +86,8 @@ def start_child(definition: WorkflowDefinition, arguments: dict[str, Any]) -> Ch
     execution = current(f"{definition.type_name}.start_child()")
     event_id = execution.next_id()
     options = dict(definition.overrides)
+    if "headers" in options:
+        options["headers"] = execution.encode(options["headers"], f"headers of {definition.type_name}")
     event = ev.ChildScheduled(
         event_id=event_id,
         name=definition.name,

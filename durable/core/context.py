@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random as stdlib_random
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -28,6 +28,7 @@ class Info:
         started_at: When this execution began.
         history_length: Events so far; continue as new before it grows large.
         parent_id: The parent instance's id, or None.
+        headers: What the instance carries along, and hands to its activities and children.
     """
 
     instance_id: str
@@ -39,6 +40,7 @@ class Info:
     started_at: datetime
     history_length: int
     parent_id: str | None
+    headers: dict[str, Any] = field(default_factory=dict)
 
 
 class Draw(float):
@@ -121,6 +123,7 @@ def info() -> Info:
         started_at=datetime.fromtimestamp(started.at, UTC),
         history_length=execution.length,
         parent_id=started.parent["instance_id"] if started.parent else None,
+        headers=dict(started.headers),
     )
 
 

@@ -35,6 +35,11 @@ def split_version(type_name: str) -> tuple[str, int]:
     return (name, int(digits)) if digits and name else (type_name, 0)
 
 
+def type_name(name: str, version: int) -> str:
+    """Return a name with its version: ``order2``, or ``order`` for version 0."""
+    return f"{name}{version}" if version else name
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ActivityDefinition:
     """An activity: a plain function that may do anything, run at least once.
@@ -148,7 +153,7 @@ class WorkflowDefinition:
     @property
     def type_name(self) -> str:
         """The name with its version: ``order2``, or ``order`` for version 0."""
-        return f"{self.name}{self.version}" if self.version else self.name
+        return type_name(self.name, self.version)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
         """Return what the running workflow awaits to run this one as a child and get its result.
@@ -189,7 +194,7 @@ class WorkflowDefinition:
         """Return the same workflow with other options for the instances started through it.
 
         Args:
-            changes: ``id queue tags delay timeout id_reuse parent_close retry``;
+            changes: ``id queue tags headers delay timeout id_reuse parent_close retry``;
                 durations as timedelta or seconds.
 
         Raises:
@@ -230,6 +235,12 @@ def _of(kind: type) -> Taker:
     return take
 
 
+def _headers(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise InvalidInput(where, f"{value!r} cannot be taken; give a dict")
+    return {check_name(name, where): header for name, header in value.items()}
+
+
 def _queue(value: Any, where: str) -> str:
     return check_name(value, where, longest=100)
 
@@ -257,6 +268,7 @@ _WORKFLOW_OPTIONS: dict[str, Taker] = {
     "id": _of(str),
     "queue": _queue,
     "tags": _of(dict),
+    "headers": _headers,
     "delay": seconds,
     "timeout": seconds,
     "id_reuse": _one_of(("reject", "replace_closed", "return_existing")),

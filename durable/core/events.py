@@ -114,6 +114,7 @@ class ExecutionStarted(Event):
             differs between some (``wait_for``, 3.11 to 3.12).
         carried: Signals that the execution before this one left unread, as
             ``[name, payload]``.
+        headers: What interceptors gave the instance to carry along.
     """
 
     name: str
@@ -127,14 +128,20 @@ class ExecutionStarted(Event):
     seed: str = ""
     python: str = ""
     carried: list[list[Any]] = field(default_factory=list)
+    headers: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignalReceived(Event):
-    """A signal came in."""
+    """A signal came in.
+
+    Attributes:
+        headers: What interceptors gave it to carry along.
+    """
 
     name: str
     payload: Any = None
+    headers: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

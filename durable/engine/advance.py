@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import closing as closed_after
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from django.db import InterfaceError, OperationalError, transaction
@@ -15,7 +16,7 @@ from durable.core.errors import ConcurrencyConflict
 from durable.core.execution import LIMITS, Execution
 from durable.core.failures import Failure
 from durable.core.replay import catch_up, interpreter
-from durable.engine import cache, closing, guards, in_place, lost, stalling, watchdog
+from durable.engine import cache, closing, guards, in_place, intercepting, lost, stalling, watchdog
 from durable.engine.turn import Turn
 from durable.models import Instance, Status
 from durable.store import clock, history, inbox, instances
@@ -57,6 +58,12 @@ def advance(instance_id: str) -> None:
 def _turn(instance_id: str, leave_at: float) -> bool:
     """Take one turn; say whether there is more to do at once."""
     turn: Turn | None = None
+
+    def take(instance: Instance, rows: Sequence[tuple[int, str, str]]) -> Turn:
+        nonlocal turn
+        turn = _take(instance, rows, inline=time.monotonic() < leave_at)
+        return turn
+
     try:
         with transaction.atomic(using=conf.settings.DATABASE):
             instance = instances.try_lock(instance_id)
@@ -67,7 +74,7 @@ def _turn(instance_id: str, leave_at: float) -> bool:
             if instance.status == Status.STALLED and any(kind == inbox.TIMEOUT for _, kind, _ in rows):
                 _time_out(instance)
             elif _can_move(instance, rows):
-                turn = _take(instance, rows, inline=time.monotonic() < leave_at)
+                intercepting.turn(instance, partial(take, instance, rows))
     except BaseException:
         if turn is not None:
             turn.execution.close()  # it is ahead of what is stored

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import transaction
 
 from durable import activity, conf
+from durable.core.definitions import type_name
 from durable.core.errors import NonRetryable
 from durable.engine import lost, presence
 from durable.engine.work import task_row
@@ -52,6 +53,10 @@ def encode_details(details: tuple[Any, ...]) -> list[Any]:
     return [conf.converter().encode(detail, "heartbeat(details)") for detail in details]
 
 
+def _of_instance(instance: Instance) -> dict[str, Any]:
+    return {"workflow": type_name(instance.name, instance.version), "headers": dict(instance.headers or {})}
+
+
 class TaskAttempt:
     """An attempt of an activity that has a row.
 
@@ -69,6 +74,8 @@ class TaskAttempt:
             event_id=task.event_id,
             attempt=task.attempt,
             deadline=deadline(definition, created_at=task.created_at, beat=False),
+            queue=task.queue,
+            **_of_instance(instance),
         )
 
     def heartbeat(self, details: tuple[Any, ...]) -> None:
@@ -123,6 +130,8 @@ class InPlaceAttempt:
             event_id=work.asked.event_id,
             attempt=1,
             deadline=deadline(work.definition, created_at=self._scheduled_at),
+            queue=work.definition.queue or instance.queue,
+            **_of_instance(instance),
         )
         here, until = presence.current(), self.info.deadline
         self._expiry = here.call_at(until, self._expire) if here is not None and until is not None else None

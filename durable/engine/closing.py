@@ -10,6 +10,7 @@ from durable import telemetry
 from durable.core import events as ev
 from durable.core.failures import Failure
 from durable.core.retry import RetryPolicy
+from durable.engine import intercepting
 from durable.models import OPEN, Execution, Instance, Status
 from durable.store import clock, creation, history, inbox, instances, tasks
 
@@ -34,6 +35,10 @@ class Closed:
 
 def close(instance: Instance, end: ev.End, live: Live | None = None) -> Closed:
     """Store the end of an instance's current execution; its history holds the event already."""
+    return intercepting.end(instance, end, live, lambda: _end(instance, end, live))
+
+
+def _end(instance: Instance, end: ev.End, live: Live | None) -> Closed:
     match end:
         case ev.ExecutionContinued():
             return _continue(instance, end)

@@ -16,7 +16,7 @@ from durable import conf, telemetry
 from durable.core import events as ev
 from durable.core.errors import ConcurrencyConflict
 from durable.core.failures import Failure
-from durable.engine import cache, presence, running
+from durable.engine import cache, intercepting, presence, running
 from durable.engine.attempts import InPlaceAttempt
 from durable.engine.turn import Turn
 from durable.store import clock, instances
@@ -111,7 +111,7 @@ class _Step:
     def _store_or_deliver(self, ended: running.Ended) -> Turn | None:
         """Take the next turn with the result; if the instance moved on, leave the result in its inbox."""
         try:
-            return self._store(ended)
+            return intercepting.turn(self._turn.instance, lambda: self._store(ended))
         except ConcurrencyConflict:
             # The turn wrote nothing, so the activity's own writes can still go with its result.
             self._turn.execution.close()

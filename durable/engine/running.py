@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import IntegrityError, InternalError, connections
 from django.db.transaction import TransactionManagementError
 
-from durable import activity, conf
+from durable import activity, conf, interceptors
 from durable.core import events as ev
 from durable.core import payloads
 from durable.core.errors import DurableError
@@ -49,7 +49,7 @@ def attempt(definition: ActivityDefinition, arguments: dict[str, Any], running: 
     is_coroutine = inspect.iscoroutinefunction(definition.fn)
     token = activity.running.set(_ByThread(running) if is_coroutine else running)
     try:
-        result = call(definition, arguments)
+        result = interceptors.around("activity", running.info, lambda: call(definition, arguments))
     except asyncio.CancelledError:
         return ev.ActivityCanceled(event_id=event_id)
     except (Exception, SystemExit) as error:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from durable import conf, dispatch, registry
+from durable import activity, conf, dispatch, registry
 from durable.core import events as ev
 from durable.core.definitions import define_activity
 from durable.core.errors import LimitExceeded, NotOpen
 from durable.core.retry import RetryPolicy
+from durable.engine import intercepting
+from durable.interceptors import SignalCall
 from durable.models import OPEN, ActivityTask, Instance
 from durable.store import inbox, instances, tasks
 
@@ -41,9 +43,26 @@ def deliver(instance_id: str, event: ev.Event, *, verb: str) -> Instance:
     return instance
 
 
+def bring(call: SignalCall, payload: Any) -> None:
+    """Bring a signal to an instance, within the interceptors' hooks, in the transaction at hand.
+
+    Raises:
+        UnknownInstance, NotOpen, LimitExceeded: As ``deliver`` does.
+        InvalidInput, PayloadTooLarge: The headers cannot be stored.
+    """
+
+    def send(headers: dict[str, Any]) -> None:
+        event = ev.SignalReceived(name=call.name, payload=payload, headers=headers)
+        deliver(call.instance_id, event, verb="take a signal")
+
+    intercepting.signal(call, send)
+
+
 def send(instance_id: str, name: str, payload: Any) -> None:
     """Signal an instance, as an activity."""
-    deliver(instance_id, ev.SignalReceived(name=name, payload=payload), verb="take a signal")
+    info = activity.info()
+    call = SignalCall(instance_id=instance_id, name=name, headers=dict(info.headers), sender_id=info.instance_id)
+    bring(call, payload)
 
 
 registry.add_activity(

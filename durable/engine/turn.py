@@ -14,9 +14,11 @@ from durable import conf, dispatch, registry
 from durable.core import commands as cmd
 from durable.core import events as ev
 from durable.core import texts
+from durable.core.definitions import type_name
 from durable.core.errors import AlreadyExists, ConcurrencyConflict, DurableError, InvalidId, LimitExceeded
 from durable.core.failures import Failure
-from durable.engine import closing, presence, signals, watchdog, work
+from durable.engine import closing, intercepting, presence, signals, watchdog, work
+from durable.interceptors import StartCall
 from durable.models import OPEN, ActivityTask, InboxEvent, Instance, Status
 from durable.store import clock, creation, history, inbox, instances, patches, tasks, workers
 
@@ -71,6 +73,11 @@ class Turn:
         """Note commands that are not recorded yet."""
         self._events.extend(history.record(command) for command in issued if isinstance(command, cmd.Recordable))
         self._pending.extend(issued)
+
+    @property
+    def came_in(self) -> list[ev.Event]:
+        """What was applied so far."""
+        return [event for event, _ in self._events if not event.by_code]
 
     @property
     def needs_lock(self) -> bool:
@@ -128,16 +135,28 @@ class Turn:
             return
         definition = next((w for w in registry.workflows() if (w.name, w.version) == (child.name, child.version)), None)
         queue = child.options.get("queue") or (definition and definition.queue) or self.instance.queue
-        newborn = creation.new(
+        call = StartCall(
             instance_id=child.instance_id,
-            name=child.name,
-            version=child.version or 0,
-            arguments=child.input,
+            workflow=type_name(child.name, child.version or 0),
             queue=queue,
-            tags=child.tags,
-            options=creation.with_defaults(definition, child.options),
-            parent=creation.Parent(
-                instance_id=self.instance.pk, execution_id=self.instance.execution_id, event_id=child.event_id
+            headers={**(self.instance.headers or {}), **child.options.get("headers", {})},
+            parent_id=self.instance.pk,
+            parent_execution_id=str(self.instance.execution_id),
+        )
+        newborn = intercepting.start(
+            call,
+            lambda headers: creation.new(
+                instance_id=child.instance_id,
+                name=child.name,
+                version=child.version or 0,
+                arguments=child.input,
+                queue=queue,
+                tags=child.tags,
+                options=creation.with_defaults(definition, child.options),
+                headers=headers,
+                parent=creation.Parent(
+                    instance_id=self.instance.pk, execution_id=self.instance.execution_id, event_id=child.event_id
+                ),
             ),
         )
         self._children[child.instance_id] = newborn

@@ -42,6 +42,7 @@ def new(
     queue: str,
     tags: dict[str, Any],
     options: dict[str, Any],
+    headers: dict[str, Any] | None = None,
     parent: Parent | None = None,
     generation: int = 0,
 ) -> Newborn:
@@ -55,6 +56,7 @@ def new(
         queue: Where its turns run.
         tags: What operators can search for.
         options: ``delay``, ``timeout``, ``retry``, ``parent_close``.
+        headers: What it carries along.
         parent: Whose child it is.
         generation: How many executions of the same id were begun before.
     """
@@ -67,6 +69,7 @@ def new(
         queue=queue,
         input=arguments,
         tags=tags,
+        headers=headers or None,
         options={k: v for k, v in options.items() if k in {"timeout", "retry", "parent_close"}},
         execution_id=execution_id,
         parent_id=parent.instance_id if parent else None,
@@ -121,6 +124,7 @@ def start_row(
         generation=generation,
         seed=str(execution_id),
         carried=[list(pair) for pair in carried],
+        headers=instance.headers or {},
     )
     return inbox.row(execution_id, event, visible_at=visible_at)
 

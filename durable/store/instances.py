@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import uuid
 
 
-PAYLOADS = ("input", "result", "failure", "custom_status")
+PAYLOADS = ("input", "headers", "result", "failure", "custom_status")
 """The columns that pass through the codec."""
 
 

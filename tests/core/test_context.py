@@ -161,7 +161,7 @@ def test_random_number_has_nothing_else(name):
 def test_info_says_what_a_workflow_may_know_of_itself():
     start = ev.ExecutionStarted(
         name="order", version=2, input=given(), queue="slow", attempt=1, at=5.0,
-        parent={"instance_id": "boss", "execution_id": "e", "event_id": 0},
+        parent={"instance_id": "boss", "execution_id": "e", "event_id": 0}, headers={"user": 7},
     )  # fmt: skip
     seen = []
 
@@ -185,6 +185,7 @@ def test_info_says_what_a_workflow_may_know_of_itself():
             started_at=datetime(1970, 1, 1, 0, 0, 5, tzinfo=UTC),
             history_length=1,
             parent_id="boss",
+            headers={"user": 7},
         )
     ]
 

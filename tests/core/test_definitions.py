@@ -192,9 +192,11 @@ def test_options_of_a_start_are_checked_and_kept_as_json():
 @pytest.mark.parametrize(
     ("option", "value", "problem"),
     [
-        ("lane", "slow", "there is no such option; there are id, queue, tags, delay, timeout"),
+        ("lane", "slow", "there is no such option; there are id, queue, tags, headers, delay, timeout"),
         ("id", 5, "5 cannot be taken; give a str"),
         ("tags", ["a"], r"\['a'\] cannot be taken; give a dict"),
+        ("headers", ["a"], r"\['a'\] cannot be taken; give a dict"),
+        ("headers", {"": 1}, "0 characters; it has 1 to 200"),
         ("id_reuse", "always", "'always' is not one of reject, replace_closed, return_existing"),
         ("parent_close", "", "'' is not one of terminate, cancel, abandon"),
     ],

@@ -341,6 +341,26 @@ def test_child_can_be_signalled():
     assert sent == ev.SignalSent(event_id=1, name="go", instance_id=child.instance_id, payload=1)
 
 
+def test_headers_of_a_child_are_recorded_with_its_options():
+    @workflow
+    async def carrying():
+        await ship2.options(headers={"user": 7}, queue="fast")(5)
+
+    [child] = decide(carrying, [], STARTED).commands
+
+    assert child.options == {"headers": {"user": 7}, "queue": "fast"}
+
+
+def test_headers_of_a_child_must_be_json():
+    @workflow
+    async def carrying():
+        await ship2.options(headers={"a": object()})(5)
+
+    failure = failure_of(decide(carrying, [], STARTED))
+
+    assert (failure.type, "headers of ship2" in failure.message) == ("InvalidInput", True)
+
+
 def test_tags_of_a_child_must_be_json():
     @workflow
     async def tagging():
