@@ -28,6 +28,7 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "REDISPATCH": (int, float),
     "STALL_RETRY": (int, float),
     "ON_NONDETERMINISM": str,
+    "STRICT": bool,
     "CONVERTER": str,
     "CODEC": str,
     "INTERCEPTORS": (list, tuple),

@@ -37,6 +37,7 @@ class Settings:
         REDISPATCH: After how long work that nobody took is announced again.
         STALL_RETRY: How often a stalled instance is tried again.
         ON_NONDETERMINISM: ``stall`` or ``fail``.
+        STRICT: Whether to catch what is not deterministic as early as can be; for development and tests.
         CONVERTER: Dotted path of the payload converter.
         CODEC: Dotted path of the codec that stored JSON passes through.
         INTERCEPTORS: Dotted paths of subclasses of ``durable.interceptors.Interceptor``, outermost first.
@@ -54,6 +55,7 @@ class Settings:
     REDISPATCH: float = 5.0
     STALL_RETRY: float = 30.0
     ON_NONDETERMINISM: str = "stall"
+    STRICT: bool = False
     CONVERTER: str = "durable.converters.DjangoConverter"
     CODEC: str = "durable.codecs.PlainCodec"
     INTERCEPTORS: list[str] = []

@@ -253,11 +253,17 @@ class ForbiddenInWorkflow(DurableError):
 
     Attributes:
         call: What was called, e.g. ``socket.connect``.
+        instead: What to do in its place.
+        location: ``file:line`` of the workflow code, when known.
+        written: What stands there, e.g. ``requests.get(url)``.
     """
 
-    def __init__(self, call: str) -> None:
-        self.call = call
-        super().__init__(f"{call} is not allowed in a workflow: it could not be replayed. Do it in an activity")
+    def __init__(
+        self, call: str, *, instead: str = "Do it in an activity", location: str = "", written: str = ""
+    ) -> None:
+        self.call, self.instead, self.location, self.written = call, instead, location, written
+        at = f" (at {location}{': ' if written else ''}{written})" if location else ""
+        super().__init__(f"{call} is not allowed in a workflow: it could not be replayed. {instead}{at}")
 
 
 class ReadOnly(DurableError):

@@ -111,6 +111,7 @@ class Execution:
         self.loop = DeterministicLoop(  # type: ignore[abstract]  # what it refuses is added after the class
             owner=self, start_timer=self._start_timer, cancel_timer=self._cancel_timer
         )
+        self.loop.package = frames.package(workflow.fn)
         self.random = random.Random(0)  # noqa: S311 - replay needs the same numbers, not secret ones
         self._enter = enter
         self._main: Task | None = None

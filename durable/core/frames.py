@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import linecache
 import os
 import sys
+import sysconfig
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from types import CodeType
+    from collections.abc import Callable
+    from types import CodeType, FrameType
 
     Place = tuple[CodeType, int]
 
 _NOT_THE_USERS = (os.path.dirname(__file__), os.path.dirname(asyncio.__file__))
+_DURABLE = os.path.dirname(os.path.dirname(__file__)) + os.sep
+_LIBRARIES = (_DURABLE, *(sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")))
+_PACKAGES = tuple(f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages"))
+_SHOWN = 80
 _known: dict[str, bool] = {}
+_libraries: dict[str, bool] = {}
 
 
 def _is_ours(code: CodeType) -> bool:
@@ -21,6 +30,62 @@ def _is_ours(code: CodeType) -> bool:
     if (ours := _known.get(name)) is None:
         ours = _known[name] = name.startswith(_NOT_THE_USERS)
     return ours
+
+
+def package(fn: Callable[..., Any]) -> str:
+    """Return the top-level package of a workflow's function; empty for one of ours."""
+    name = (fn.__module__ or "").partition(".")[0]
+    return "" if name == __name__.partition(".")[0] else name
+
+
+def is_users(frame: FrameType, package: str) -> bool:
+    """Say whether a frame runs code of the user's project, and not of a library or the standard library.
+
+    Args:
+        frame: The frame.
+        package: The top-level package of the workflow: the user's, also when it is installed like a library.
+    """
+    module = frame.f_globals.get("__name__", "")
+    if package and module.partition(".")[0] == package:
+        return True
+    name = frame.f_code.co_filename
+    if name.startswith("<") and "__file__" in frame.f_globals:
+        name = frame.f_globals["__file__"]  # made with exec, as dataclasses make theirs
+    if (library := _libraries.get(name)) is None:
+        library = _libraries[name] = _is_library(name)
+    return not library
+
+
+def _is_library(name: str) -> bool:
+    return name.startswith((*_LIBRARIES, "<frozen ")) or any(each in name for each in _PACKAGES)
+
+
+def is_the_loop(frame: FrameType) -> bool:
+    """Say whether a frame is the bottom of all that a workflow's code runs in."""
+    return frame.f_code.co_name == "drain" and _is_ours(frame.f_code)
+
+
+def of_workflow(frame: FrameType | None, package: str) -> FrameType | None:
+    """Return the innermost frame, from ``frame`` down to the loop, that runs code of the user's project."""
+    while frame is not None and not is_the_loop(frame):
+        if is_users(frame, package):
+            return frame
+        frame = frame.f_back
+    return None
+
+
+def as_written(frame: FrameType) -> str:
+    """Return what a frame is just evaluating, as its author wrote it; empty without the source."""
+    code = frame.f_code
+    start, end, first, last = next(itertools.islice(code.co_positions(), frame.f_lasti // 2, None))
+    if start is None or end is None:
+        return ""
+    lines = [linecache.getline(code.co_filename, number, frame.f_globals) for number in range(start, end + 1)]
+    if first is not None and last is not None:  # columns count bytes
+        lines[-1] = lines[-1].encode()[:last].decode()
+        lines[0] = lines[0].encode()[first:].decode()
+    text = " ".join("".join(lines).split())
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
 
 
 _STOPS_WORKERS = ("billiard", "celery", "kombu")

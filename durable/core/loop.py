@@ -12,11 +12,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import sys
 from collections import deque
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
-from durable.core import stdlib
+from durable.core import frames, stdlib
 from durable.core.errors import DurableError, ForbiddenInWorkflow, InvalidInput, ReadOnly
 
 if TYPE_CHECKING:
@@ -107,7 +108,10 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         looking: Set while a query runs: nothing may change.
         refused: The first thing that a query tried and may not.
         stopped: Set when the main task is done: nothing runs after it.
+        package: The top-level package that the workflow is in.
     """
+
+    package = ""
 
     def __init__(
         self,
@@ -254,14 +258,21 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
             self.refused = self.refused or error
             raise error
 
-    def forbid(self, call: str) -> ForbiddenInWorkflow:
+    def forbid(self, call: str, *, instead: str = "Do it in an activity") -> ForbiddenInWorkflow:
         """Remember that the code tried ``call``, and return the error to raise."""
-        error = ForbiddenInWorkflow(call)
+        error = self._refusal(call, instead)
         if self.looking:
             self.refused = self.refused or error  # the query's failure, not the workflow's
         elif not self.closing:
             self.violation = self.violation or error
         return error
+
+    def _refusal(self, call: str, instead: str) -> ForbiddenInWorkflow:
+        frame = frames.of_workflow(sys._getframe(), self.package)
+        if frame is None:  # library code that was handed to the loop as it is, such as ``gather(fetch(), ...)``
+            return ForbiddenInWorkflow(call, instead=instead)
+        location = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        return ForbiddenInWorkflow(call, instead=instead, location=location, written=frames.as_written(frame))
 
     def close(self) -> None:
         """Unwind every coroutine on this thread, each in its own context.

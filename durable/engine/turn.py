@@ -17,7 +17,7 @@ from durable.core import texts
 from durable.core.definitions import type_name
 from durable.core.errors import AlreadyExists, ConcurrencyConflict, DurableError, InvalidId, LimitExceeded
 from durable.core.failures import Failure
-from durable.engine import closing, intercepting, presence, signals, watchdog, work
+from durable.engine import closing, intercepting, presence, signals, strict, watchdog, work
 from durable.interceptors import StartCall
 from durable.models import OPEN, ActivityTask, InboxEvent, Instance, Status
 from durable.store import clock, creation, history, inbox, instances, patches, tasks, workers
@@ -63,7 +63,7 @@ class Turn:
         event = replace(event, at=self.at.timestamp())
         # Before the code gets the payload: it may change it, and the record must not change with it.
         self._events.append(history.record(event))
-        with watchdog.watch(self.execution):
+        with strict.guard(self.execution), watchdog.watch(self.execution):
             issued = self.execution.step(event)
         if isinstance(event, ev.End):
             self.end = event

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from durable.conf import settings
@@ -71,9 +71,8 @@ def watch(execution: Execution) -> Iterator[None]:
         _watched.pop(me, None)
         with _lock:
             if isinstance(execution.loop.violation, RunawayStep):
-                # What was thrown and has not arrived yet must not arrive later, somewhere else. Only
-                # then: before Python 3.12 this call makes every profiler and debugger hang.
-                _throw(me, None)
+                # What was thrown and has not arrived yet must not arrive later, somewhere else.
+                _take_back(me)
     if isinstance(execution.loop.violation, RunawayStep):
         raise execution.loop.violation
 
@@ -119,6 +118,14 @@ def _stack(frame: FrameType, execution: Execution) -> str:
     return "".join([*calls.format()[-12:], f"The workflow waits at {place}\n" if place else ""])
 
 
-def _throw(thread: int, error: type[BaseException] | None) -> None:
-    thrown = ctypes.py_object(error) if error else None
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), thrown)
+def _take_back(me: int) -> None:
+    """Catch what may still be on its way to this thread."""
+    # Not by throwing None: before Python 3.12 that leaves a flag behind which makes every profiler hang.
+    with suppress(DurableExit):
+        _throw(me, DurableExit)
+        while True:
+            pass
+
+
+def _throw(thread: int, error: type[BaseException]) -> None:
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error))
