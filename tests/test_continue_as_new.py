@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from durable import WorkflowFailed, activity, client, workflow
+from durable import WorkflowFailed, activity, client, dispatch, workflow
+from durable.engine import advance
 from tests.driving import kinds, leftovers
 
 
@@ -240,3 +241,19 @@ def test_continue_as_new_at_once_and_for_ever_does_not_hold_the_worker(engine):
     engine.run_until_quiet()
 
     assert (handle.status, rounds) == ("completed", list(range(21)))
+
+
+def test_one_without_end_lets_others_have_their_turn(engine, monkeypatch):
+    @workflow.defn(queue="busy")
+    async def endless() -> None:
+        workflow.continue_as_new()
+
+    announced = []
+    monkeypatch.setattr(advance, "_STAYS_SECONDS", -1.0)
+    monkeypatch.setattr(dispatch, "advance", announced.extend)
+    handle = endless.start()
+
+    advance.advance(handle.id)
+
+    assert handle.instance.executions.count() == 2
+    assert announced == [("busy", handle.id)]

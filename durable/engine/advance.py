@@ -38,8 +38,8 @@ def advance(instance_id: str) -> None:
     Never raises for what is wrong with the instance: that parks it.
     """
     leave_at = time.monotonic() + _STAYS_SECONDS
-    again = True
-    while again:
+    again: str | None = ""
+    while again is not None:
         try:
             again = _turn(instance_id, leave_at)
         except ConcurrencyConflict:
@@ -53,10 +53,14 @@ def advance(instance_id: str) -> None:
             telemetry.logger.exception("a turn of %s failed", instance_id)
             stalling.count_failure(instance_id, error)
             return
+        else:
+            if again is not None and time.monotonic() > leave_at:
+                dispatch.advance([(again, instance_id)])
+                return
 
 
-def _turn(instance_id: str, leave_at: float) -> bool:
-    """Take one turn; say whether there is more to do at once."""
+def _turn(instance_id: str, leave_at: float) -> str | None:
+    """Take one turn; if there is more to do at once, return the instance's queue."""
     turn: Turn | None = None
 
     def take(instance: Instance, rows: Sequence[tuple[int, str, str]]) -> Turn:
@@ -68,7 +72,7 @@ def _turn(instance_id: str, leave_at: float) -> bool:
         with transaction.atomic(using=conf.settings.DATABASE):
             instance = instances.try_lock(instance_id)
             if instance is None:
-                return False
+                return None
             execution_id = instance.execution_id
             rows = _due(instance)
             if instance.status == Status.STALLED and any(kind == inbox.TIMEOUT for _, kind, _ in rows):
@@ -85,9 +89,10 @@ def _turn(instance_id: str, leave_at: float) -> bool:
     if turn is not None:
         _follow(turn, execution_id, leave_at)
     elif not instance.head:
-        return False  # not begun: whatever waits, waits for the start
+        return None  # not begun: whatever waits, waits for the start
     # Whoever found the instance locked went away: look, now that it is free, for what they left.
-    return instance.status in (Status.PENDING, Status.RUNNING) and inbox.has_due(instance.execution_id)
+    is_open = instance.status in (Status.PENDING, Status.RUNNING)
+    return instance.queue if is_open and inbox.has_due(instance.execution_id) else None
 
 
 def _time_out(instance: Instance) -> None:
