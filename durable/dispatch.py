@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +19,7 @@ from django.db import transaction
 from durable import conf
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 logger = logging.getLogger("durable.dispatch")
 
@@ -71,8 +73,24 @@ def perform_on_commit(tasks: dict[str, int]) -> None:
         transaction.on_commit(lambda: perform(tasks), using=conf.settings.DATABASE, robust=True)
 
 
+_serving: ContextVar[tuple[str, ...] | None] = ContextVar("durable_serving", default=None)
+
+
+@contextmanager
+def serving(queues: Iterable[str]) -> Iterator[None]:
+    """Have the block serve these queues, whatever this process's worker takes messages from."""
+    token = _serving.set(tuple(queues))
+    try:
+        yield
+    finally:
+        _serving.reset(token)
+
+
 def served_queues() -> list[str]:
     """Return the queues that this process's worker takes messages from."""
+    chosen = _serving.get()
+    if chosen is not None:
+        return list(chosen)
     consumed = current_app.amqp.queues.consume_from
     return [DEFAULT_QUEUE if name == current_app.conf.task_default_queue else name for name in consumed]
 

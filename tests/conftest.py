@@ -7,8 +7,9 @@ import os
 import pytest
 from hypothesis import HealthCheck, settings
 
-from durable.engine import cache, presence
+from durable.engine import cache, presence, running
 from durable.store import clock
+from durable.testing.clocks import Clock
 from tests import driving
 
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -23,7 +24,7 @@ def fresh():
         yield
     presence.stop()
     cache.clear()
-    driving.close_threads()
+    running.close_connections()
     clock.forget()
 
 
@@ -40,12 +41,10 @@ def committing(transactional_db, fresh):
 
 
 @pytest.fixture
-def time(fresh, monkeypatch):
+def time(fresh):
     """The database's clock, which a test can put forward."""
-    driven = driving.Clock()
-    monkeypatch.setattr(clock, "_ask", driven.ask)
-    clock.forget()
-    return driven
+    with Clock() as driven:
+        yield driven
 
 
 @pytest.fixture(params=["in place", "handed out"])

@@ -6,100 +6,33 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connection, connections
 
 from durable import client, registry
 from durable.core.definitions import ActivityDefinition, WorkflowDefinition
-from durable.engine import cache, running
-from durable.engine.advance import advance
-from durable.engine.lost import find_expired
-from durable.engine.perform import perform
-from durable.engine.sweep import LOOKS
-from durable.models import ActivityTask, InboxEvent, Instance, Status
-from durable.store import clock
+from durable.models import ActivityTask, InboxEvent
+from durable.testing import draining
+from durable.testing.workers import Worker
 
-_MANY = 500
 _CONTROL = ("BEGIN", "SAVEPOINT", "RELEASE SAVEPOINT", "ROLLBACK")
 
 
-class Engine:
+class Engine(Worker):
     """All workers of a project, in the test's thread: each does what is due when it is told to."""
 
     def run_until_quiet(self) -> None:
         """Take turns and run activities until nothing is due."""
-        for _ in range(_MANY):
-            for look in (*LOOKS, find_expired):
-                look()
-            before = self._rows()
-            if not (self.advance_due() + self.perform_due()) or self._rows() == before:
-                return  # what is due by now can only wait: for the start of its instance, say
-        raise AssertionError(f"never quiet: {self.due_instances()}, {self.due_queues()}")
-
-    def _rows(self) -> list[Any]:
-        instances = Instance.objects.values_list("pk", "execution_id", "head", "status", "failed_turns", "retry_at")
-        tasks = ActivityTask.objects.values_list("pk", "attempt", "state", "available_at")
-        inbox = InboxEvent.objects.values_list("pk")
-        return [sorted(map(str, rows)) for rows in (instances, tasks, inbox)]
+        self.run()
 
     def advance_due(self) -> int:
         """Give every instance that something waits for a turn; return how many there were."""
-        due = self.due_instances()
-        for instance_id in due:
-            advance(instance_id)
-        return len(due)
+        return draining.advance_due()
 
     def perform_due(self) -> int:
         """Drain every queue that has a task ready; return how many there were."""
-        due = self.due_queues()
-        for queue in due:
-            perform(queue)
-        return len(due)
-
-    def due_instances(self) -> list[str]:
-        """Return the ids of the instances that a worker should look at now."""
-        now = clock.now()
-        inbox = InboxEvent.objects.filter(visible_at__lte=now).order_by("visible_at", "id")
-        waiting = inbox.filter(execution__instance__status__in=[Status.PENDING, Status.RUNNING])
-        ids = list(waiting.values_list("execution__instance_id", flat=True))
-        stalled = Instance.objects.filter(status=Status.STALLED, retry_at__lte=now)
-        return list(dict.fromkeys([*ids, *stalled.values_list("pk", flat=True)]))
-
-    def due_queues(self) -> list[str]:
-        """Return the queues that have a task ready now."""
-        ready = ActivityTask.objects.filter(state=ActivityTask.State.READY, available_at__lte=clock.now())
-        return sorted(set(ready.values_list("queue", flat=True)))
-
-    def result(self, handle: client.Handle) -> Any:
-        """Run until nothing is due, and return the instance's result, which must be there."""
-        self.run_until_quiet()
-        return handle.result(timeout=0)
-
-    def restart(self) -> None:
-        """Forget what a process that died would have had in memory."""
-        cache.clear()
-
-
-class Clock:
-    """The database's clock, which a test can put forward."""
-
-    def __init__(self) -> None:
-        self._ask, self._ahead = clock._ask, timedelta()
-
-    def ask(self, alias: str) -> datetime:
-        """Return the database's time, put forward."""
-        return self._ask(alias) + self._ahead
-
-    def forward(self, seconds: float) -> None:
-        """Let time pass."""
-        self._ahead += timedelta(seconds=seconds)
-        clock.forget()
-
-    def now(self) -> datetime:
-        """Return the time."""
-        return clock.now()
+        return draining.perform_due()
 
 
 class Together:
@@ -222,12 +155,6 @@ def forget(definition: WorkflowDefinition | ActivityDefinition) -> None:
         registry.unregister_workflow(definition.name, definition.version)
     else:
         registry.unregister_activity(definition.name)
-
-
-def close_threads() -> None:
-    """Close the connections of the threads that async activities reach the database by."""
-    for thread in running._threads.values():
-        thread.submit(connections.close_all).result()
 
 
 def leftovers() -> list[str]:

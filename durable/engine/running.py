@@ -125,6 +125,12 @@ def _by_thread(call: Callable[..., Any], *args: Any) -> Any:
     return _threads[pid].submit(_on_good_connection, call, *args).result()
 
 
+def close_connections() -> None:
+    """Close the database connections by which the coroutines of this process reached the engine."""
+    for thread in _threads.values():
+        thread.submit(connections.close_all).result()
+
+
 def _on_good_connection(call: Callable[..., Any], *args: Any) -> Any:
     for connection in connections.all(initialized_only=True):
         if connection.errors_occurred:

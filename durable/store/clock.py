@@ -9,11 +9,17 @@ from __future__ import annotations
 import threading
 import time
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from django.db import connections
 from django.utils import timezone
 
 from durable.conf import settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Source = Callable[[str], datetime]
 
 # Counts through a machine's sleep, where the system has it.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -40,7 +46,7 @@ def now() -> datetime:
 def sync() -> datetime:
     """Ask the database for the time."""
     alias = settings.DATABASE
-    answer = _ask(alias)
+    answer = _source(alias)
     with _lock:
         _asked[alias] = (time.clock_gettime(_CLOCK), answer)
     return answer
@@ -52,12 +58,25 @@ def forget() -> None:
         _asked.clear()
 
 
+def use(source: Source) -> Source:
+    """Take the time from another source from now on, and return the one before.
+
+    Args:
+        source: Returns the time by the database of an alias.
+    """
+    global _source
+    before, _source = _source, source
+    forget()
+    return before
+
+
 def from_timestamp(seconds: float) -> datetime:
     """Return seconds since 1970 as an aware time."""
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def _ask(alias: str) -> datetime:
+def ask(alias: str) -> datetime:
+    """Return the time by a database's own clock."""
     connection = connections[alias]
     query = _QUERIES.get(connection.vendor)
     if query is None:
@@ -67,3 +86,6 @@ def _ask(alias: str) -> datetime:
         (answer,) = cursor.fetchone()
     time_of_day: datetime = datetime.fromisoformat(answer) if isinstance(answer, str) else answer
     return time_of_day if time_of_day.tzinfo else time_of_day.replace(tzinfo=UTC)
+
+
+_source: Source = ask

@@ -25,7 +25,8 @@ MOVES_ON = ("SignalReceived", "CancelRequested", TIMEOUT)
 """What belongs to the instance more than to the execution that it came for."""
 
 
-def _rows() -> Any:
+def rows() -> Any:
+    """Return all that waits, on the database of the settings."""
     return InboxEvent.objects.using(conf.settings.DATABASE)
 
 
@@ -59,17 +60,17 @@ def timeout_row(execution_id: uuid.UUID, *, visible_at: datetime) -> InboxEvent:
     return InboxEvent(execution_id=execution_id, kind=TIMEOUT, data={}, visible_at=visible_at)
 
 
-def insert(rows: Sequence[InboxEvent]) -> None:
+def insert(new: Sequence[InboxEvent]) -> None:
     """Store rows, in one statement."""
-    if rows:
-        _rows().bulk_create(rows)
+    if new:
+        rows().bulk_create(new)
 
 
 def due(execution_id: uuid.UUID, *, limit: int) -> list[tuple[int, str, str]]:
     """Return what is due, in order of arrival, as ``(row id, kind, JSON text)``."""
     decode = conf.codec().decode
     found = (
-        _rows()
+        rows()
         .filter(execution_id=execution_id, visible_at__lte=clock.now())
         .order_by("visible_at", "id")
         .values_list("id", "kind", _TEXT)[:limit]
@@ -79,47 +80,47 @@ def due(execution_id: uuid.UUID, *, limit: int) -> list[tuple[int, str, str]]:
 
 def any_due(execution_id: uuid.UUID) -> Exists:
     """Return the condition that something is due for an execution, for use in another query."""
-    return Exists(_rows().filter(execution_id=execution_id, visible_at__lte=clock.now()))
+    return Exists(rows().filter(execution_id=execution_id, visible_at__lte=clock.now()))
 
 
 def has_due(execution_id: uuid.UUID) -> bool:
     """Say whether something is due for an execution."""
-    return bool(_rows().filter(execution_id=execution_id, visible_at__lte=clock.now()).exists())
+    return bool(rows().filter(execution_id=execution_id, visible_at__lte=clock.now()).exists())
 
 
 def delete(row_ids: Iterable[int]) -> None:
     """Delete rows that are in a history now."""
-    _rows().filter(pk__in=list(row_ids)).delete()
+    rows().filter(pk__in=list(row_ids)).delete()
 
 
 def delete_timers(execution_id: uuid.UUID, event_ids: Iterable[int]) -> None:
     """Delete timers that the code needs no more."""
-    _rows().filter(execution_id=execution_id, kind=ev.TimerFired.__name__, event_id__in=list(event_ids)).delete()
+    rows().filter(execution_id=execution_id, kind=ev.TimerFired.__name__, event_id__in=list(event_ids)).delete()
 
 
 def clear(execution_id: uuid.UUID) -> None:
     """Delete whatever is left for an execution that has ended."""
-    _rows().filter(execution_id=execution_id).delete()
+    rows().filter(execution_id=execution_id).delete()
 
 
 def move_on(old: uuid.UUID, new: uuid.UUID) -> None:
     """Give the next execution what came for its instance, and drop the rest."""
-    _rows().filter(execution_id=old, kind__in=MOVES_ON).update(execution_id=new)
+    rows().filter(execution_id=old, kind__in=MOVES_ON).update(execution_id=new)
     clear(old)
 
 
 def forget_late() -> None:
     """Delete what came for executions just when they ended, so that nobody reads it any more."""
-    _rows().filter(visible_at__lte=clock.now(), execution__closed_at__isnull=False).delete()
+    rows().filter(visible_at__lte=clock.now(), execution__closed_at__isnull=False).delete()
 
 
 def count(execution_id: uuid.UUID) -> int:
     """Return how many rows wait, timers included."""
-    return int(_rows().filter(execution_id=execution_id).count())
+    return int(rows().filter(execution_id=execution_id).count())
 
 
 def not_yet_due(execution_id: uuid.UUID, kind: str) -> list[tuple[int, str, str]]:
     """Return the rows of a kind whose time is still to come, as ``due`` does."""
     decode = conf.codec().decode
-    found = _rows().filter(execution_id=execution_id, kind=kind).values_list("id", "kind", _TEXT)
+    found = rows().filter(execution_id=execution_id, kind=kind).values_list("id", "kind", _TEXT)
     return [(pk, name, decode(text)) for pk, name, text in found]

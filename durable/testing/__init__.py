@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from durable.testing.environment import ActivityEnvironment
+from durable.testing.workers import Stuck, Worker, run_worker
 
-__all__ = ["ActivityEnvironment"]
+__all__ = ["ActivityEnvironment", "Stuck", "Worker", "run_worker"]
