@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
 
-from durable import conf, dispatch, registry, telemetry
+from durable import conf, dispatch, telemetry
 from durable.core import events as ev
-from durable.core.errors import UnknownActivity
 from durable.core.failures import Failure
-from durable.core.retry import RetryPolicy
 from durable.engine import presence, signals
-from durable.engine.work import task_row
+from durable.engine.work import as_called, task_row
 from durable.models import OPEN, ActivityTask, Instance
 from durable.store import clock, history, inbox, instances, tasks
 
@@ -98,10 +96,7 @@ def retry_wait(task: ActivityTask, failure: Failure) -> float | None:
     """Return the seconds until a failed task is tried again, or None."""
     if task.cancel_requested:
         return None
-    try:
-        policy = registry.activity(task.name).with_overrides(task.options).retry
-    except UnknownActivity:
-        policy = RetryPolicy.from_json(task.options["retry"]) if "retry" in task.options else RetryPolicy()
+    policy = as_called(task.name, task.options).retry
     return policy.wait_after(task.attempt, failure, chance=random.random())  # noqa: S311
 
 
@@ -141,10 +136,7 @@ def record(task: ActivityTask, instance: Instance, event: ev.Answer) -> None:
 
 def close_by(task: ActivityTask) -> Any:
     """Return when a waiting task is given up for good, or None."""
-    try:
-        limit = registry.activity(task.name).with_overrides(task.options).schedule_to_close
-    except UnknownActivity:
-        return None
+    limit = as_called(task.name, task.options).schedule_to_close
     return None if limit is None else task.created_at + timedelta(seconds=limit)
 
 
@@ -192,11 +184,10 @@ def _expire(task: ActivityTask) -> None:
 
 
 def _which(task: ActivityTask) -> str:
-    try:
-        definition = registry.activity(task.name).with_overrides(task.options)
-    except UnknownActivity:
+    called = as_called(task.name, task.options)
+    if called.heartbeat is None:
         return "start_to_close"
-    limit, started_at = definition.start_to_close, task.started_at
+    limit, started_at = called.start_to_close, task.started_at
     if limit is not None and started_at is not None and started_at + timedelta(seconds=limit) <= clock.now():
         return "start_to_close"
     return "heartbeat"

@@ -80,7 +80,8 @@ class _Drain:
             self._task = None
             return
         definition = _known(task)
-        expires_at = deadline(definition, created_at=task.created_at) if definition else None
+        # Unknown here, it is put back at once, and still to be begun in its time.
+        expires_at = deadline(definition, created_at=task.created_at) if definition else task.expires_at
         self._task = task if tasks.take(task, worker=workers.me(), expires_at=expires_at) else None
 
     def run(self) -> None:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from durable import dispatch, registry
+from durable.core.definitions import anything, define_activity
 from durable.core.errors import UnknownActivity
 from durable.engine import presence
 from durable.store import clock, tasks
@@ -46,23 +47,26 @@ def runs_here(instance: Instance, asked: ev.ActivityScheduled) -> ActivityDefini
     return definition if queue == instance.queue or queue in dispatch.served_queues() else None
 
 
+def as_called(name: str, options: dict[str, Any]) -> ActivityDefinition:
+    """Return an activity with the options of a call; one unknown to this process has those and the defaults."""
+    try:
+        known = registry.activity(name)
+    except UnknownActivity:
+        known = define_activity(anything, name=name)
+    return known.with_overrides(options)
+
+
 def task_row(instance: Instance, asked: ev.ActivityScheduled, **values: Any) -> ActivityTask:
     """Return the row, not saved, that hands an activity to a worker."""
-    try:
-        definition = registry.activity(asked.name).with_overrides(asked.options)
-    except UnknownActivity:
-        queue, priority, expires_at = asked.options.get("queue"), asked.options.get("priority", 0), None
-    else:
-        queue, priority = definition.queue, definition.priority
-        limits = [s for s in (definition.schedule_to_start, definition.schedule_to_close) if s is not None]
-        expires_at = clock.now() + timedelta(seconds=min(limits)) if limits else None
+    definition = as_called(asked.name, asked.options)
+    limits = [s for s in (definition.schedule_to_start, definition.schedule_to_close) if s is not None]
     given = {
         "name": asked.name,
         "input": asked.input,
         "options": asked.options,
-        "queue": queue or instance.queue,
-        "priority": priority,
-        "expires_at": expires_at,
+        "queue": definition.queue or instance.queue,
+        "priority": definition.priority,
+        "expires_at": clock.now() + timedelta(seconds=min(limits)) if limits else None,
         **values,
     }
     return tasks.row(instance.execution_id, asked, **given)
