@@ -68,8 +68,8 @@ def _close(instance: Instance, outcome: dict[str, Any], live: Live | None) -> Cl
         tasks.call_off(instance.execution_id)
     elif live is not None and live.open:
         tasks.drop_external(instance.execution_id)
-        left = ", ".join(str(asked.event) for asked in live.open.values())
-        telemetry.logger.warning("%s ended while still open: %s", instance.pk, left)
+        if left := [str(asked.event) for asked in live.open.values() if asked.is_awaited]:
+            telemetry.logger.warning("%s ended while still open: %s", instance.pk, ", ".join(left))
     inbox.clear(instance.execution_id)
     closed = Closed(announce=_end_children(instance))
     if instance.parent_execution_id is not None:
