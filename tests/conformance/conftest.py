@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from durable import registry
+from tests import driving
 from tests.conformance.kit import Kit, Work
 
 
@@ -18,6 +20,9 @@ def memory(request, settings):
 @pytest.fixture
 def engine(memory, db, time):
     """All workers; what the case recorded is replayed at its end."""
+    for definition in [*registry.workflows(), *registry.activities()]:
+        if definition.fn.__module__.startswith("tests."):  # of other modules; ``fresh`` brings them back
+            driving.forget(definition)
     kit = Kit(time)
     yield kit
     kit.replay_all()
