@@ -420,6 +420,14 @@ class Execution:
         """Take all unread signals, as ``[name, payload]``."""
         return [[name, channel.take()[0]] for name, channel in self._signals.items() for _ in range(len(channel))]
 
+    def unread(self) -> dict[str, int]:
+        """Return how many signals of each name nobody has read yet."""
+        return {name: len(channel) for name, channel in self._signals.items() if len(channel)}
+
+    def signal_of(self, channel: Channel[Any]) -> str | None:
+        """Return the name of the signals that a channel holds; None if it holds something else."""
+        return next((name for name, signals in self._signals.items() if signals is channel), None)
+
     def context(self) -> contextvars.Context:
         """Return a copy of the context that the code runs in."""
         return self._main.context.copy() if self._main else contextvars.Context()

@@ -136,3 +136,18 @@ def waiting_at(coroutine: Any) -> str:
             found = f"{frame.f_code.co_filename}:{frame.f_lineno}"
         coroutine = coroutine.cr_await
     return found
+
+
+def waiting_in(coroutine: Any) -> Any:
+    """Return the call that the innermost code of the user waits in, as a coroutine, or None.
+
+    None when that code waits for a future itself, as ``gather`` gives one.
+    """
+    found = None
+    while (frame := getattr(coroutine, "cr_frame", None)) is not None:
+        if not _is_ours(frame.f_code):
+            found = None
+        elif found is None:
+            found = coroutine
+        coroutine = coroutine.cr_await
+    return found

@@ -243,6 +243,10 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         finally:
             asyncio._set_running_loop(outer)
 
+    def tasks(self) -> list[Task]:
+        """Return the tasks that have not ended, in order of creation."""
+        return sorted(self._tasks, key=hash)
+
     def fire(self, timer: Timer) -> None:
         """Let a timer's callback run in this step."""
         self._ready.append(timer)

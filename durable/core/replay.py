@@ -45,6 +45,7 @@ def replay(
     converter: Converter | None = None,
     instance_id: str = "",
     execution_id: str = "",
+    **options: Any,
 ) -> Decision:
     """Return what ``workflow`` decides after ``history`` and the ``new`` events from outside.
 
@@ -55,13 +56,13 @@ def replay(
         converter: What makes values of payloads.
         instance_id: Whose history it is: code may ask, and children's ids begin with it.
         execution_id: Likewise.
+        options: What else an ``Execution`` takes.
 
     Raises:
         NondeterminismError: The code does not do what the history records.
     """
-    execution = Execution(
-        workflow, converter=converter or Converter(), instance_id=instance_id, execution_id=execution_id
-    )
+    ids = {"instance_id": instance_id, "execution_id": execution_id}
+    execution = Execution(workflow, converter=converter or Converter(), **ids, **options)
     try:
         commands = catch_up(execution, history)
         for event in new:
@@ -95,14 +96,14 @@ def catch_up(execution: Execution, history: Iterable[ev.Event], *, whole: bool =
         NondeterminismError: The code does not do what the history records.
     """
     rest: list[cmd.Command] = []
-    for trigger, recorded, following in _steps(history):
+    for trigger, recorded, following in steps(history):
         rest = _retake(execution, trigger, recorded, following, sealed=whole or following is not None)
         if rest and following is not None:
             raise _mismatch(execution, following, rest[0], seq=execution.head + 1)
     return rest
 
 
-def _steps(history: Iterable[ev.Event]) -> Iterator[tuple[ev.Event, list[ev.Event], ev.Event | None]]:
+def steps(history: Iterable[ev.Event]) -> Iterator[tuple[ev.Event, list[ev.Event], ev.Event | None]]:
     """Split a history into events from outside, each with what the code did on seeing it and what came next."""
     trigger: ev.Event | None = None
     recorded: list[ev.Event] = []

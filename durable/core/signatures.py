@@ -154,6 +154,19 @@ class Signature:
             return decoded, {}
         return decoded, {k: self._named(k).decode(v, converter) for k, v in kwargs.items()}
 
+    def named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Return the arguments of a call by the names of their parameters, defaults included.
+
+        Raises:
+            InvalidInput: They do not fit the parameters.
+        """
+        try:
+            bound = self._shape.bind(*args, **kwargs)
+        except TypeError as error:
+            raise InvalidInput(f"{self.name}(...)", str(error)) from None
+        bound.apply_defaults()
+        return dict(bound.arguments)
+
     def fits(self, data: Any, converter: Converter | None = None) -> None:
         """Refuse JSON that is not the arguments of a call: an object with ``args`` and ``kwargs``.
 

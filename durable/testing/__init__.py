@@ -3,6 +3,37 @@
 from __future__ import annotations
 
 from durable.testing.environment import ActivityEnvironment
+from durable.testing.mocks import ANY, Mock, matching
+from durable.testing.outcome import Simulated, SimulatedExecution
+from durable.testing.problems import (
+    ExpectationFailed,
+    RunawaySimulation,
+    SimulationError,
+    UnexpectedCall,
+    UnknownCall,
+    WorkflowBlocked,
+)
+from durable.testing.simulation import Simulation, simulate
+from durable.testing.tasks import Call
 from durable.testing.workers import Stuck, Worker, run_worker
 
-__all__ = ["ActivityEnvironment", "Stuck", "Worker", "run_worker"]
+__all__ = [
+    "ANY",
+    "ActivityEnvironment",
+    "Call",
+    "ExpectationFailed",
+    "Mock",
+    "RunawaySimulation",
+    "Simulated",
+    "SimulatedExecution",
+    "Simulation",
+    "SimulationError",
+    "Stuck",
+    "UnexpectedCall",
+    "UnknownCall",
+    "Worker",
+    "WorkflowBlocked",
+    "matching",
+    "run_worker",
+    "simulate",
+]

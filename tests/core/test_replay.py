@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from durable.core import calls, marks
+from durable.core import calls, context, marks
 from durable.core import events as ev
 from durable.core.errors import NondeterminismError
 from durable.core.replay import interpreter, replay
@@ -369,3 +369,13 @@ def test_input_is_decoded_as_annotated():
     log = [ev.ExecutionStarted(name="typed", input=given(1, name="a")), returned([1, "a"])]
 
     assert decide(typed, log).outcome == log[1]
+
+
+def test_replay_knows_what_the_execution_is_called():
+    @workflow
+    async def names_itself():
+        return context.info().instance_id
+
+    decision = replay(names_itself, [STARTED], instance_id="order-42")
+
+    assert decision.outcome == returned("order-42")

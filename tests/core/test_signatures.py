@@ -265,3 +265,14 @@ def test_annotation_that_cannot_be_used_is_refused_at_definition(fn, named):
 
 def test_sound_definition_passes_the_check():
     signature(charge).check()
+
+
+def test_named_arguments_have_their_parameters_names_and_defaults():
+    named = Signature.of(charge, "charge").named((1,), {"amount": 2})
+
+    assert named == {"order_id": 1, "amount": 2, "note": ""}
+
+
+def test_arguments_that_do_not_fit_have_no_names():
+    with pytest.raises(InvalidInput, match=r"charge\(\.\.\.\): missing a required argument: 'amount'"):
+        Signature.of(charge, "charge").named((1,), {})

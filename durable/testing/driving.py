@@ -1,0 +1,256 @@
+"""An execution in a simulation: each event a turn, as the engine takes them, with nothing stored but in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from durable import conf
+from durable.core import commands as cmd
+from durable.core import events as ev
+from durable.core import payloads, texts
+from durable.core.definitions import anything, define_workflow
+from durable.core.errors import AlreadyExists, DurableError, InvalidId, LimitExceeded
+from durable.core.execution import LIMITS, Execution
+from durable.core.failures import Failure
+from durable.engine import guards, watchdog
+from durable.testing.tasks import Task
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from durable.core.definitions import WorkflowDefinition
+    from durable.testing.agenda import Entry
+    from durable.testing.instances import Instance
+    from durable.testing.world import World
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """An event as a database would hold it: as it was before the code got hold of what it carries."""
+
+    kind: str
+    text: str
+    at: float
+
+    def event(self, seq: int) -> ev.Event:
+        """Return the event."""
+        return ev.decode(self.kind, self.text, at=self.at, seq=seq)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What the live code had come to after a step, to be compared with replays.
+
+    Attributes:
+        first, last: The places in the history, from 1, of the step's events.
+        open: The event ids of what was open after it.
+        shown: Status, progress and tags.
+        ended: Whether it ended the execution.
+    """
+
+    first: int
+    last: int
+    open: tuple[int, ...]
+    shown: tuple[Any, ...]
+    ended: bool
+
+
+class Run:
+    """One execution of a simulated instance.
+
+    Attributes:
+        id: The execution's id.
+        origin: How it came to be: ``start``, ``continued`` or ``retry``.
+        status: ``running`` until its end, then as the instance's, or ``continued``.
+        history: Its events.
+        steps: What its code had come to after each.
+    """
+
+    def __init__(
+        self, world: World, instance: Instance, definition: WorkflowDefinition, *, run_id: str, number: int, origin: str
+    ) -> None:
+        self._world, self.instance, self.definition = world, instance, definition
+        self.id, self.number, self.origin = run_id, number, origin
+        self.status = "running"
+        self.history: list[Stored] = []
+        self.steps: list[Step] = []
+        self.tasks: dict[int, Task] = {}
+        self.locations: dict[int, str] = {}
+        self._timers: dict[int, Entry] = {}
+        self._pending: list[cmd.Command] = []
+        self._activities: dict[int, ev.ActivityScheduled] = {}
+        self._born: set[str] = set()
+        self.end: ev.End | None = None
+        self.execution = self.another()
+
+    def another(self) -> Execution:
+        """Return the execution as it is before its first event."""
+        return Execution(self.definition, converter=conf.converter(), **self.options())
+
+    def options(self) -> dict[str, Any]:
+        """Return what the execution is made with, apart from its code."""
+        return {
+            "limits": {name: conf.limit(name) for name in LIMITS},
+            "instance_id": self.instance.id,
+            "execution_id": self.id,
+            "enter": guards.enter,
+        }
+
+    def events(self) -> list[ev.Event]:
+        """Return the history's events, as they would come from a database."""
+        return [stored.event(seq) for seq, stored in enumerate(self.history, 1)]
+
+    # --- taking turns
+
+    def answer(self, event: ev.Answer) -> None:
+        """Bring the answer to something that the code asked for; one that comes too late is dropped."""
+        if self.end is None and event.event_id in self.execution.open:
+            self.take(event)
+
+    def take(self, event: ev.Event) -> None:
+        """Take a turn: let the code see an event, and do what it asks for."""
+        if self._is_late(event):
+            return
+        self._apply(event)
+        self._settle()
+        self._check_length()
+        for asked in self._activities.values():
+            self.tasks[asked.event_id] = Task(self._world, self, asked, location=self.locations[asked.event_id])
+        self._activities.clear()
+        self._born.clear()
+        self.instance.show(self.execution)
+        if self.end is not None:
+            self.close()
+            self.instance.ended(self, self.end)
+
+    def _is_late(self, event: ev.Event) -> bool:
+        return self.end is not None or (isinstance(event, ev.CancelRequested) and self.execution.cancel_requested)
+
+    def impose(self, event: ev.End) -> None:
+        """End it from outside, without running its code."""
+        self._record(event)
+        self.end = event
+        self._stepped(1)
+        self.close()
+
+    def close(self) -> None:
+        """Put away the code and the timers."""
+        for timer in self._timers.values():
+            timer.cancel()
+        self.execution.close()
+
+    def _apply(self, event: ev.Event) -> None:
+        if self.execution.outcome is not None:
+            return
+        self._world.count_step(self.instance)
+        event = replace(event, at=self._world.agenda.now)
+        before = len(self.history)
+        self._record(event)
+        with watchdog.watch(self.execution):
+            issued = self.execution.step(event)
+        if isinstance(event, ev.End):
+            self.end = event
+        for command in issued:
+            if isinstance(command, cmd.Recordable):
+                self._record(command)
+            if isinstance(command, ev.Asked):
+                self.locations[command.event_id] = self.execution.location(command.event_id)
+        self._pending.extend(issued)
+        self._stepped(len(self.history) - before)
+
+    def _record(self, event: ev.Event) -> None:
+        text = payloads.dumps(event.to_json(), str(event), limit=_NO_LIMIT)
+        self.history.append(Stored(kind=event.kind, text=text, at=self._world.agenda.now))
+        self.execution.head = len(self.history)
+
+    def _stepped(self, events: int) -> None:
+        code = self.execution
+        last = len(self.history)
+        shown = (code.status, code.progress, code.tags)
+        step = Step(
+            first=last - events + 1,
+            last=last,
+            open=tuple(sorted(code.open)),
+            shown=shown,
+            ended=code.outcome is not None or self.end is not None,
+        )
+        self.steps.append(step)
+
+    def _check_length(self) -> None:
+        maximum = conf.limit("history")
+        if len(self.history) > maximum and self.end is None:
+            advice = "continue as new before a history grows this long"
+            raise LimitExceeded("history", value=len(self.history), maximum=maximum, advice=advice)
+
+    # --- doing what the code asks for
+
+    def _settle(self) -> None:
+        maximum = conf.limit("fan_out")
+        if len(self._pending) > maximum:
+            raise LimitExceeded("fan_out", value=len(self._pending), maximum=maximum, advice="work in batches")
+        while self._pending:
+            pending, self._pending = self._pending, []
+            for command in pending:
+                self._do(command)
+            self._call_off([command.event_id for command in pending if isinstance(command, cmd.CancelActivity)])
+
+    def _do(self, command: cmd.Command) -> None:
+        match command:
+            case ev.ActivityScheduled():
+                self._activities[command.event_id] = command
+            case ev.TimerStarted():
+                self._start_timer(command)
+            case ev.TimerCanceled(event_id=event_id):
+                self._timers.pop(event_id).cancel()
+            case ev.SideEffectRecorded() | ev.PatchMarked() | cmd.CancelActivity():
+                pass
+            case ev.ChildScheduled():
+                self._start_child(command)
+            case cmd.CancelChild(event_id=event_id):
+                self._cancel_child(event_id)
+            case ev.SignalSent():
+                location = self.locations[command.event_id]
+                self.tasks[command.event_id] = Task(self._world, self, command, location=location)
+            case ev.End():
+                self.end = command
+            case _:
+                raise TypeError(f"{command} cannot be settled")
+
+    def _start_timer(self, timer: ev.TimerStarted) -> None:
+        fired = ev.TimerFired(event_id=timer.event_id)
+        what = f"a timer of {self.instance.id}, started at {self.locations[timer.event_id]}"
+        self._timers[timer.event_id] = self._world.agenda.add(lambda: self.answer(fired), what, at=timer.fire_at)
+
+    def _start_child(self, child: ev.ChildScheduled) -> None:
+        if (refusal := self._refusal(child.instance_id)) is not None:
+            self._apply(ev.ChildFailed(event_id=child.event_id, failure=Failure.of(refusal)))
+            return
+        named = define_workflow(anything, name=child.name, version=child.version or 0)
+        definition = self._world.mocks.workflow(named, location=self.locations[child.event_id])
+        self._world.bear(definition, child, self)
+        self._apply(ev.ChildStarted(event_id=child.event_id))
+
+    def _refusal(self, child_id: str) -> DurableError | None:
+        if child_id in self._world.instances:
+            return AlreadyExists(child_id)
+        try:
+            texts.check_id(child_id)
+        except InvalidId as error:
+            return error
+        return None
+
+    def _cancel_child(self, event_id: int) -> None:
+        asked = self.execution.open.get(event_id)
+        if asked is not None and isinstance(asked.event, ev.ChildScheduled):
+            child = self._world.instances[asked.event.instance_id]
+            if child.is_open:
+                child.send(ev.CancelRequested(reason=f"the parent {self.instance.id} does not wait for it any more"))
+
+    def _call_off(self, event_ids: Sequence[int]) -> None:
+        for event_id in event_ids:
+            if self._activities.pop(event_id, None) or self.tasks[event_id].call_off():
+                self._apply(ev.ActivityCanceled(event_id=event_id))
+
+
+_NO_LIMIT = 2**63

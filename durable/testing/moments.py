@@ -1,0 +1,71 @@
+"""Moments of virtual time, at which a test has something happen."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from durable.testing.problems import SimulationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from durable.testing.agenda import Agenda
+    from durable.testing.simulation import Simulation
+
+
+class Answer:
+    """What a query will have answered when its moment has come."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self._came: list[Any] = []
+
+    def set(self, value: Any) -> None:
+        """Keep the answer."""
+        self._came.append(value)
+
+    @property
+    def value(self) -> Any:
+        """The answer.
+
+        Raises:
+            SimulationError: Its moment has not come.
+        """
+        if not self._came:
+            raise SimulationError(f"nobody has asked yet: the moment at {self._where} has not come")
+        return self._came[0]
+
+
+class Moment:
+    """A moment of virtual time; each method says what happens then, and returns the moment."""
+
+    def __init__(self, simulation: Simulation, agenda: Agenda, elapsed: float, *, where: str) -> None:
+        self._simulation, self._agenda, self._elapsed, self._where = simulation, agenda, elapsed, where
+
+    def signal(self, name: str, payload: Any = None, *, to: str | None = None) -> Moment:
+        """Signal the instance, or the one with the id ``to``."""
+        return self._add(f"signal {name!r}", lambda: self._simulation.signal(name, payload, to=to))
+
+    def cancel(self, *, reason: str = "", to: str | None = None) -> Moment:
+        """Ask the instance, or the one with the id ``to``, to stop."""
+        return self._add("cancel", lambda: self._simulation.cancel(reason=reason, to=to))
+
+    def terminate(self, *, reason: str = "", to: str | None = None) -> Moment:
+        """End the instance, or the one with the id ``to``, at once."""
+        return self._add("terminate", lambda: self._simulation.terminate(reason=reason, to=to))
+
+    def query(self, name: str, *args: Any, to: str | None = None, **kwargs: Any) -> Answer:
+        """Call a query; the answer's ``value`` is there when the moment has come."""
+        answer = Answer(self._where)
+        self._add(f"query {name!r}", lambda: answer.set(self._simulation.query(name, *args, to=to, **kwargs)))
+        return answer
+
+    def call(self, fn: Callable[[], object]) -> Moment:
+        """Call a function of the test, which may operate the simulation."""
+        return self._add(f"the call of {getattr(fn, '__name__', fn)}", fn)
+
+    def _add(self, what: str, act: Callable[[], object]) -> Moment:
+        what = f"{what} at {timedelta(seconds=self._elapsed)} ({self._where})"
+        self._agenda.add(act, what, wait=self._elapsed, by_test=True)
+        return self

@@ -1,0 +1,129 @@
+"""Replays of what a simulation produced: each prefix of each history must lead the code where it led it live."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+from durable import conf
+from durable.core import events as ev
+from durable.core.commands import Recordable
+from durable.core.errors import NondeterminismError
+from durable.core.execution import Execution
+from durable.core.replay import replay, steps
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from durable.core.commands import Command
+    from durable.testing.driving import Run
+
+EVERY = 100
+"""Up to how many events every prefix is replayed; of longer histories this many, evenly spread, and the whole."""
+
+
+def recheck(run: Run) -> None:
+    """Replay an execution's history, and its prefixes.
+
+    Raises:
+        NondeterminismError: The code decided otherwise than it did live.
+    """
+    history = run.events()
+    _whole(run, history)
+    for cut in prefixes(len(history)):
+        _prefix(run, history, cut)
+
+
+def prefixes(length: int) -> list[int]:
+    """Return where to cut a history of this length."""
+    if length <= EVERY:
+        return list(range(1, length + 1))
+    return [round(length * part / EVERY) for part in range(1, EVERY + 1)]
+
+
+def _whole(run: Run, history: Sequence[ev.Event]) -> None:
+    """Replay all of a history, and compare all that the code asks for, arguments included."""
+    execution = run.another()
+    seq = 0
+    with closing(execution):
+        for trigger, recorded, following in steps(history):
+            by_id = {event.event_id: event for event in recorded if isinstance(event, ev.Asked)}
+            try:
+                issued = _recordable(execution.step(trigger, by_id, sealed=following is not None))
+            except NondeterminismError as error:
+                place = next((p for p, e in enumerate(recorded) if e is by_id.get(error.event_id or 0)), len(recorded))
+                then = recorded[place] if place < len(recorded) else following
+                seq += 2 + place
+                raise _nondeterminism(run, seq, error.event_id, _said(then), error.got, error.location) from None
+            _compare(run, execution, recorded, issued, after=seq + 1)
+            seq = execution.head = seq + 1 + len(recorded)
+
+
+def _prefix(run: Run, history: Sequence[ev.Event], cut: int) -> None:
+    """Replay the events before a cut, and compare what the code decides with what it decided live."""
+    step = next(step for step in run.steps if step.last >= cut)
+    rest = history[cut : step.last]
+    if any(isinstance(event, ev.SideEffectRecorded) for event in rest):
+        return  # it would run again, and nothing says that it comes to the same
+    options: dict[str, Any] = run.options()
+    decision = replay(run.definition, history[:cut], converter=conf.converter(), **options)
+    _compare(run, None, rest, _recordable(decision.commands), after=cut)
+    shown = (decision.status, decision.progress, decision.tags)
+    opened = tuple(asked.event_id for asked in decision.open)
+    for what, then, now in (
+        ("open", step.open, opened),
+        ("status, progress and tags", step.shown, shown),
+        ("at its end", step.ended, decision.outcome is not None),
+    ):
+        if then != now:
+            raise _nondeterminism(run, cut, None, f"{what}: {then}", f"{what}: {now}", "")
+
+
+def _recordable(commands: Sequence[Command]) -> list[Recordable]:
+    return [command for command in commands if isinstance(command, Recordable)]
+
+
+def _compare(
+    run: Run, execution: Execution | None, recorded: Sequence[ev.Event], issued: Sequence[Recordable], *, after: int
+) -> None:
+    for place in range(max(len(recorded), len(issued))):
+        then = recorded[place] if place < len(recorded) else None
+        now = issued[place] if place < len(issued) else None
+        if not _same(then, now):
+            event_id = getattr(then, "event_id", None)
+            at = execution.location(getattr(now, "event_id", None)) if execution is not None else ""
+            at = at or run.locations.get(-1 if event_id is None else event_id, "")
+            differ = str(then) == str(now)
+            raise _nondeterminism(
+                run,
+                after + 1 + place,
+                event_id,
+                _said(then, in_full=differ),
+                None if now is None else _said(now, in_full=differ),
+                at,
+            )
+
+
+def _same(then: ev.Event | None, now: ev.Event | None) -> bool:
+    if isinstance(then, ev.ExecutionFailed) and isinstance(now, ev.ExecutionFailed):
+        return then.failure.type == now.failure.type  # messages and tracebacks hold addresses
+    return then == now
+
+
+def _said(event: ev.Event | None, *, in_full: bool = False) -> str:
+    if event is None:
+        return "nothing more"
+    return f"{event} {event.to_json()}" if in_full else str(event)
+
+
+def _nondeterminism(
+    run: Run, seq: int, event_id: int | None, expected: object, got: str | None, location: str
+) -> NondeterminismError:
+    return NondeterminismError(
+        seq=seq,
+        event_id=event_id,
+        expected=str(expected),
+        got=got,
+        location=location,
+        note=f"The code of {run.instance.id} decides otherwise when it is replayed",
+    )
