@@ -61,8 +61,9 @@ def replay(
     Raises:
         NondeterminismError: The code does not do what the history records.
     """
-    ids = {"instance_id": instance_id, "execution_id": execution_id}
-    execution = Execution(workflow, converter=converter or Converter(), **ids, **options)
+    execution = Execution(
+        workflow, converter=converter or Converter(), instance_id=instance_id, execution_id=execution_id, **options
+    )
     try:
         commands = catch_up(execution, history)
         for event in new:

@@ -25,9 +25,9 @@ for _name in ("localtime", "localdate"):
     )
 
 
-def guard(execution: Execution) -> AbstractContextManager[None]:
-    """Refuse, if the setting says so, what the code of a new step must not call.
+def guard(execution: Execution, *, always: bool = False) -> AbstractContextManager[None]:
+    """Refuse, if the setting says so or ``always``, what the code of a new step must not call.
 
     Around the watchdog, not within it: what that throws must not hit the one who puts the profiler away.
     """
-    return strictness.watch(execution) if settings.STRICT else _NOTHING
+    return strictness.watch(execution) if always or settings.STRICT else _NOTHING

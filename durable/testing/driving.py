@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from durable import conf
+from durable import conf, interceptors
 from durable.core import commands as cmd
 from durable.core import events as ev
 from durable.core import payloads, texts
@@ -13,7 +13,8 @@ from durable.core.definitions import anything, define_workflow
 from durable.core.errors import AlreadyExists, DurableError, InvalidId, LimitExceeded
 from durable.core.execution import LIMITS, Execution
 from durable.core.failures import Failure
-from durable.engine import guards, watchdog
+from durable.engine import guards, strict, watchdog
+from durable.interceptors import TurnCall
 from durable.testing.tasks import Task
 
 if TYPE_CHECKING:
@@ -80,7 +81,6 @@ class Run:
         self._timers: dict[int, Entry] = {}
         self._pending: list[cmd.Command] = []
         self._activities: dict[int, ev.ActivityScheduled] = {}
-        self._born: set[str] = set()
         self.end: ev.End | None = None
         self.execution = self.another()
 
@@ -97,9 +97,19 @@ class Run:
             "enter": guards.enter,
         }
 
-    def events(self) -> list[ev.Event]:
-        """Return the history's events, as they would come from a database."""
-        return [stored.event(seq) for seq, stored in enumerate(self.history, 1)]
+    def facts(self) -> dict[str, Any]:
+        """Return what interceptors are told of it."""
+        return {
+            "instance_id": self.instance.id,
+            "execution_id": self.id,
+            "workflow": self.definition.type_name,
+            "queue": self.instance.queue,
+            "headers": dict(self.instance.headers),
+        }
+
+    def events(self, *, after: int = 0) -> list[ev.Event]:
+        """Return the history's events after a place, as they would come from a database."""
+        return [stored.event(seq) for seq, stored in enumerate(self.history[after:], after + 1)]
 
     # --- taking turns
 
@@ -112,13 +122,25 @@ class Run:
         """Take a turn: let the code see an event, and do what it asks for."""
         if self._is_late(event):
             return
+        if not interceptors.hooks("turn"):
+            self._turn(event)
+            return
+        head = len(self.history)
+        call = TurnCall(**self.facts(), head=head)
+
+        def watched() -> None:
+            self._turn(event)
+            call.events.extend(event for event in self.events(after=head) if not event.by_code)
+
+        interceptors.around("turn", call, watched)
+
+    def _turn(self, event: ev.Event) -> None:
         self._apply(event)
         self._settle()
         self._check_length()
         for asked in self._activities.values():
             self.tasks[asked.event_id] = Task(self._world, self, asked, location=self.locations[asked.event_id])
         self._activities.clear()
-        self._born.clear()
         self.instance.show(self.execution)
         if self.end is not None:
             self.close()
@@ -147,7 +169,7 @@ class Run:
         event = replace(event, at=self._world.agenda.now)
         before = len(self.history)
         self._record(event)
-        with watchdog.watch(self.execution):
+        with strict.guard(self.execution, always=True), watchdog.watch(self.execution):
             issued = self.execution.step(event)
         if isinstance(event, ev.End):
             self.end = event

@@ -8,12 +8,14 @@ import uuid
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from durable import interceptors
 from durable.core import events as ev
 from durable.core.errors import NotOpen
 from durable.core.failures import Failure
 from durable.core.replay import interpreter
 from durable.core.retry import RetryPolicy
 from durable.engine.closing import TIMED_OUT
+from durable.interceptors import EndCall
 from durable.testing.driving import Run
 from durable.testing.mocks import arguments_of
 
@@ -53,10 +55,12 @@ class Instance:
         queue: str,
         tags: dict[str, Any],
         options: dict[str, Any],
+        headers: dict[str, Any],
         parent: Parent | None = None,
     ) -> None:
         self._world, self.definition, self.id = world, definition, instance_id
         self.arguments, self.queue, self.tags, self.options, self.parent = arguments, queue, tags, options, parent
+        self.headers = headers
         self.status = "pending"
         self.custom_status: Any = None
         self.progress: dict[str, Any] | None = None
@@ -145,6 +149,7 @@ class Instance:
             seed=run_id,
             python=interpreter(),
             carried=carried or [],
+            headers=self.headers,
         )
         definition = self._code(arguments, wait)
         self.runs.append(Run(self._world, self, definition, run_id=run_id, number=number, origin=origin))
@@ -186,7 +191,17 @@ class Instance:
     # --- ends
 
     def ended(self, run: Run, end: ev.End) -> None:
-        """Do what follows from the end of the current execution."""
+        """Do what follows from the end of the current execution, within the interceptors' hooks."""
+        started = run.execution.started
+        call = EndCall(
+            **run.facts(),
+            end=end,
+            started_at=started.at if started else self.created_at,
+            ended_at=self._world.agenda.now,
+        )
+        interceptors.around("end", call, lambda: self._ended(run, end))
+
+    def _ended(self, run: Run, end: ev.End) -> None:
         if self._start is not None:
             self._start.cancel()
             self._start = None
@@ -228,15 +243,14 @@ class Instance:
         self.closed_at = self._world.agenda.now
         if self._timeout is not None:
             self._timeout.cancel()
-        if status != "completed":
-            self._call_off(run)
+        self._call_off(run, external_only=status == "completed")
         self._end_children(run, status)
         if self.parent is not None:
             self._tell(self.parent)
 
-    def _call_off(self, run: Run) -> None:
+    def _call_off(self, run: Run, *, external_only: bool = False) -> None:
         for task in run.tasks.values():
-            if task.state != "done":
+            if task.state != "done" and (task.state == "external" or not external_only):
                 task.call_off()
 
     def _end_children(self, run: Run, status: str) -> None:

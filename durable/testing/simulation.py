@@ -15,8 +15,8 @@ from durable.core.errors import InvalidInput, LimitExceeded, UnknownActivity
 from durable.core.failures import Failure
 from durable.core.replay import catch_up
 from durable.core.retry import seconds
+from durable.interceptors import SignalCall, StartCall
 from durable.store import creation
-from durable.testing.instances import Instance
 from durable.testing.mocks import Mock, Mocks, name_of
 from durable.testing.moments import Moment
 from durable.testing.outcome import Simulated, outcome
@@ -26,6 +26,7 @@ from durable.testing.world import World
 
 if TYPE_CHECKING:
     from durable.testing.agenda import Entry
+    from durable.testing.instances import Instance
     from durable.testing.mocks import Target
     from durable.testing.tasks import Task
 
@@ -58,7 +59,7 @@ class Simulation:
             start: The virtual time of the start.
             max_time: How much virtual time may pass.
             max_steps: How many steps all instances together may take.
-            options: As for ``wf.options``: ``id queue tags delay timeout retry``.
+            options: As for ``wf.options``: ``id queue tags headers delay timeout retry``.
 
         Raises:
             UnknownWorkflow: It is not registered; the error offers near names.
@@ -122,15 +123,14 @@ class Simulation:
         definition, world = self._definition, self._world
         arguments = definition.signature.bind(args, kwargs, conf.converter())
         payloads.dumps(arguments, f"input of {definition.type_name}", conf.limit("payload"))
-        root = self._root = world.instances[self.id] = Instance(
-            world,
-            definition,
+        call = StartCall(
             instance_id=self.id,
-            arguments=arguments,
+            workflow=definition.type_name,
             queue=self._options.get("queue") or definition.queue or conf.settings.QUEUE,
-            tags=self._tags,
-            options=self._options,
+            headers=dict(self._options.get("headers", {})),
         )
+        root = world.start(call, definition, arguments=arguments, tags=self._tags, options=self._options)
+        self._root = root
         try:
             self._unreached = world.drive(root)
         finally:
@@ -163,7 +163,7 @@ class Simulation:
         where = f"signal {name}"
         encoded = conf.converter().encode(payload, where)
         payloads.dumps(encoded, where, conf.limit("payload"))
-        self._world.send(self._id(to), name, encoded)
+        self._world.signal(SignalCall(instance_id=self._id(to), name=name, headers={}), encoded)
 
     def cancel(self, *, reason: str = "", to: str | None = None) -> None:
         """Ask the instance, or another one, to stop.

@@ -223,6 +223,9 @@ class Task:
             event_id=self.event_id,
             attempt=self.attempt,
             deadline=datetime.fromtimestamp(min(limits), UTC) if limits else None,
+            workflow=self.run.definition.type_name,
+            queue=self.definition.queue or self.run.instance.queue,
+            headers=dict(self.run.instance.headers),
         )
 
     @property

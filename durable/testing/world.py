@@ -7,8 +7,11 @@ from collections import Counter
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from durable import activity
 from durable.core import events as ev
 from durable.core.errors import UnknownInstance
+from durable.engine import intercepting
+from durable.interceptors import SignalCall, StartCall
 from durable.store import creation
 from durable.testing import blocked
 from durable.testing.agenda import Agenda
@@ -105,17 +108,33 @@ class World:
 
     def bear(self, definition: WorkflowDefinition, child: ev.ChildScheduled, run: Run) -> None:
         """Begin a child."""
-        location = run.locations[child.event_id]
-        self.instances[child.instance_id] = Instance(
-            self,
-            definition,
+        parent = run.instance
+        queue = child.options.get("queue") or definition.queue or parent.queue
+        call = StartCall(
             instance_id=child.instance_id,
+            workflow=definition.type_name,
+            queue=queue,
+            headers={**parent.headers, **child.options.get("headers", {})},
+            parent_id=parent.id,
+            parent_execution_id=run.id,
+        )
+        self.start(
+            call,
+            definition,
             arguments=child.input,
-            queue=child.options.get("queue") or definition.queue or run.instance.queue,
             tags=child.tags,
             options=creation.with_defaults(definition, child.options),
-            parent=Parent(run=run, event_id=child.event_id, location=location),
+            parent=Parent(run=run, event_id=child.event_id, location=run.locations[child.event_id]),
         )
+
+    def start(self, call: StartCall, definition: WorkflowDefinition, **facts: Any) -> Instance:
+        """Begin an instance with the headers that interceptors leave."""
+
+        def begin(headers: dict[str, Any]) -> Instance:
+            return Instance(self, definition, instance_id=call.instance_id, queue=call.queue, headers=headers, **facts)
+
+        instance = self.instances[call.instance_id] = intercepting.start(call, begin)
+        return instance
 
     def children(self, run: Run) -> list[Instance]:
         """Return the children that an execution started, in order."""
@@ -131,13 +150,25 @@ class World:
             raise UnknownInstance(instance_id)
         return self.instances[instance_id]
 
-    def send(self, instance_id: str, name: str, payload: Any) -> None:
-        """Bring a signal to an instance.
+    def signal(self, call: SignalCall, payload: Any) -> None:
+        """Bring a signal to an instance, within the interceptors' hooks.
 
         Raises:
             UnknownInstance: There is none of this id in the simulation.
             NotOpen: It has ended.
         """
-        target = self.instance(instance_id)
-        target.require_open("take a signal")
-        target.send(ev.SignalReceived(name=name, payload=payload))
+
+        def send(headers: dict[str, Any]) -> None:
+            target = self.instance(call.instance_id)
+            target.require_open("take a signal")
+            target.send(ev.SignalReceived(name=call.name, payload=payload, headers=headers))
+
+        intercepting.signal(call, send)
+
+    def send(self, instance_id: str, name: str, payload: Any) -> None:
+        """Signal an instance, as an activity."""
+        info = activity.info()
+        headers = dict(info.headers)
+        self.signal(
+            SignalCall(instance_id=instance_id, name=name, headers=headers, sender_id=info.instance_id), payload
+        )

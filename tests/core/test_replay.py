@@ -18,6 +18,7 @@ from tests.core.histories import (
     check_every_cut,
     completed,
     decide,
+    failure_of,
     fired,
     given,
     returned,
@@ -371,11 +372,11 @@ def test_input_is_decoded_as_annotated():
     assert decide(typed, log).outcome == log[1]
 
 
-def test_replay_knows_what_the_execution_is_called():
+def test_replay_takes_what_an_execution_takes():
     @workflow
-    async def names_itself():
-        return context.info().instance_id
+    async def tags_itself():
+        context.set_tags(a=1, b=2)
 
-    decision = replay(names_itself, [STARTED], instance_id="order-42")
+    decision = replay(tags_itself, [STARTED], limits={"payload": 100, "tags": 1})
 
-    assert decision.outcome == returned("order-42")
+    assert failure_of(decision).type == "LimitExceeded"

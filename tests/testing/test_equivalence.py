@@ -12,7 +12,8 @@ import pytest
 from durable import ActivityError, ChildFailed, RetryPolicy, SignalError, activity, client, testing, workflow
 from durable.core.failures import Failure
 from durable.models import ActivityTask, Execution, InboxEvent, Instance
-from tests.driving import Clock, Engine
+from durable.testing.clocks import Clock
+from tests.driving import Engine
 
 NOW = RetryPolicy(initial_interval=0)
 
