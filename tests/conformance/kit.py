@@ -8,13 +8,16 @@ from durable import RetryPolicy, activity, client, conf, registry
 from durable.core import commands as cmd
 from durable.core import events as ev
 from durable.core.replay import replay
+from durable.engine import cache
 from durable.engine.advance import advance
 from durable.models import Execution
 from durable.store import history
-from tests.driving import Clock, Engine
+from tests.driving import Engine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from durable.testing.clocks import Clock
 
 
 class Kit(Engine):
@@ -25,12 +28,17 @@ class Kit(Engine):
     """
 
     def __init__(self, clock: Clock) -> None:
+        super().__init__()
         self.unfit: set[str] = set()
-        self._clock = clock
+        self._time = clock
+
+    def forward(self, seconds: float) -> None:
+        """Let time pass, and nothing happen yet."""
+        self._time.forward(seconds)
 
     def after(self, seconds: float) -> None:
         """Let time pass, and what is due then happen."""
-        self._clock.forward(seconds)
+        self.forward(seconds)
         self.run_until_quiet()
 
     def advance_only(self, instance_id: str) -> None:
@@ -39,7 +47,7 @@ class Kit(Engine):
 
     def restart(self) -> None:
         """Let every worker die and another one come."""
-        super().restart()
+        cache.clear()
         self.run_until_quiet()
 
     def replay_all(self) -> int:

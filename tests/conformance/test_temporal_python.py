@@ -700,11 +700,11 @@ def test_each_form_of_timeout_is_one_timer_with_one_end(engine, limited, end):
     handle = waits.start()
     engine.run_until_quiet()
     if end == "late and in time at once":
-        engine._clock.forward(11)
+        engine.forward(11)
     if end != "late":
         handle.signal("go", "in time")
     if end != "in time":
-        engine._clock.forward(11)
+        engine.forward(11)
 
     in_time = end.startswith("in time")
     assert engine.result(handle) == ("in time" if in_time else "too late")
