@@ -237,6 +237,20 @@ class UndecodableEvent(DurableError):
         super().__init__(f"event {seq} ({kind}) cannot be read: {problem}")
 
 
+class InvalidTranscript(DurableError):
+    """A line of an export cannot be read.
+
+    Attributes:
+        source: The file; empty if it is not from a file.
+        line: The line in it, from 1.
+        problem: What is wrong with it.
+    """
+
+    def __init__(self, source: str, line: int, problem: str) -> None:
+        self.source, self.line, self.problem = source, line, problem
+        super().__init__(f"{f'{source}, ' if source else ''}line {line} is no transcript: {problem}")
+
+
 # --- what workflow code did
 
 
@@ -486,6 +500,7 @@ __all__ = [
     "InvalidDefinition",
     "InvalidId",
     "InvalidInput",
+    "InvalidTranscript",
     "LimitExceeded",
     "NonRetryable",
     "NondeterminismError",

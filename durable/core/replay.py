@@ -45,6 +45,7 @@ def replay(
     converter: Converter | None = None,
     instance_id: str = "",
     execution_id: str = "",
+    whole: bool = False,
     **options: Any,
 ) -> Decision:
     """Return what ``workflow`` decides after ``history`` and the ``new`` events from outside.
@@ -56,6 +57,7 @@ def replay(
         converter: What makes values of payloads.
         instance_id: Whose history it is: code may ask, and children's ids begin with it.
         execution_id: Likewise.
+        whole: Whether the history's last step is recorded to its end, as it is in one from the database.
         options: What else an ``Execution`` takes.
 
     Raises:
@@ -65,7 +67,7 @@ def replay(
         workflow, converter=converter or Converter(), instance_id=instance_id, execution_id=execution_id, **options
     )
     try:
-        commands = catch_up(execution, history)
+        commands = catch_up(execution, history, whole=whole)
         for event in new:
             commands += execution.step(event)
         return Decision(

@@ -176,13 +176,8 @@ def live(instance: Instance) -> tuple[Execution, list[Command]]:
         execution.close()
         execution = None
     if execution is None:
-        execution = Execution(
-            registry.workflow(instance.name, instance.version),
-            converter=conf.converter(),
-            limits={name: conf.limit(name) for name in LIMITS},
-            instance_id=instance.pk,
-            execution_id=str(instance.execution_id),
-            enter=guards.enter,
+        execution = fresh(
+            instance.name, instance.version, instance_id=instance.pk, execution_id=str(instance.execution_id)
         )
     if execution.head == instance.head:
         return execution, []
@@ -195,6 +190,22 @@ def live(instance: Instance) -> tuple[Execution, list[Command]]:
         raise
     execution.changed.clear()
     return execution, rest
+
+
+def fresh(name: str, version: int, *, instance_id: str, execution_id: str) -> Execution:
+    """Return an execution that has seen no event yet, of the code at hand.
+
+    Raises:
+        UnknownWorkflow, VersionNotAvailable: This process cannot run it.
+    """
+    return Execution(
+        registry.workflow(name, version),
+        converter=conf.converter(),
+        limits={name: conf.limit(name) for name in LIMITS},
+        instance_id=instance_id,
+        execution_id=execution_id,
+        enter=guards.enter,
+    )
 
 
 def _apply(turn: Turn, rows: Sequence[tuple[int, str, str]]) -> list[int]:

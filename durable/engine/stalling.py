@@ -41,6 +41,11 @@ POISON = "poison"
 _AT_ONCE = 200
 
 
+def reason(error: BaseException) -> str:
+    """Return what an instance that stalls by this error gives as the reason."""
+    return next((text for kind, text in REASONS.items() if type(error) is kind), POISON)
+
+
 def stall(instance_id: str, error: DurableError) -> None:
     """Park an instance, or fail it if the settings say so; the turn that raised is rolled back."""
     with transaction.atomic(using=conf.settings.DATABASE):
@@ -54,8 +59,7 @@ def stall(instance_id: str, error: DurableError) -> None:
             transaction.on_commit(lambda: dispatch.advance(announce), using=conf.settings.DATABASE, robust=True)
             return
         facts = {name: value for name, value in vars(error).items() if _is_plain(value)}
-        reason = REASONS[type(error)]
-        _park(instance, {**facts, "reason": reason, "error": type(error).__name__, "message": str(error)})
+        _park(instance, {**facts, "reason": reason(error), "error": type(error).__name__, "message": str(error)})
 
 
 def count_failure(instance_id: str, error: BaseException) -> None:

@@ -14,7 +14,7 @@ from durable import errors
 if TYPE_CHECKING:
     from durable.models import Instance
 
-UNKNOWN, CONFLICT, INPUT, NOT_COMPLETED, TIMEOUT = 3, 4, 2, 5, 6
+UNKNOWN, CONFLICT, INPUT, NOT_COMPLETED, TIMEOUT, INTERRUPTED = 3, 4, 2, 5, 6, 130
 
 _EXIT_CODES: tuple[tuple[int, tuple[type[errors.DurableError], ...]], ...] = (
     (
@@ -29,7 +29,10 @@ _EXIT_CODES: tuple[tuple[int, tuple[type[errors.DurableError], ...]], ...] = (
         ),
     ),
     (CONFLICT, (errors.AlreadyExists, errors.NotOpen, errors.NotClosed, errors.NotFailed, errors.ConcurrencyConflict)),
-    (INPUT, (errors.InvalidInput, errors.InvalidId, errors.PayloadTooLarge, errors.LimitExceeded)),
+    (
+        INPUT,
+        (errors.InvalidInput, errors.InvalidId, errors.InvalidTranscript, errors.PayloadTooLarge, errors.LimitExceeded),
+    ),
     (NOT_COMPLETED, (errors.WorkflowFailed, errors.WorkflowCanceled, errors.WorkflowTerminated)),
     (TIMEOUT, (errors.ResultTimeout,)),
 )
@@ -38,6 +41,7 @@ _EXIT_HELP = """\
 exit codes:
   0 done   1 any other error   2 input that cannot be taken   3 no such workflow, instance or execution
   4 the instance's state forbids it   5 the workflow did not complete   6 it did not end in time
+  130 interrupted
 """
 
 

@@ -151,6 +151,16 @@ ONE_OF_EACH = [
     ),
     (errors.ChannelClosed("send"), "cannot send: the channel is closed", {"verb": "send"}),
     (
+        errors.InvalidTranscript("a.jsonl", 3, "event 2 is missing"),
+        "a.jsonl, line 3 is no transcript: event 2 is missing",
+        {"source": "a.jsonl", "line": 3, "problem": "event 2 is missing"},
+    ),
+    (
+        errors.InvalidTranscript("", 1, "no JSON"),
+        "line 1 is no transcript: no JSON",
+        {"source": "", "line": 1, "problem": "no JSON"},
+    ),
+    (
         errors.PatchReused("tax", first="a.py:1", second="a.py:2", deprecated=True),
         "patch 'tax' is used for two things, by patched() at a.py:1 and by deprecate_patch() at a.py:2: "
         "give each change an id of its own, and deprecate one in all its places at once",
