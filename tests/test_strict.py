@@ -22,12 +22,12 @@ def strict(settings):
 
 
 CALLS = {
-    "datetime.now()": lambda: datetime.datetime.now(),
-    "time.time()": lambda: time.time(),
-    "uuid.uuid4()": lambda: uuid.uuid4(),
-    "timezone.now()": lambda: timezone.now(),
-    "timezone.localtime() of now": lambda: timezone.localtime(),
-    "timezone.localdate() of now": lambda: timezone.localdate(),
+    "datetime.now": lambda: datetime.datetime.now(),
+    "time.time": lambda: time.time(),
+    "uuid.uuid4": lambda: uuid.uuid4(),
+    "timezone.now": lambda: timezone.now(),
+    "timezone.localtime() without a value": lambda: timezone.localtime(),
+    "timezone.localdate() without a value": lambda: timezone.localdate(),
 }
 
 
@@ -63,7 +63,7 @@ def test_message_names_the_call_the_place_and_what_to_do(engine):
         engine.result(looking.start())
 
     assert failed.value.failure.message == (
-        "timezone.now() is not allowed in a workflow: it could not be replayed. "
+        "timezone.now is not allowed in a workflow: it could not be replayed. "
         f"Use workflow.now() (at {__file__}:{line}: timezone.now())"
     )
 

@@ -159,6 +159,15 @@ class Execution:
         self.length += sum(isinstance(command, Recordable) for command in issued)
         return issued
 
+    def retake_refused(self, event: ev.Event, end: ev.ExecutionFailed) -> None:
+        """End where the code reached outside, without running it: what refused it need not be watching here."""
+        self.length += 2
+        self.loop.now = max(self.loop.now, event.at)
+        if isinstance(event, ev.ExecutionStarted):
+            self.started, self.tags = event, dict(event.tags)
+        self.outcome = end
+        self.loop.stopped = True
+
     def _settle(self) -> None:
         self.loop.drain()
         self.conditions.begin_step()

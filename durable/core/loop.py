@@ -274,7 +274,7 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
     def _refusal(self, call: str, instead: str) -> ForbiddenInWorkflow:
         frame = frames.of_workflow(sys._getframe(), self.package)
         if frame is None:  # library code that was handed to the loop as it is, such as ``gather(fetch(), ...)``
-            return ForbiddenInWorkflow(call, instead=instead)
+            return ForbiddenInWorkflow(call, instead=instead, location=self.owner.waiting_at() if self.owner else "")
         location = f"{frame.f_code.co_filename}:{frame.f_lineno}"
         return ForbiddenInWorkflow(call, instead=instead, location=location, written=frames.as_written(frame))
 

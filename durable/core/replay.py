@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from durable.core import commands as cmd
 from durable.core import events as ev
-from durable.core.errors import NondeterminismError
+from durable.core.errors import ForbiddenInWorkflow, NondeterminismError
 from durable.core.execution import Execution
+from durable.core.failures import Failure
 from durable.core.payloads import Converter
 
 if TYPE_CHECKING:
@@ -126,6 +127,10 @@ def _retake(
 ) -> list[cmd.Command]:
     """Take one recorded step again and return what the code asks for beyond the record."""
     first = execution.head + 1
+    if (end := _refusal(recorded)) is not None:
+        execution.retake_refused(trigger, end)
+        execution.head = first + 1
+        return []
     by_id = {event.event_id: event for event in recorded if isinstance(event, ev.Asked)}
     try:
         issued = execution.step(trigger, by_id, sealed=sealed)
@@ -152,6 +157,14 @@ def _retake(
             raise _mismatch(execution, event, got, seq=first + 1 + place)
     execution.head = first + len(recorded)
     return list(rest[matched:])
+
+
+def _refusal(recorded: list[ev.Event]) -> ev.ExecutionFailed | None:
+    """Return the end of a step in which the code reached outside; such a step holds nothing else."""
+    match recorded:
+        case [ev.ExecutionFailed(failure=Failure(type=ForbiddenInWorkflow.__name__)) as end]:
+            return end
+    return None
 
 
 def _mismatch(execution: Execution, event: ev.Event, got: cmd.Command | None, *, seq: int) -> NondeterminismError:

@@ -1,11 +1,12 @@
-"""Two functions of asyncio that a loop cannot mend from below.
+"""Functions of asyncio that a loop cannot mend from below.
 
 ``asyncio.sleep`` takes a negative delay for zero, so a deadline that was
 computed wrongly passes unseen. ``asyncio.as_completed`` iterates a set of the
 coroutines that it is given, so they would start in the order of their
-addresses, another one in each process.
+addresses, another one in each process. And ``asyncio.run`` looks for a running
+loop before it asks any, so its own error would be all that anybody learned.
 
-Both are wrapped, not replaced: outside workflows they are what they were. Who
+All are wrapped, not replaced: outside workflows they are what they were. Who
 imported them by name before this module came gets the original: the order of
 ``as_completed`` is then as in a script, and replay will tell.
 """
@@ -13,6 +14,7 @@ imported them by name before this module came gets the original: the order of
 from __future__ import annotations
 
 import asyncio
+import asyncio.runners
 import asyncio.tasks
 import functools
 from typing import TYPE_CHECKING, Any
@@ -20,16 +22,30 @@ from typing import TYPE_CHECKING, Any
 from durable.core.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
 
 def mend(loop_class: type) -> None:
-    """Make both functions deterministic where a loop of this class runs; once a process."""
+    """Make these functions do what they should where a loop of this class runs; once a process."""
 
     def mended() -> bool:
         return isinstance(asyncio._get_running_loop(), loop_class)
 
+    def refusing(native: Callable[..., Any], call: str) -> Callable[..., Any]:
+        @functools.wraps(native)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            if not mended():
+                return native(*args, **kwargs)
+            for coroutine in filter(asyncio.iscoroutine, (*args, *kwargs.values())):
+                coroutine.close()
+            loop: Any = asyncio._get_running_loop()
+            raise loop.forbid(call, instead="Await the coroutine itself")
+
+        return run
+
     native_sleep, native_as_completed = asyncio.sleep, asyncio.as_completed
+    run = refusing(asyncio.run, "asyncio.run")
+    asyncio.Runner.run = refusing(asyncio.Runner.run, "asyncio.Runner.run")  # type: ignore[method-assign]
 
     @functools.wraps(native_sleep)
     async def sleep(delay: float, result: Any = None) -> Any:
@@ -47,3 +63,5 @@ def mend(loop_class: type) -> None:
 
     for module in (asyncio, asyncio.tasks):
         vars(module).update(sleep=sleep, as_completed=as_completed)
+    for module in (asyncio, asyncio.runners):
+        vars(module).update(run=run)

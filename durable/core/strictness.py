@@ -155,14 +155,14 @@ def _of_builtin(owners: list[tuple[Any, Rule]], owner: Any) -> Rule | None:
 
 
 def _forbid_clocks() -> None:
-    forbid(datetime.datetime.now, "datetime.now()", _NOW)
-    forbid(datetime.datetime.utcnow, "datetime.utcnow()", _NOW)
-    forbid(datetime.datetime.today, "datetime.today()", _NOW)
-    forbid(datetime.date.today, "date.today()", f"{_NOW}.date()")
+    forbid(datetime.datetime.now, "datetime.now", _NOW)
+    forbid(datetime.datetime.utcnow, "datetime.utcnow", _NOW)
+    forbid(datetime.datetime.today, "datetime.today", _NOW)
+    forbid(datetime.date.today, "date.today", f"{_NOW}.date()")
     for name in ("time", "monotonic", "perf_counter", "process_time", "thread_time"):
-        forbid(getattr(time, name), f"time.{name}()", _TIME)
-        forbid(getattr(time, f"{name}_ns"), f"time.{name}_ns()", _TIME)
-    forbid(time.sleep, "time.sleep()", "Use await asyncio.sleep()")
+        forbid(getattr(time, name), f"time.{name}", _TIME)
+        forbid(getattr(time, f"{name}_ns"), f"time.{name}_ns", _TIME)
+    forbid(time.sleep, "time.sleep", "Use await asyncio.sleep()")
 
 
 def _forbid_random() -> None:
@@ -173,11 +173,11 @@ def _forbid_random() -> None:
         def find(given: Arguments) -> Rule | None:
             generator = given["self"]
             if generator is module:
-                return Rule(call=f"random.{name}()", instead=_RANDOM)
+                return Rule(call=f"random.{name}", instead=_RANDOM)
             if generator is secret:
-                return Rule(call=f"secrets.{name}()", instead=_SECRET)
+                return Rule(call=f"secrets.{name}", instead=_SECRET)
             if isinstance(generator, random.SystemRandom):
-                return Rule(call=f"random.SystemRandom().{name}()", instead=_SECRET)
+                return Rule(call=f"random.SystemRandom().{name}", instead=_SECRET)
             return None  # a generator with a seed of its own draws the same numbers again
 
         return find
@@ -187,18 +187,18 @@ def _forbid_random() -> None:
             if isinstance(method, types.FunctionType) and not name.startswith("_"):
                 _forbid_code(method.__code__, of_method(name))
     for name in ("random", "getrandbits"):
-        forbid(getattr(random, name), f"random.{name}()", _RANDOM)
+        forbid(getattr(random, name), f"random.{name}", _RANDOM)
     forbid(random.Random.__init__, "random.Random() without a seed", _RANDOM, when=lambda given: given["x"] is None)
 
 
 def _forbid_the_rest() -> None:
     for name in ("uuid1", "uuid4", "uuid6", "uuid7"):  # those that this Python has
         if name in vars(uuid):
-            forbid(vars(uuid)[name], f"uuid.{name}()", _UUID)
+            forbid(vars(uuid)[name], f"uuid.{name}", _UUID)
     for name in ("token_bytes", "token_hex", "token_urlsafe", "randbelow"):
-        forbid(getattr(secrets, name), f"secrets.{name}()", _SECRET)
-    forbid(os.urandom, "os.urandom()", _SECRET)
-    forbid(os.getenv, "os.getenv()", _ENVIRON)
+        forbid(getattr(secrets, name), f"secrets.{name}", _SECRET)
+    forbid(os.urandom, "os.urandom", _SECRET)
+    forbid(os.getenv, "os.getenv", _ENVIRON)
     environ = type(os.environ)
     for kind in environ.__mro__:
         for method in vars(kind).values():

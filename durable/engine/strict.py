@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 _NOTHING = nullcontext()
 
-strictness.forbid(timezone.now, "timezone.now()", "Use workflow.now()")
+strictness.forbid(timezone.now, "timezone.now", "Use workflow.now()")
 for _name in ("localtime", "localdate"):
     strictness.forbid(
         getattr(timezone, _name),
-        f"timezone.{_name}() of now",
+        f"timezone.{_name}() without a value",
         f"Use timezone.{_name}(workflow.now())",
         when=lambda given: given["value"] is None,
     )

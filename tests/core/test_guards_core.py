@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 
 from durable.core.errors import ForbiddenInWorkflow
+from durable.core.events import SideEffectRecorded
 from durable.core.execution import Execution
 from durable.core.loop import _FORBIDDEN, DeterministicLoop
+from durable.core.marks import side_effect
 from durable.core.payloads import Converter
+from durable.core.replay import catch_up, replay
 from tests.core.histories import (
     STARTED,
     activity,
@@ -20,6 +23,7 @@ from tests.core.histories import (
     failure_of,
     raised,
     scheduled,
+    started,
     workflow,
 )
 
@@ -42,6 +46,10 @@ REACHING: list[Any] = []
 
 ANY: Any = None
 
+
+async def nothing() -> None: ...
+
+
 CALLS: dict[str, list[Any]] = {
     "loop.run_in_executor": [
         lambda: asyncio.to_thread(print),
@@ -62,6 +70,8 @@ CALLS: dict[str, list[Any]] = {
     "loop.getnameinfo": [lambda: asyncio.get_running_loop().getnameinfo(("localhost", 80))],
     "loop.call_soon_threadsafe": [lambda: asyncio.get_running_loop().call_soon_threadsafe(print)],
     "loop.add_signal_handler": [lambda: asyncio.get_running_loop().add_signal_handler(2, print)],
+    "asyncio.run": [lambda: asyncio.run(nothing()), lambda: asyncio.run(main=nothing())],
+    "asyncio.Runner.run": [lambda: asyncio.Runner().run(nothing())],
     "loop.add_reader": [lambda: asyncio.get_running_loop().add_reader(0, print)],
     "loop.sock_connect": [lambda: asyncio.get_running_loop().sock_connect(ANY, ("localhost", 80))],
 }
@@ -77,6 +87,40 @@ def test_reaching_outside_fails_the_workflow_and_names_the_call(call, reach):
     assert failure.type == "ForbiddenInWorkflow"
     assert failure.message.startswith(f"{call} is not allowed in a workflow")
     assert decision.commands == (decision.outcome,)
+
+
+def test_asyncio_runs_elsewhere():
+    async def answer() -> int:
+        return 42
+
+    assert asyncio.run(answer()) == 42
+    with asyncio.Runner() as runner:
+        assert runner.run(answer()) == 42
+
+
+def test_refusal_names_the_place_and_what_stands_there():
+    @workflow
+    async def reaching() -> None:
+        await asyncio.to_thread(print, "a")
+
+    failure = failure_of(decide(reaching, [], STARTED))
+
+    line = reaching.fn.__code__.co_firstlineno + 2
+    assert failure.message == (
+        "loop.run_in_executor is not allowed in a workflow: it could not be replayed. Do it in an activity "
+        f'(at {__file__}:{line}: await asyncio.to_thread(print, "a"))'
+    )
+
+
+def test_refusal_in_code_that_is_not_the_users_names_the_place_that_waits_for_it():
+    @workflow
+    async def reaching() -> None:
+        await asyncio.gather(asyncio.to_thread(print))
+
+    failure = failure_of(decide(reaching, [], STARTED))
+
+    line = reaching.fn.__code__.co_firstlineno + 2
+    assert failure.message.endswith(f"Do it in an activity (at {__file__}:{line})")
 
 
 @pytest.mark.parametrize("name", _FORBIDDEN)
@@ -164,3 +208,36 @@ def test_reaching_outside_while_the_code_is_unwound_is_refused_and_no_more():
 
     assert said == ["loop.add_reader"]
     assert execution.loop.violation is None
+
+
+def test_refused_step_is_replayed_without_running_it():
+    ran = []
+
+    @workflow
+    async def reaching() -> None:
+        ran.append("begun")
+        side_effect(lambda: ran.append("looked"))
+        await a()
+        side_effect(lambda: ran.append("looked again"))
+
+    log = [STARTED, SideEffectRecorded(event_id=0), scheduled(1, "a"), completed(1), raised("ForbiddenInWorkflow")]
+
+    decision = replay(reaching, log)  # not decide: what was cut off would be live, and nothing refuses it here
+
+    assert set(ran) == {"begun"}
+    assert decision.outcome == log[-1]
+    assert decision.commands == ()
+
+
+def test_refused_first_step_leaves_what_it_was_started_with():
+    @workflow
+    async def reaching() -> None: ...
+
+    execution = Execution(reaching, converter=Converter())
+    start = started(tags={"kind": "x"}, at=7.0)
+
+    catch_up(execution, [start, raised("ForbiddenInWorkflow")])
+
+    assert execution.started is start
+    assert execution.tags == {"kind": "x"}
+    assert (execution.head, execution.length, execution.loop.now) == (2, 2, 7.0)
