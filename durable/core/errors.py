@@ -417,11 +417,12 @@ class ChildFailed(DurableError):
     Attributes:
         workflow: Its name.
         instance_id: Its id.
+        event_id: The number of the ChildScheduled event.
         cause: Why; its ``type`` is the name of the exception's class.
     """
 
-    def __init__(self, workflow: str, *, instance_id: str, cause: RecordedError) -> None:
-        self.workflow, self.instance_id, self.cause = workflow, instance_id, cause
+    def __init__(self, workflow: str, *, instance_id: str, cause: RecordedError, event_id: int = 0) -> None:
+        self.workflow, self.instance_id, self.event_id, self.cause = workflow, instance_id, event_id, cause
         self.__cause__ = cause
         super().__init__(f"child workflow {workflow} ({instance_id}) did not complete: {cause}")
 
@@ -441,10 +442,14 @@ class CompensationFailed(DurableError):
 
 
 class SignalError(DurableError):
-    """A signal to another instance could not be delivered."""
+    """A signal to another instance could not be delivered.
 
-    def __init__(self, instance_id: str, name: str, *, cause: RecordedError) -> None:
-        self.instance_id, self.name, self.cause = instance_id, name, cause
+    Attributes:
+        event_id: The number of the SignalSent event.
+    """
+
+    def __init__(self, instance_id: str, name: str, *, cause: RecordedError, event_id: int = 0) -> None:
+        self.instance_id, self.name, self.event_id, self.cause = instance_id, name, event_id, cause
         self.__cause__ = cause
         super().__init__(f"signal {name!r} to {instance_id!r} was not delivered: {cause}")
 

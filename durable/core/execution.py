@@ -77,6 +77,7 @@ class Execution:
         outcome: The event that ended it, or None.
         replaying: Whether the step at hand is one that was taken before.
         sealed: Whether all that it asked for is known.
+        dry: Whether this is a look ahead: what would reach outside, a side effect that is not recorded, ends the step.
         cancel_requested: Whether it was asked to stop.
         status, progress, tags: What the code shows to operators.
         queries: What clients may call, by name.
@@ -93,10 +94,12 @@ class Execution:
         instance_id: str = "",
         execution_id: str = "",
         enter: Callable[[], None] | None = None,
+        dry: bool = False,
     ) -> None:
         self.workflow, self.converter = workflow, converter
         self.instance_id, self.execution_id = instance_id, execution_id
         self.limits = limits
+        self.dry = dry
         self.started: ev.ExecutionStarted | None = None
         self.head = 0
         self.length = 0
@@ -292,12 +295,12 @@ class Execution:
         asked = self.open.get(event_id)
         child = asked.event if asked else None
         name, instance_id = (child.name, child.instance_id) if isinstance(child, ev.ChildScheduled) else ("", "")
-        return ChildFailed(name, instance_id=instance_id, cause=RecordedError(failure))
+        return ChildFailed(name, instance_id=instance_id, event_id=event_id, cause=RecordedError(failure))
 
     def _signal_error(self, event: ev.SignalFailed) -> SignalError:
         asked = self.open.get(event.event_id)
         target = asked.event.instance_id if asked and isinstance(asked.event, ev.SignalSent) else ""
-        return SignalError(target, self._name(event), cause=RecordedError(event.failure))
+        return SignalError(target, self._name(event), event_id=event.event_id, cause=RecordedError(event.failure))
 
     def _name(self, event: ev.Answer) -> str:
         asked = self.open.get(event.event_id)
@@ -461,6 +464,12 @@ class Execution:
     def waiting_at(self) -> str:
         """Return ``file:line`` of where the main task waits."""
         return frames.waiting_at(self._main.get_coro()) if self._main else ""
+
+    @property
+    def raised(self) -> BaseException | None:
+        """What left the coroutine, once it ended."""
+        main = self._main
+        return main.exception() if main is not None and main.done() and not main.cancelled() else None
 
     def interrupt(self, error: BaseException) -> BaseException:
         """End the step with ``error``, whatever the code makes of it."""

@@ -342,6 +342,10 @@ class DurableExit(BaseException):
     """Unwinds workflow code; not an Exception, so that user code does not take it for one."""
 
 
+class BeyondRecord(DurableExit):
+    """Ends a look ahead where the code would reach outside: so far it did what is recorded."""
+
+
 def _forbidden(name: str) -> Callable[..., Any]:
     def refuse(self: DeterministicLoop, *_: Any, **__: Any) -> Any:
         raise self.forbid(f"loop.{name}")

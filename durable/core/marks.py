@@ -10,6 +10,7 @@ from durable.core import events as ev
 from durable.core import frames
 from durable.core.context import current
 from durable.core.errors import InvalidInput, NondeterminismError
+from durable.core.loop import BeyondRecord
 from durable.core.signatures import Signature
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ def side_effect(fn: Callable[[], T]) -> T:
         raise execution.interrupt(
             NondeterminismError(seq=0, event_id=event_id, expected=str(recorded), got=got, location=_here())
         )
+    elif execution.dry:
+        raise execution.interrupt(BeyondRecord())
     else:
         value = execution.encode(_outside(fn), "value of side_effect")
     execution.record(ev.SideEffectRecorded(event_id=event_id, value=value), place=frames.place())

@@ -1,0 +1,493 @@
+"""Edits of a history: what is kept, what counts again, what the code decides anew."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given as for_all
+from hypothesis import settings
+from hypothesis import strategies as st
+
+from durable.core import blame, calls, edit, marks
+from durable.core import commands as cmd
+from durable.core import events as ev
+from durable.core.errors import ActivityError, ChildFailed, NondeterminismError
+from durable.core.payloads import Converter
+from durable.core.replay import replay
+from tests.core.histories import (
+    STARTED,
+    activity,
+    begin,
+    completed,
+    failed,
+    fired,
+    scheduled,
+    signal,
+    started,
+    timer,
+    workflow,
+)
+from tests.core.test_properties import PLANS, answers, interpreter
+
+
+async def _stand_in(*args: Any) -> Any:
+    raise NotImplementedError
+
+
+a, b, c, clean = (activity(_stand_in, name=name) for name in ("a", "b", "c", "clean"))
+
+
+def played(flow: Any, *events: ev.Event) -> list[ev.Event]:
+    """Return the history that comes about when these events come in from outside."""
+    log: list[ev.Event] = []
+    for event in [STARTED, *events]:
+        commands = replay(flow, log, [event]).commands
+        log += [event, *(replace(c, at=event.at) for c in commands if isinstance(c, cmd.Recordable))]
+    return log
+
+
+def kinds(events: Any) -> list[str]:
+    return [str(event) for event in events]
+
+
+def blamed(flow: Any, log: list[ev.Event]) -> set[int]:
+    return set(blame.culprits(flow, log, converter=Converter()))
+
+
+def rewound(flow: Any, log: list[ev.Event]) -> edit.Edit:
+    edited = edit.rewind(log, blamed(flow, log))
+    check(flow, edited)
+    return edited
+
+
+def check(flow: Any, edited: edit.Edit) -> None:
+    """Assert that the code accepts what was kept."""
+    replay(flow, edited.kept, edited.replies)
+
+
+@workflow
+async def in_turn():
+    return [await a(1), await b(2), await c(3)]
+
+
+THREE = played(in_turn, completed(0, "A", at=1), completed(1, "B", at=2), completed(2, "C", at=3))
+
+
+# --- rerun from an activity
+
+
+def test_fork_keeps_what_came_before_the_target():
+    forked = edit.fork(THREE, 1)
+
+    assert forked.kept == (STARTED, scheduled(0, "a", 1), completed(0, "A"), scheduled(1, "b", 2))
+    assert forked.rerun == (scheduled(1, "b", 2),)
+    assert forked.dropped == (scheduled(2, "c", 3),)
+    assert (forked.replies, forked.rearmed, forked.children) == ((), (), ())
+    check(in_turn, forked)
+
+
+@workflow
+async def abreast():
+    return await asyncio.gather(a(), b(), c())
+
+
+FAN = played(abreast, completed(1, "B", at=1), completed(0, "A", at=2), completed(2, "C", at=3))
+
+
+@pytest.mark.parametrize("target", [0, 1, 2])
+def test_fork_runs_all_members_of_a_fan_out_again(target):
+    forked = edit.fork(FAN, target)
+
+    again = {event.event_id for event in (*forked.rerun, *forked.dropped)}
+    assert again == {0, 1, 2}
+    assert forked.rerun[0].event_id == target
+    assert [event.event_id for event in forked.rerun[1:]] == list(range(target))
+    check(abreast, forked)
+
+
+@pytest.mark.parametrize("target", [0, 1, 2])
+def test_fork_that_keeps_siblings_runs_the_target_alone(target):
+    forked = edit.fork(FAN, target, keep_siblings=True)
+
+    assert [event.event_id for event in forked.rerun] == [target]
+    assert {event.event_id for event in forked.replies} == {0, 1, 2} - {target}
+    assert forked.dropped == ()
+    decision = replay(abreast, forked.kept, forked.replies)
+    assert [event.event_id for event in decision.open] == [target]
+
+
+def test_fork_that_keeps_siblings_runs_failed_ones_again():
+    log = played(abreast, completed(1, "B"), failed(0))
+
+    forked = edit.fork(log, 2, keep_siblings=True)
+
+    assert [event.event_id for event in forked.rerun] == [2, 0]
+    assert forked.replies == (completed(1, "B"),)
+
+
+@workflow
+async def guarded():
+    word = await calls.wait_signal("go")
+    try:
+        async with asyncio.timeout(60):
+            await a(word)
+    finally:
+        await b()
+
+
+def test_fork_keeps_earlier_signals_and_drops_later_ones():
+    log = played(guarded, signal("go", 1), signal("go", 2), completed(1), signal("go", 3), completed(2))
+
+    forked = edit.fork(log, 2)
+
+    assert [e for e in forked.kept if isinstance(e, ev.SignalReceived)] == [signal("go", 1), signal("go", 2)]
+    assert forked.signals_dropped == (signal("go", 3),)
+
+
+def test_timers_that_are_open_at_the_fork_keep_the_time_they_had_left():
+    log = played(guarded, signal("go", 1, at=100.0), completed(1, at=130.0), completed(2, at=140.0))
+
+    forked = edit.fork(log, 1)
+
+    assert forked.rearmed == (timer(0, 160.0),)
+    assert forked.time_left(forked.rearmed[0]) == 60.0
+    assert edit.fork(log, 2).rearmed == (), "it was canceled by then"
+
+
+def test_time_left_is_never_negative():
+    log = played(guarded, signal("go", 1, at=100.0), fired(0, at=170.0), completed(2, at=180.0))
+
+    forked = edit.rewind_to(log, 2)
+
+    assert forked.rearmed == ()
+    assert forked.time_left(timer(0, 160.0)) == 0.0
+
+
+# --- whose fault it was
+
+
+def test_failure_that_leaves_the_code_is_to_blame():
+    log = played(in_turn, completed(0), failed(1))
+
+    assert blamed(in_turn, log) == {1}
+
+
+@pytest.mark.parametrize("how", ["raise", "raise another", "from another", "from None"])
+def test_failure_is_to_blame_however_the_code_cleans_up_and_raises(how):
+    @workflow
+    async def tidy():
+        try:
+            await a()
+        except ActivityError as error:
+            await clean()
+            match how:
+                case "raise":
+                    raise
+                case "raise another":
+                    raise ValueError("broken")  # noqa: B904 - without saying from what
+                case "from another":
+                    raise ValueError("broken") from error
+                case _:
+                    raise ValueError("broken") from None
+
+    log = played(tidy, failed(0), completed(1))
+
+    assert blamed(tidy, log) == {0}
+    assert kinds(rewound(tidy, log).dropped) == ["ActivityScheduled(clean)"]
+
+
+def test_all_members_of_a_group_of_failures_are_to_blame():
+    @workflow
+    async def grouped():
+        async def calm(act: Any) -> None:
+            try:
+                await act()
+            except ActivityError as error:
+                raise ExceptionGroup("one", [error]) from None
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(calm(a))
+            group.create_task(b())
+
+    log = played(grouped, failed(0))
+
+    assert blamed(grouped, log) == {0}
+
+
+def test_failures_kept_as_values_are_to_blame_when_no_success_follows():
+    @workflow
+    async def collected():
+        results = await asyncio.gather(a(), b(), c(), return_exceptions=True)
+        if any(isinstance(result, ActivityError) for result in results):
+            raise RuntimeError("some failed")
+
+    log = played(collected, failed(2, "KeyError"), completed(1), failed(0))
+
+    assert blamed(collected, log) == {0, 2}
+    edited = rewound(collected, log)
+    assert [event.event_id for event in edited.rerun] == [0, 2]
+    assert edited.replies == (completed(1),)
+
+
+def test_failure_that_a_later_try_made_good_is_not_to_blame():
+    @workflow
+    async def stubborn():
+        for _ in range(2):
+            try:
+                return await a(1)
+            except ActivityError:
+                pass
+            finally:
+                await b()
+        raise RuntimeError("unreachable")
+
+    log = [*played(stubborn, failed(0), completed(1), completed(2)), completed(3)]
+
+    assert edit.unresolved(log) == set()
+
+
+def test_nothing_is_to_blame_for_a_bug_in_the_code():
+    @workflow
+    async def buggy():
+        await a()
+        raise TypeError("a bug")
+
+    log = played(buggy, completed(0))
+
+    assert blamed(buggy, log) == set()
+    assert kinds(rewound(buggy, log).kept) == kinds(log[:-1])
+
+
+def test_earlier_failure_that_was_handled_stays_handled():
+    @workflow
+    async def fallback():
+        try:
+            await a()
+        except ActivityError:
+            await b()
+        await c()
+
+    log = played(fallback, failed(0), completed(1), failed(2))
+
+    edited = rewound(fallback, log)
+    assert edited.kept == tuple(log[:-2])
+    assert edited.rerun == (scheduled(2, "c"),)
+
+
+def test_mended_code_keeps_all_but_the_failure():
+    broken = [True]
+
+    @workflow
+    async def mended():
+        try:
+            await a()
+        except ActivityError:
+            await b()
+        if broken:
+            raise TypeError("a bug")
+        return "well"
+
+    log = played(mended, failed(0), completed(1))
+    broken.clear()
+
+    assert blamed(mended, log) == set()
+    assert replay(mended, rewound(mended, log).kept).outcome == ev.ExecutionCompleted(result="well")
+
+
+def test_mended_code_gets_another_result_for_the_failure_that_it_ended_on():
+    broken = [True]
+
+    @workflow
+    async def mended():
+        try:
+            await a()
+        except ActivityError:
+            if broken:
+                raise
+            return "handled"
+
+    log = played(mended, failed(0))
+    broken.clear()
+
+    assert blamed(mended, log) == {0}
+
+
+def test_look_ahead_runs_no_side_effect():
+    ran: list[int] = []
+    broken = [True]
+
+    @workflow
+    async def mended():
+        await a()
+        if broken:
+            raise TypeError("a bug")
+        return marks.side_effect(lambda: ran.append(1))
+
+    log = played(mended, completed(0))
+    broken.clear()
+
+    assert blamed(mended, log) == set()
+    assert ran == []
+
+
+def test_nothing_is_to_blame_for_an_end_from_outside():
+    log = [*THREE[:-1], ev.ExecutionFailed(failure=THREE[-1] and failed(0).failure, imposed=True)]
+
+    assert blamed(in_turn, log) == set()
+    assert blamed(in_turn, THREE) == set()
+
+
+def test_code_that_does_something_else_by_now_is_told():
+    @workflow
+    async def other():
+        return [await b(1)]
+
+    with pytest.raises(NondeterminismError):
+        blamed(other, played(in_turn, failed(0)))
+
+
+def test_exception_that_is_its_own_cause_ends_the_search():
+    @workflow
+    async def circular():
+        try:
+            await a()
+        except ActivityError as error:
+            other = ValueError("x")
+            other.__cause__, error.__context__ = error, other
+            raise other from error
+
+    assert blamed(circular, played(circular, failed(0))) == {0}
+
+
+# --- rewind
+
+
+def test_rewind_keeps_siblings_that_succeeded_before_and_after():
+    log = played(abreast, completed(1, "B"), failed(0))
+    late = [*log[:-1], completed(2, "C"), log[-1]]  # while the code cleaned up, say
+
+    edited = edit.rewind(late, {0})
+
+    assert edited.rerun == (scheduled(0, "a"),)
+    assert edited.replies == (completed(2, "C"),)
+    assert completed(1, "B") in edited.kept
+
+
+def test_rewind_keeps_signals_for_the_code_to_find_again():
+    @workflow
+    async def waiting():
+        word = await calls.wait_signal("go")
+        await a(word)
+        return await calls.wait_signal("go")
+
+    log = played(waiting, signal("go", 1), signal("go", 2), failed(0))
+    late = [*log[:-2], signal("go", 3), *log[-2:]]
+
+    edited = rewound(waiting, late)
+
+    assert [e.payload for e in (*edited.kept, *edited.replies) if isinstance(e, ev.SignalReceived)] == [1, 2, 3]
+    assert edited.signals_dropped == ()
+
+
+def test_rewind_keeps_failed_children_asked_for():
+    @workflow
+    async def child(): ...
+
+    @workflow
+    async def parent():
+        return await asyncio.gather(child.start_child(), a())
+
+    no = ev.ChildFailed(event_id=0, failure=failed(0).failure)
+    log = played(parent, ev.ChildStarted(event_id=0), completed(1), no)
+
+    edited = rewound(parent, log)
+
+    assert [child.event_id for child in edited.children] == [0]
+    assert blamed(parent, log) == {0}
+    assert edited.rerun == ()
+
+
+def test_rewind_undoes_a_signal_that_could_not_be_delivered():
+    @workflow
+    async def caller():
+        await calls.signal_instance("other", "go")
+
+    log = played(caller, ev.SignalFailed(event_id=0, failure=failed(0).failure))
+
+    assert kinds(rewound(caller, log).rerun) == ["SignalSent(go)"]
+
+
+def test_timer_that_fired_after_the_failure_fires_again_at_once():
+    @workflow
+    async def patient():
+        rest = begin(asyncio.sleep(10))
+        try:
+            await a()
+        finally:
+            await rest
+
+    log = played(patient, failed(0, "KeyError"), fired(1, at=10))
+
+    edited = rewound(patient, log)
+
+    assert edited.replies == (fired(1, at=10),)
+    assert edited.rearmed == ()
+
+
+def test_children_that_are_caught_and_wrapped_are_to_blame():
+    @workflow
+    async def child(): ...
+
+    @workflow
+    async def parent():
+        try:
+            await child()
+        except ChildFailed as error:
+            raise ValueError from error
+
+    log = played(parent, ev.ChildStarted(event_id=0), ev.ChildFailed(event_id=0, failure=failed(0).failure))
+
+    assert blamed(parent, log) == {0}
+
+
+def test_rewind_to_an_event_drops_it_and_all_that_was_asked_for_later():
+    edited = edit.rewind_to(THREE, 1)
+
+    assert edited.kept == tuple(THREE[:3])
+    assert kinds(edited.dropped) == ["ActivityScheduled(b)", "ActivityScheduled(c)"]
+    check(in_turn, edited)
+    assert replay(in_turn, edited.kept).commands == (scheduled(1, "b", 2),)
+
+
+# --- whatever the workflow
+
+
+@settings(max_examples=100)
+@for_all(PLANS, st.data())
+def test_every_edit_replays_and_keeps_what_it_says(plan, data):
+    log: list[Any] = []
+    event: ev.Event = started(plan, seed="x", at=1.0)
+    for _ in range(12):
+        decision = replay(interpreter, log, [event])
+        log += [event, *(command for command in decision.commands if isinstance(command, cmd.Recordable))]
+        if decision.outcome is not None:
+            break
+        event = data.draw(st.sampled_from(answers(decision.open, event.at + 1)))
+    asked = [event for event in log if isinstance(event, ev.Asked)]
+    edits = [edit.rewind(log, {e.event_id for e in log if isinstance(e, ev.ActivityFailed)})]
+    edits += [edit.rewind_to(log, event.event_id) for event in asked]
+    targets = [event for event in asked if isinstance(event, ev.ActivityScheduled)]
+    edits += [edit.fork(log, event.event_id, keep_siblings=keep) for event in targets for keep in (False, True)]
+
+    for edited in edits:
+        replay(interpreter, edited.kept, edited.replies)
+        assert edited.kept == tuple(log[: len(edited.kept)]), "a beginning, unchanged"
+        done = {e.event_id for e in (*edited.kept, *edited.replies) if isinstance(e, ev.ActivityCompleted)}
+        again = {e.event_id for e in edited.rerun}
+        assert not done & again, "nothing finished is repeated that is kept"
+        open_now = {e.event_id for e in edited.kept if isinstance(e, ev.ActivityScheduled)} - done
+        failed_for_good = {e.event_id for e in edited.kept if isinstance(e, ev.ActivityFailed | ev.ActivityCanceled)}
+        assert again == open_now - failed_for_good
