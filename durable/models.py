@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import uuid
 
+from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
@@ -252,6 +253,49 @@ class InboxEvent(models.Model):
 
     def __str__(self) -> str:
         return self.kind
+
+
+class Operation(models.Model):
+    """Something that somebody did, or tried to do, to an instance. Appended, never updated."""
+
+    class Outcome(models.TextChoices):
+        """What became of it."""
+
+        DONE = "done", _("done")
+        REFUSED = "refused", _("refused")
+        DENIED = "denied", _("denied")
+        FAILED = "failed", _("failed")
+
+    verb = models.CharField(_("verb"), max_length=32)
+    # No key to the instance: what was done to it stays known when it is purged.
+    instance_id = models.CharField(_("instance"), max_length=255)
+    actor = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.SET_NULL,
+        null=True,
+        related_name="+",
+        verbose_name=_("actor"),
+        db_constraint=False,
+    )
+    actor_name = models.CharField(_("actor's name"), max_length=255, blank=True, default="")
+    reason = models.TextField(_("reason"), blank=True, default="")
+    arguments = models.JSONField(_("arguments"), default=dict)
+    dry_run = models.BooleanField(_("dry run"), default=False)
+    outcome = models.CharField(_("outcome"), max_length=16, choices=Outcome)
+    error = models.TextField(_("error"), blank=True, default="")
+    at = models.DateTimeField(_("at"))
+
+    class Meta:
+        verbose_name = _("operation")
+        verbose_name_plural = _("operations")
+        ordering = ["-at", "-id"]
+        indexes = [
+            models.Index(fields=["instance_id", "-at"], name="durable_operation_instance"),
+            models.Index(fields=["-at"], name="durable_operation_at"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.instance_id}"
 
 
 class Worker(models.Model):

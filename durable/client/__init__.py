@@ -17,11 +17,18 @@ from durable.client.operate import (
     terminate,
 )
 from durable.client.read import HistoryItem, history, instance, result, status
+from durable.client.repair import rerun_from_activity, rewind
 from durable.client.start import astart, start, start_definition
+from durable.operations.shapes import UNSET, Args, Outcome, Preview, Step
 
 __all__ = [
+    "UNSET",
+    "Args",
     "Handle",
     "HistoryItem",
+    "Outcome",
+    "Preview",
+    "Step",
     "aquery",
     "astart",
     "cancel",
@@ -31,8 +38,10 @@ __all__ = [
     "history",
     "instance",
     "query",
+    "rerun_from_activity",
     "result",
     "resume",
+    "rewind",
     "signal",
     "start",
     "start_definition",

@@ -33,6 +33,7 @@ class Edit:
         children: The children of ``kept`` whose end is not known.
         dropped: What the code asked for and is not carried over: it decides anew.
         signals_dropped: Signals to be sent again by whoever wants them.
+        is_cut: Whether ``kept`` ends within a step: what else the code asks for in it comes anew.
         cut_at: When what comes after ``kept`` began, in seconds since 1970: timers have the time that was left then.
     """
 
@@ -43,6 +44,7 @@ class Edit:
     children: tuple[ev.ChildScheduled, ...]
     dropped: tuple[ev.Asked, ...]
     signals_dropped: tuple[ev.SignalReceived, ...]
+    is_cut: bool
     cut_at: float
 
     def time_left(self, timer: ev.TimerStarted) -> float:
@@ -83,6 +85,12 @@ def rewind(history: Sequence[ev.Event], culprits: Collection[int]) -> Edit:
 def rewind_to(history: Sequence[ev.Event], event_id: int) -> Edit:
     """Begin anew before something that the code asked for: that, and all that was asked for later, is dropped."""
     return _edit(history, _place_of(history, event_id), _still_counts)
+
+
+def reopen(history: Sequence[ev.Event]) -> Edit:
+    """Begin anew before the execution was told to stop, or, if it was not asked, before its end."""
+    stops = (i for i, event in enumerate(history) if isinstance(event, ev.CancelRequested))
+    return _edit(history, next(stops, _place_of_end(history)), _still_counts)
 
 
 def unresolved(history: Sequence[ev.Event]) -> frozenset[int]:
@@ -136,6 +144,7 @@ def _edit(
         children=tuple(asked for asked in left if isinstance(asked, ev.ChildScheduled)),
         dropped=tuple(event for event in later if isinstance(event, ev.Asked)),
         signals_dropped=tuple(e for e in later if isinstance(e, ev.SignalReceived) and not counts(e, ())),
+        is_cut=bool(later) and later[0].by_code and not getattr(later[0], "imposed", False),
         cut_at=(later[0] if later and target is None else kept[-1]).at,
     )
 

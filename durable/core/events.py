@@ -146,9 +146,14 @@ class SignalReceived(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CancelRequested(Event):
-    """Somebody asked the workflow to stop."""
+    """Somebody asked the workflow to stop.
+
+    Attributes:
+        by_parent: Whether that was its parent's end.
+    """
 
     reason: str = ""
+    by_parent: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +168,20 @@ class ExecutionResumed(Event):
     """An operator let the instance go on."""
 
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionRewound(Event):
+    """An operator took a failure back: the execution goes on from before it.
+
+    Attributes:
+        actor: Who did.
+        source: The id of the execution that ended, whose history this one began with.
+    """
+
+    reason: str = ""
+    actor: str = ""
+    source: str = ""
 
 
 # --- ends
@@ -189,10 +208,15 @@ class ExecutionCanceled(End):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionTerminated(End):
-    """An operator, or the end of the parent, stopped the instance without running its code."""
+    """An operator, or the end of the parent, stopped the instance without running its code.
+
+    Attributes:
+        by_parent: Whether it was the parent's end.
+    """
 
     imposed: bool = True
     reason: str = ""
+    by_parent: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,10 +242,12 @@ class ActivityScheduled(Asked):
     Attributes:
         input: Its arguments, ``{"args": [...], "kwargs": {...}}``.
         options: What the call set apart from the activity's own options.
+        rerun_of: If a rerun began here: the ``instance`` and the ``event_id`` that it runs again.
     """
 
     input: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
+    rerun_of: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,6 +269,7 @@ class ChildScheduled(Asked):
         instance_id: The id that the child gets.
         version: The version that it runs on; None until it is routed.
         options: ``queue``, ``timeout``, ``delay``, ``parent_close``, ``retry``.
+        inherited: Whether it is the child of another instance, whose history a rerun began with.
     """
 
     instance_id: str
@@ -250,6 +277,7 @@ class ChildScheduled(Asked):
     input: dict[str, Any] = field(default_factory=dict)
     tags: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
+    inherited: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -354,7 +382,7 @@ class SignalFailed(Answer):
 KINDS: dict[str, type[Event]] = {
     kind.__name__: kind
     for kind in (
-        ExecutionStarted, SignalReceived, CancelRequested, ExecutionSuspended, ExecutionResumed,
+        ExecutionStarted, SignalReceived, CancelRequested, ExecutionSuspended, ExecutionResumed, ExecutionRewound,
         ExecutionCompleted, ExecutionFailed, ExecutionCanceled, ExecutionTerminated, ExecutionContinued,
         ActivityScheduled, TimerStarted, ChildScheduled, SignalSent, SideEffectRecorded, PatchMarked,
         ActivityCompleted, ActivityFailed, ActivityCanceled, TimerFired, TimerCanceled,

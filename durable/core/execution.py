@@ -190,7 +190,7 @@ class Execution:
                 self.signals(name).send_now(payload)
             case ev.ExecutionStarted():
                 self._begin(event)
-            case ev.ChildStarted() | ev.ExecutionSuspended() | ev.ExecutionResumed():
+            case ev.ChildStarted() | ev.ExecutionSuspended() | ev.ExecutionResumed() | ev.ExecutionRewound():
                 pass
             case ev.ChildCompleted(event_id=event_id, result=result):
                 self._resolve(event_id, result)

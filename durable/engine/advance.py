@@ -192,8 +192,15 @@ def live(instance: Instance) -> tuple[Execution, list[Command]]:
     return execution, rest
 
 
-def fresh(name: str, version: int, *, instance_id: str, execution_id: str) -> Execution:
+def fresh(name: str, version: int, *, instance_id: str, execution_id: str, dry: bool = False) -> Execution:
     """Return an execution that has seen no event yet, of the code at hand.
+
+    Args:
+        name: The workflow's name.
+        version: Its version.
+        instance_id: Whose execution it is.
+        execution_id: Its id.
+        dry: Whether it is to look ahead only.
 
     Raises:
         UnknownWorkflow, VersionNotAvailable: This process cannot run it.
@@ -205,6 +212,7 @@ def fresh(name: str, version: int, *, instance_id: str, execution_id: str) -> Ex
         instance_id=instance_id,
         execution_id=execution_id,
         enter=guards.enter,
+        dry=dry,
     )
 
 

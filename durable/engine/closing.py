@@ -87,23 +87,28 @@ def _end_child(child: Instance, parent: Instance) -> list[tuple[str, str]]:
     reason = f"the parent {parent.pk} is {parent.status}"
     match child.options.get("parent_close", "terminate"):
         case "terminate":
-            return terminate(instances.lock(child.pk), reason=reason)
+            return terminate(instances.lock(child.pk), reason=reason, by_parent=True)
         case "cancel":
-            inbox.insert([inbox.row(child.execution_id, ev.CancelRequested(reason=reason))])
+            inbox.insert([inbox.row(child.execution_id, ev.CancelRequested(reason=reason, by_parent=True))])
             return [(child.queue, child.pk)]
         case _:
             return []
 
 
-def terminate(instance: Instance, *, reason: str) -> list[tuple[str, str]]:
+def terminate(instance: Instance, *, reason: str, by_parent: bool = False) -> list[tuple[str, str]]:
     """End a locked instance at once, and its children by their policy; its code does not run.
+
+    Args:
+        instance: The instance.
+        reason: Why.
+        by_parent: Whether it ends because its parent did.
 
     Returns:
         Instances to announce; empty if it had ended already.
     """
     if instance.status not in OPEN:
         return []
-    end = ev.ExecutionTerminated(reason=reason)
+    end = ev.ExecutionTerminated(reason=reason, by_parent=by_parent)
     append(instance, end)
     return close(instance, end).announce
 

@@ -74,6 +74,27 @@ class Turn:
         self._events.extend(history.record(command) for command in issued if isinstance(command, cmd.Recordable))
         self._pending.extend(issued)
 
+    def take_up(self, asked: ev.Asked, *, due: datetime | None = None) -> None:
+        """Make rows again for something that the history holds without an answer.
+
+        Args:
+            asked: What was asked for.
+            due: When it is due, if it is a timer.
+        """
+        match asked:
+            case ev.ActivityScheduled():
+                self._activities[asked.event_id] = asked
+            case ev.SignalSent():
+                self._tasks.append(signals.task(self.instance, asked))
+            case ev.TimerStarted():
+                fired = ev.TimerFired(event_id=asked.event_id)
+                self._inbox[asked.event_id] = inbox.row(self.instance.execution_id, fired, visible_at=due)
+            case ev.ChildScheduled():
+                self._taken = self._ids_taken([asked])
+                self._start_child(asked)
+            case _:
+                raise TypeError(f"{asked} cannot be taken up")
+
     @property
     def came_in(self) -> list[ev.Event]:
         """What was applied so far."""

@@ -129,6 +129,13 @@ def start_row(
     return inbox.row(execution_id, event, visible_at=visible_at)
 
 
+def limit_time(instance: Instance) -> None:
+    """Have an instance's current execution end when its time is up, counted from now."""
+    if (timeout := instance.options.get("timeout")) is not None:
+        due = clock.now() + timedelta(seconds=timeout)
+        inbox.insert([inbox.timeout_row(instance.execution_id, visible_at=due)])
+
+
 def insert(newborns: Sequence[Newborn]) -> None:
     """Store new instances, in three statements.
 

@@ -13,6 +13,7 @@ from durable.core import events as ev
 from durable.core.errors import LimitExceeded
 from durable.fields import Dumped, dump
 from durable.models import HistoryEvent
+from durable.store import clock
 
 if TYPE_CHECKING:
     import uuid
@@ -47,19 +48,29 @@ def append(execution_id: uuid.UUID, head: int, records: Sequence[Record], *, at:
     if head + len(records) > maximum and not records[-1][0].ends:
         advice = "continue as new before a history grows this long"
         raise LimitExceeded("history", value=head + len(records), maximum=maximum, advice=advice)
-    rows = [
-        HistoryEvent(
-            execution_id=execution_id,
-            seq=seq,
-            kind=event.kind,
-            event_id=getattr(event, "event_id", None),
-            name=getattr(event, "name", ""),
-            recorded_at=at,
-            data=data,
-        )
-        for seq, (event, data) in enumerate(records, head + 1)
-    ]
+    rows = [_row(execution_id, seq, event, data, at) for seq, (event, data) in enumerate(records, head + 1)]
     HistoryEvent.objects.using(conf.settings.DATABASE).bulk_create(rows)
+
+
+def begin(execution_id: uuid.UUID, events: Sequence[ev.Event]) -> None:
+    """Store the events that a new execution begins with, as they were recorded in another one."""
+    rows = [
+        _row(execution_id, seq, event, Dumped(dump(event.to_json())), clock.from_timestamp(event.at))
+        for seq, event in enumerate(events, 1)
+    ]
+    HistoryEvent.objects.using(conf.settings.DATABASE).bulk_create(rows, batch_size=1000)
+
+
+def _row(execution_id: uuid.UUID, seq: int, event: ev.Event, data: Dumped, at: datetime) -> HistoryEvent:
+    return HistoryEvent(
+        execution_id=execution_id,
+        seq=seq,
+        kind=event.kind,
+        event_id=getattr(event, "event_id", None),
+        name=getattr(event, "name", ""),
+        recorded_at=at,
+        data=data,
+    )
 
 
 def read(execution_id: uuid.UUID, *, after: int = 0) -> Generator[ev.Event, None, None]:

@@ -109,16 +109,26 @@ def release(instance_id: str, lease: uuid.UUID) -> bool:
 NO_LEASE: dict[str, Any] = {"lease": None, "lease_worker": "", "lease_event_id": None, "lease_until": None}
 
 
-def begin_execution(instance: Instance, *, origin: str, source: Execution | None) -> Execution:
-    """Store the next execution of an instance; the caller makes it the current one."""
+def begin_execution(
+    instance: Instance, *, origin: str, source: Execution | uuid.UUID | None, execution_id: uuid.UUID | None = None
+) -> Execution:
+    """Store the next execution of an instance; the caller makes it the current one.
+
+    Args:
+        instance: The instance.
+        origin: What it begins for.
+        source: The execution that it goes back to.
+        execution_id: The id that it is to have; None is a new one.
+    """
     last = executions().filter(instance=instance).order_by("-number").values_list("number", flat=True).first() or 0
     begun: Execution = executions().create(
         instance=instance,
         number=last + 1,
         origin=origin,
-        source=source,
+        source_id=source.pk if isinstance(source, Execution) else source,
         version=instance.version,
         created_at=clock.now(),
+        **({"id": execution_id} if execution_id else {}),
     )
     return begun
 

@@ -1,0 +1,168 @@
+"""Verbs that edit histories: what was recorded stays, something new begins."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from django.db import transaction
+
+from durable import conf
+from durable.client.handle import Handle
+from durable.core.errors import DurableError
+from durable.operations import audit, rerun
+from durable.operations import rewind as rewinding
+from durable.operations.shapes import UNSET, Outcome, Preview
+
+if TYPE_CHECKING:
+    import uuid
+
+__all__ = ["rerun_from_activity", "rewind"]
+
+
+@overload
+def rerun_from_activity(
+    instance_id: str,
+    event_id: int,
+    *,
+    new_instance_id: str | None = None,
+    input: Any = UNSET,
+    execution: str | uuid.UUID | None = None,
+    siblings: str = "rerun",
+    version: int | None = None,
+    reason: str = "",
+    actor: Any = None,
+    dry_run: Literal[False] = False,
+) -> Handle: ...
+@overload
+def rerun_from_activity(
+    instance_id: str,
+    event_id: int,
+    *,
+    new_instance_id: str | None = None,
+    input: Any = UNSET,
+    execution: str | uuid.UUID | None = None,
+    siblings: str = "rerun",
+    version: int | None = None,
+    reason: str = "",
+    actor: Any = None,
+    dry_run: bool,
+) -> Handle | Preview: ...
+def rerun_from_activity(
+    instance_id: str,
+    event_id: int,
+    *,
+    new_instance_id: str | None = None,
+    input: Any = UNSET,
+    execution: str | uuid.UUID | None = None,
+    siblings: str = "rerun",
+    version: int | None = None,
+    reason: str = "",
+    actor: Any = None,
+    dry_run: bool = False,
+) -> Handle | Preview:
+    """Start a new instance that begins with what a closed one had done before an activity, and runs that again.
+
+    Args:
+        instance_id: The instance to begin like; it stays as it is.
+        event_id: The activity's.
+        new_instance_id: The new instance's id; None is a new uuid.
+        input: The activity's new input: ``Args(...)`` are its arguments, any
+            other value is its only argument. The workflow's own input stays.
+        execution: Which execution of the instance; None is the current one.
+        siblings: ``rerun`` also runs again what was scheduled with the
+            activity; ``keep`` keeps the results that those have.
+        version: The version of the workflow; None is the recorded one.
+        reason: Why; recorded.
+        actor: Who asks for it: a user, a name, or None for the system.
+        dry_run: Whether to return a Preview and change nothing.
+
+    Raises:
+        InvalidId: An id is empty, cannot be one, or is the source's own.
+        UnknownInstance, UnknownExecution, UnknownEvent: There is none of this id.
+        NotClosed: The source is still open.
+        NotAnActivity: The event is something else.
+        InvalidInput: The input has no JSON, or does not fit the activity; or the reason is too long.
+        VersionNotAvailable, UnknownWorkflow: This process does not have the code.
+        NondeterminismError: The code does not do what the history records.
+        AlreadyExists: The new id is taken, in whatever state.
+    """
+    audited = audit.audited(
+        "rerun",
+        instance_id,
+        actor=actor,
+        reason=reason,
+        dry_run=dry_run,
+        event_id=event_id,
+        new_instance_id=new_instance_id,
+        input=None if input is UNSET else audit.HIDDEN,
+        execution=None if execution is None else str(execution),
+        siblings=siblings,
+        version=version,
+    )
+    try:
+        with audited, transaction.atomic(using=conf.settings.DATABASE):
+            planned = rerun.plan(
+                instance_id,
+                event_id,
+                new_instance_id=new_instance_id,
+                input=input,
+                execution=execution,
+                siblings=siblings,
+                version=version,
+            )
+            return rerun.preview(planned) if dry_run else Handle(rerun.carry_out(planned).instance_id)
+    except DurableError as error:
+        if dry_run:
+            return Preview(verb="rerun", instance_id=instance_id, allowed=False, refusal=error)
+        raise
+
+
+@overload
+def rewind(
+    instance_id: str, *, reason: str = "", actor: Any = None, to: int | None = None, dry_run: Literal[False] = False
+) -> Outcome: ...
+@overload
+def rewind(
+    instance_id: str, *, reason: str = "", actor: Any = None, to: int | None = None, dry_run: bool
+) -> Outcome | Preview: ...
+def rewind(
+    instance_id: str,
+    *,
+    reason: str = "",
+    actor: Any = None,
+    to: int | None = None,
+    dry_run: bool = False,
+) -> Outcome | Preview:
+    """Have a failed instance go on from before its failure, in a new execution; its failed children with it.
+
+    What had succeeded is not run again. The failed execution stays, to be read.
+
+    Args:
+        instance_id: The instance.
+        reason: Why; recorded.
+        actor: Who asks for it: a user, a name, or None for the system.
+        to: The event id of something that the code asked for: that, and all
+            that it asked for later, runs again. Instances that were canceled
+            or terminated, or that completed, can be rewound so as well.
+        dry_run: Whether to return a Preview and change nothing.
+
+    Raises:
+        UnknownInstance: There is none of this id.
+        NotFailed: It has not failed, and no ``to`` is given.
+        NotClosed: It is still open.
+        UnknownEvent: Its code asked for nothing of the number ``to``.
+        InvalidInput: The reason is too long.
+        VersionNotAvailable, UnknownWorkflow: This process does not have the code.
+        NondeterminismError: Its code, or a child's, does not do what the history records.
+    """
+    audited = audit.audited("rewind", instance_id, actor=actor, reason=reason, dry_run=dry_run, to=to)
+    try:
+        with audited, transaction.atomic(using=conf.settings.DATABASE):
+            planned = rewinding.plan(instance_id, to=to)
+            if dry_run:
+                return rewinding.preview(planned)
+            return rewinding.carry_out(planned, reason=reason, actor=audit.name_of(actor))
+    except DurableError as error:
+        if dry_run:
+            return Preview(verb="rewind", instance_id=instance_id, allowed=False, refusal=error)
+        raise

@@ -1,0 +1,221 @@
+"""Rewind: a failed instance goes on from before its failure, in a new execution, with its children."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from durable import conf, dispatch, registry
+from durable.core import blame, edit
+from durable.core import events as ev
+from durable.core.errors import NotClosed, NotFailed, UnknownEvent
+from durable.models import CLOSED, OPEN, Execution, Instance, Status
+from durable.operations import beginning
+from durable.operations.shapes import Outcome, Preview, steps
+from durable.store import clock, creation, history, inbox, instances
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(kw_only=True)
+class Plan:
+    """What a rewind does to one instance and, below it, to its children.
+
+    Attributes:
+        source_id: The id of the execution that it goes back to.
+        timeout: How many seconds it has left to end in, or None.
+        execution_id: The id of the execution that it goes on in.
+        rewound: Children that are rewound with it.
+        reborn: Children whose rows are gone: they are started again.
+        adopted: Children that are still open: they report to the new execution.
+        ended: Children that completed when nobody listened any more.
+    """
+
+    instance: Instance
+    edited: edit.Edit
+    source_id: uuid.UUID
+    timeout: float | None
+    execution_id: uuid.UUID = field(default_factory=uuid.uuid4)
+    rewound: list[Plan] = field(default_factory=list)
+    reborn: list[ev.ChildScheduled] = field(default_factory=list)
+    adopted: list[Instance] = field(default_factory=list)
+    ended: list[ev.ChildCompleted] = field(default_factory=list)
+
+    def tree(self) -> Iterator[Plan]:
+        """Yield this plan and those below it, parents first."""
+        yield self
+        for child in self.rewound:
+            yield from child.tree()
+
+
+def plan(instance_id: str, *, to: int | None = None) -> Plan:
+    """Lock an instance and the children that belong to its failure, and say what a rewind does.
+
+    Raises:
+        UnknownInstance: There is none of this id.
+        NotFailed: It has not failed, and no event was named to go back to.
+        NotClosed: It is still open.
+        UnknownEvent: Its code asked for nothing of the number ``to``.
+        UnknownWorkflow, VersionNotAvailable: This process does not have the code.
+        NondeterminismError: The code does not do what the history records.
+    """
+    instance = instances.lock(instance_id)
+    if to is None and instance.status != Status.FAILED:
+        raise NotFailed(instance_id, status=instance.status)
+    if instance.status not in CLOSED:
+        raise NotClosed(instance_id, status=instance.status, verb="rewind it")
+    return _plan(instance, to=to)
+
+
+def _plan(instance: Instance, *, to: int | None = None) -> Plan:
+    events = list(history.read(instance.execution_id))
+    edited = _edit(instance, events, to)
+    beginning.check(instance, edited)
+    planned = Plan(instance=instance, edited=edited, source_id=instance.execution_id, timeout=_time_left(instance))
+    for asked in edited.children:
+        _plan_child(planned, asked)
+    return planned
+
+
+def _time_left(instance: Instance) -> float | None:
+    """Return what was left of an instance's time when it ended; all of it, if that is why it ended."""
+    timeout: float | None = instance.options.get("timeout")
+    if timeout is None or instance.closed_at is None:
+        return timeout
+    left = timeout - (instance.closed_at - (instance.started_at or instance.created_at)).total_seconds()
+    return left if left > 0 else timeout
+
+
+def _edit(instance: Instance, events: list[ev.Event], to: int | None) -> edit.Edit:
+    if to is not None:
+        if not any(isinstance(event, ev.Asked) and event.event_id == to for event in events):
+            raise UnknownEvent(str(instance.execution_id), to)
+        return edit.rewind_to(events, to)
+    if instance.status != Status.FAILED:
+        return edit.reopen(events)
+    definition = registry.workflow(instance.name, instance.version)
+    return edit.rewind(events, blame.culprits(definition, events, converter=conf.converter()))
+
+
+def _plan_child(parent: Plan, asked: ev.ChildScheduled) -> None:
+    child = instances.find_locked(asked.instance_id)
+    if child is None:
+        parent.reborn.append(asked)
+    elif (child.parent_id, child.parent_event_id) != (parent.instance.pk, asked.event_id):
+        return  # somebody else has its id by now: the code is told so as it was before
+    elif child.status in OPEN:
+        parent.adopted.append(child)
+    elif child.status == Status.COMPLETED:
+        parent.ended.append(ev.ChildCompleted(event_id=asked.event_id, result=child.result))
+    else:
+        parent.rewound.append(_plan(child))
+
+
+def carry_out(planned: Plan, *, reason: str, actor: str) -> Outcome:
+    """Do what was planned, in the transaction at hand."""
+    for node in planned.tree():
+        _begin(node)
+    for node in (node for node in planned.tree() if node.edited.kept):
+        _go_on(node, reason=reason, actor=actor)
+    return _outcome(planned, advice=_advice(planned.instance))
+
+
+def _begin(node: Plan) -> None:
+    """Store the new execution and its history; the old one stays as it is."""
+    instance = node.instance
+    instances.begin_execution(
+        instance, origin=Execution.Origin.REWIND, source=instance.execution_id, execution_id=node.execution_id
+    )
+    instance.execution_id = node.execution_id
+    for child in node.rewound:
+        child.instance.parent_execution_id = node.execution_id
+    _reset(instance, head=len(node.edited.kept))
+    if node.edited.kept:
+        beginning.write(instance, node.edited, _start(instance, node.edited.kept[0]))
+    else:  # it was ended before it began
+        inbox.insert([creation.start_row(instance, node.execution_id)])
+        dispatch.advance_on_commit(instance.queue, instance.pk)
+    instances.rows().filter(pk__in=[child.pk for child in node.adopted]).update(parent_execution_id=node.execution_id)
+    if node.timeout is not None:
+        due = clock.now() + timedelta(seconds=node.timeout)
+        inbox.insert([inbox.timeout_row(node.execution_id, visible_at=due)])
+
+
+def _start(instance: Instance, first: ev.Event) -> ev.ExecutionStarted:
+    assert isinstance(first, ev.ExecutionStarted)  # noqa: S101 - every history begins so
+    if first.parent is None:
+        return first
+    return replace(first, parent={**first.parent, "execution_id": str(instance.parent_execution_id)})
+
+
+def _reset(instance: Instance, *, head: int) -> None:
+    values = {
+        "execution_id": instance.execution_id,
+        "parent_execution_id": instance.parent_execution_id,
+        "head": head,
+        "status": Status.RUNNING if head else Status.PENDING,
+        "result": None,
+        "failure": None,
+        "stall": None,
+        "closed_at": None,
+        "retry_at": None,
+        "failed_turns": 0,
+        **instances.NO_LEASE,
+    }
+    instances.rows().filter(pk=instance.pk).update(**values)
+    for name, value in values.items():
+        setattr(instance, name, value)
+
+
+def _go_on(node: Plan, *, reason: str, actor: str) -> None:
+    rewound = ev.ExecutionRewound(reason=reason, actor=actor, source=str(node.source_id))
+    beginning.take_first_turn(
+        node.instance, node.edited, [rewound, *node.ended], as_asked_now=True, children=node.reborn
+    )
+
+
+def _outcome(node: Plan, *, advice: str = "") -> Outcome:
+    return Outcome(
+        instance_id=node.instance.pk,
+        execution_id=node.execution_id,
+        children=[_outcome(child) for child in node.rewound],
+        advice=advice,
+    )
+
+
+def _advice(instance: Instance) -> str:
+    """Say whether the parent failed because of this instance, and so needs a rewind of its own."""
+    parent = instance.parent_id and instances.rows().filter(pk=instance.parent_id, status=Status.FAILED).first()
+    if not parent:
+        return ""
+    root = parent
+    while root.parent_id and (above := instances.rows().filter(pk=root.parent_id, status=Status.FAILED).first()):
+        root = above
+    return f"its parent {parent.pk} has failed and does not wait for it; rewind {root.pk} to have both go on"
+
+
+def preview(planned: Plan, *, verb: str = "rewind") -> Preview:
+    """Return what a plan does, as callers see it."""
+    edited = planned.edited
+    again = {event.event_id for event in (*edited.rerun, *edited.rearmed, *edited.children)}
+    kept = [e for e in edited.kept if isinstance(e, ev.Asked) and e.event_id not in again]
+    advice = _advice(planned.instance)
+    return Preview(
+        verb=verb,
+        instance_id=planned.instance.pk,
+        allowed=True,
+        version=planned.instance.version,
+        kept=steps(kept),
+        rerun=steps(edited.rerun),
+        dropped=steps(edited.dropped),
+        rearmed=steps(edited.rearmed),
+        signals_dropped=[signal.name for signal in edited.signals_dropped],
+        children=[preview(child, verb=verb) for child in planned.rewound],
+        warnings=[
+            *([advice] if advice else []),
+            *(f"child {asked.instance_id} is started again" for asked in planned.reborn),
+        ],
+    )

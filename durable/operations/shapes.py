@@ -1,0 +1,100 @@
+"""What callers of the verbs that repair give and get."""
+
+from __future__ import annotations
+
+import enum
+import uuid
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from durable.core import events as ev
+    from durable.core.errors import DurableError
+
+
+class _Unset(enum.Enum):
+    UNSET = enum.auto()
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+
+UNSET: Final = _Unset.UNSET
+"""No value was given; None is a value."""
+
+
+class Args:
+    """The arguments of a call."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.args, self.kwargs = args, kwargs
+
+    def __repr__(self) -> str:
+        given = [*map(repr, self.args), *(f"{name}={value!r}" for name, value in self.kwargs.items())]
+        return f"Args({', '.join(given)})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """Something that workflow code asked for."""
+
+    event_id: int
+    kind: str
+    name: str
+
+
+def steps(events: Iterable[ev.Asked]) -> list[Step]:
+    """Return what code asked for, as callers see it."""
+    return [Step(event_id=event.event_id, kind=event.kind, name=event.name) for event in events]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """What a verb would do.
+
+    Attributes:
+        verb: ``rerun``, ``rewind``, ...
+        instance_id: The instance that it is asked of.
+        allowed: Whether it would do it.
+        refusal: The error that it would raise, or None.
+        version: The version that the code would go on with.
+        kept: What is carried over, with its results.
+        rerun: What is handed out again from the history, the target first.
+        dropped: Recorded steps that are not carried over: the code decides anew.
+        rearmed: Timers that are still to fire.
+        signals_dropped: Names of signals that have to be sent again.
+        children: Previews for the children that are touched.
+        warnings: What to think of first.
+    """
+
+    verb: str
+    instance_id: str
+    allowed: bool
+    refusal: DurableError | None = None
+    version: int = 0
+    kept: list[Step] = field(default_factory=list)
+    rerun: list[Step] = field(default_factory=list)
+    dropped: list[Step] = field(default_factory=list)
+    rearmed: list[Step] = field(default_factory=list)
+    signals_dropped: list[str] = field(default_factory=list)
+    children: list[Preview] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a verb did.
+
+    Attributes:
+        instance_id: The instance.
+        execution_id: Its execution from now on.
+        children: The same for each child touched.
+        advice: What else may be wanted, or an empty text.
+    """
+
+    instance_id: str
+    execution_id: uuid.UUID
+    children: list[Outcome] = field(default_factory=list)
+    advice: str = ""
