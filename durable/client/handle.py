@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from durable.client import ask, operate, read
+from durable.client import ask, operate, read, repair
 
 if TYPE_CHECKING:
     import uuid
@@ -85,3 +85,11 @@ class Handle:
     def resume(self, *, reason: str = "", children: bool = False) -> None:
         """Let the instance go on; see ``client.resume``."""
         operate.resume(self.id, reason=reason, children=children)
+
+    def rerun_from_activity(self, event_id: int, **options: Any) -> Any:
+        """Start a new instance that runs again from an activity; see ``client.rerun_from_activity``."""
+        return repair.rerun_from_activity(self.id, event_id, **options)
+
+    def rewind(self, **options: Any) -> Any:
+        """Have the failed instance go on from before its failure; see ``client.rewind``."""
+        return repair.rewind(self.id, **options)

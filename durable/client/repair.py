@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from django.db import transaction
 
 from durable import conf
-from durable.client.handle import Handle
+from durable.client import handle
 from durable.core.errors import DurableError
 from durable.operations import audit, rerun
 from durable.operations import rewind as rewinding
@@ -32,7 +32,7 @@ def rerun_from_activity(
     reason: str = "",
     actor: Any = None,
     dry_run: Literal[False] = False,
-) -> Handle: ...
+) -> handle.Handle: ...
 @overload
 def rerun_from_activity(
     instance_id: str,
@@ -46,7 +46,7 @@ def rerun_from_activity(
     reason: str = "",
     actor: Any = None,
     dry_run: bool,
-) -> Handle | Preview: ...
+) -> handle.Handle | Preview: ...
 def rerun_from_activity(
     instance_id: str,
     event_id: int,
@@ -59,7 +59,7 @@ def rerun_from_activity(
     reason: str = "",
     actor: Any = None,
     dry_run: bool = False,
-) -> Handle | Preview:
+) -> handle.Handle | Preview:
     """Start a new instance that begins with what a closed one had done before an activity, and runs that again.
 
     Args:
@@ -110,7 +110,7 @@ def rerun_from_activity(
                 siblings=siblings,
                 version=version,
             )
-            return rerun.preview(planned) if dry_run else Handle(rerun.carry_out(planned).instance_id)
+            return rerun.preview(planned) if dry_run else handle.Handle(rerun.carry_out(planned).instance_id)
     except DurableError as error:
         if dry_run:
             return Preview(verb="rerun", instance_id=instance_id, allowed=False, refusal=error)

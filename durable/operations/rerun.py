@@ -25,7 +25,7 @@ from durable.core.errors import (
 from durable.models import CLOSED, Execution, Instance, Status
 from durable.operations import beginning
 from durable.operations.shapes import UNSET, Args, Outcome, Preview, steps
-from durable.store import clock, creation, history, instances
+from durable.store import clock, creation, history, instances, patches
 
 if sys.version_info >= (3, 14):
     from uuid import uuid7
@@ -165,6 +165,7 @@ def _instance(
         app_id=source.app_id,
         input=start.input,
         tags=start.tags,
+        headers=source.headers,
         options={name: value for name, value in source.options.items() if name != "parent_close"},
         rerun_from=source.pk,
         rerun_event_id=event_id,
@@ -187,6 +188,7 @@ def carry_out(planned: Plan) -> Outcome:
     start = replace(start, version=instance.version, parent=None, attempt=instance.attempt)
     edited = replace(edited, kept=(start, *edited.kept[1:]))
     instance.head = len(edited.kept)
+    instance.patches = patches.with_marks({}, [event for event in edited.kept if isinstance(event, ev.PatchMarked)])
     _insert(planned)
     beginning.write(instance, edited, start)
     beginning.take_first_turn(instance, edited, children=edited.children)

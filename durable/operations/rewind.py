@@ -14,7 +14,7 @@ from durable.core.errors import NotClosed, NotFailed, UnknownEvent
 from durable.models import CLOSED, OPEN, Execution, Instance, Status
 from durable.operations import beginning
 from durable.operations.shapes import Outcome, Preview, steps
-from durable.store import clock, creation, history, inbox, instances
+from durable.store import clock, creation, history, inbox, instances, patches
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -132,7 +132,7 @@ def _begin(node: Plan) -> None:
     instance.execution_id = node.execution_id
     for child in node.rewound:
         child.instance.parent_execution_id = node.execution_id
-    _reset(instance, head=len(node.edited.kept))
+    _reset(instance, node.edited)
     if node.edited.kept:
         beginning.write(instance, node.edited, _start(instance, node.edited.kept[0]))
     else:  # it was ended before it began
@@ -151,12 +151,14 @@ def _start(instance: Instance, first: ev.Event) -> ev.ExecutionStarted:
     return replace(first, parent={**first.parent, "execution_id": str(instance.parent_execution_id)})
 
 
-def _reset(instance: Instance, *, head: int) -> None:
+def _reset(instance: Instance, edited: edit.Edit) -> None:
+    head, marks = len(edited.kept), [event for event in edited.kept if isinstance(event, ev.PatchMarked)]
     values = {
         "execution_id": instance.execution_id,
         "parent_execution_id": instance.parent_execution_id,
         "head": head,
         "status": Status.RUNNING if head else Status.PENDING,
+        "patches": patches.with_marks({}, marks),
         "result": None,
         "failure": None,
         "stall": None,
