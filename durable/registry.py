@@ -60,6 +60,18 @@ def workflow(name: str, version: int) -> WorkflowDefinition:
     return versions[version]
 
 
+def latest(name: str) -> WorkflowDefinition:
+    """Return the latest version of a workflow.
+
+    Raises:
+        UnknownWorkflow: The name is not known; the error offers names that look alike.
+    """
+    versions = _workflows.get(name)
+    if not versions:
+        raise UnknownWorkflow(name, near=get_close_matches(name, workflow_types()))
+    return versions[max(versions)]
+
+
 def workflow_type(type_name: str) -> WorkflowDefinition:
     """Return the workflow of this type name, e.g. ``order2``.
 

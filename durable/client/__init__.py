@@ -17,9 +17,10 @@ from durable.client.operate import (
     terminate,
 )
 from durable.client.read import HistoryItem, history, instance, result, status
-from durable.client.repair import rerun_from_activity, rewind
+from durable.client.repair import rerun_from_activity, rewind, upgrade
 from durable.client.start import astart, start, start_definition
 from durable.operations.shapes import UNSET, Args, Outcome, Preview, Step
+from durable.operations.versions import VersionUse, versions
 
 __all__ = [
     "UNSET",
@@ -29,6 +30,7 @@ __all__ = [
     "Outcome",
     "Preview",
     "Step",
+    "VersionUse",
     "aquery",
     "astart",
     "cancel",
@@ -48,4 +50,6 @@ __all__ = [
     "status",
     "suspend",
     "terminate",
+    "upgrade",
+    "versions",
 ]

@@ -93,3 +93,7 @@ class Handle:
     def rewind(self, **options: Any) -> Any:
         """Have the failed instance go on from before its failure; see ``client.rewind``."""
         return repair.rewind(self.id, **options)
+
+    def upgrade(self, **options: Any) -> Any:
+        """Have the instance go on with another version; see ``client.upgrade``."""
+        return repair.upgrade(self.id, **options)

@@ -11,12 +11,13 @@ from durable.client import handle
 from durable.core.errors import DurableError
 from durable.operations import audit, rerun
 from durable.operations import rewind as rewinding
+from durable.operations import upgrade as upgrading
 from durable.operations.shapes import UNSET, Outcome, Preview
 
 if TYPE_CHECKING:
     import uuid
 
-__all__ = ["rerun_from_activity", "rewind"]
+__all__ = ["rerun_from_activity", "rewind", "upgrade"]
 
 
 @overload
@@ -165,4 +166,53 @@ def rewind(
     except DurableError as error:
         if dry_run:
             return Preview(verb="rewind", instance_id=instance_id, allowed=False, refusal=error)
+        raise
+
+
+@overload
+def upgrade(
+    instance_id: str, *, to: int | None = None, reason: str = "", actor: Any = None, dry_run: Literal[False] = False
+) -> Outcome: ...
+@overload
+def upgrade(
+    instance_id: str, *, to: int | None = None, reason: str = "", actor: Any = None, dry_run: bool
+) -> Outcome | Preview: ...
+def upgrade(
+    instance_id: str,
+    *,
+    to: int | None = None,
+    reason: str = "",
+    actor: Any = None,
+    dry_run: bool = False,
+) -> Outcome | Preview:
+    """Have an open instance go on with another version of its workflow; rerun a closed one on it.
+
+    An open one stays in its execution, if the version does just what its
+    history records. A closed one is rerun from the latest activity that the
+    version comes to.
+
+    Args:
+        instance_id: The instance.
+        to: The version; None is the latest one that is registered.
+        reason: Why; recorded.
+        actor: Who asks for it: a user, a name, or None for the system.
+        dry_run: Whether to return a Preview and change nothing.
+
+    Raises:
+        UnknownInstance: There is none of this id.
+        UnknownWorkflow, VersionNotAvailable: This process does not have the code.
+        InvalidInput: It is on this version already, is closed and has no activity, or the reason is too long.
+        NondeterminismError: The version does not fit its history; ``offer`` is
+            the event id of the latest activity that a rerun on it could begin with, or None.
+    """
+    audited = audit.audited("upgrade", instance_id, actor=actor, reason=reason, dry_run=dry_run, to=to)
+    try:
+        with audited, transaction.atomic(using=conf.settings.DATABASE):
+            planned = upgrading.plan(instance_id, to=to)
+            if dry_run:
+                return upgrading.preview(planned)
+            return upgrading.carry_out(planned, reason=reason, actor=audit.name_of(actor))
+    except DurableError as error:
+        if dry_run:
+            return Preview(verb="upgrade", instance_id=instance_id, allowed=False, refusal=error)
         raise

@@ -117,7 +117,7 @@ def info() -> Info:
         instance_id=execution.instance_id,
         execution_id=execution.execution_id,
         name=started.name,
-        version=started.version,
+        version=execution.version,
         queue=started.queue,
         attempt=started.attempt,
         started_at=datetime.fromtimestamp(started.at, UTC),
@@ -128,9 +128,8 @@ def info() -> Info:
 
 
 def version() -> int:
-    """Return the version that this execution runs on."""
-    started = current("workflow.version()").started
-    return started.version if started else 0
+    """Return the version that this execution runs on; after an upgrade, the new one."""
+    return current("workflow.version()").version
 
 
 def cancelled() -> bool:

@@ -184,6 +184,20 @@ class ExecutionRewound(Event):
     source: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionUpgraded(Event):
+    """An operator had the execution go on with another version of its workflow.
+
+    Attributes:
+        version: Which.
+        actor: Who did.
+    """
+
+    version: int = 0
+    reason: str = ""
+    actor: str = ""
+
+
 # --- ends
 
 
@@ -383,6 +397,7 @@ KINDS: dict[str, type[Event]] = {
     kind.__name__: kind
     for kind in (
         ExecutionStarted, SignalReceived, CancelRequested, ExecutionSuspended, ExecutionResumed, ExecutionRewound,
+        ExecutionUpgraded,
         ExecutionCompleted, ExecutionFailed, ExecutionCanceled, ExecutionTerminated, ExecutionContinued,
         ActivityScheduled, TimerStarted, ChildScheduled, SignalSent, SideEffectRecorded, PatchMarked,
         ActivityCompleted, ActivityFailed, ActivityCanceled, TimerFired, TimerCanceled,

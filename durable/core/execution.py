@@ -73,6 +73,7 @@ class Execution:
         head: The ``seq`` of the last event applied or recorded.
         length: How many events the code has brought about or seen, the one at
             hand included. Unlike ``head`` it never depends on what was stored when.
+        version: The version that the code goes by at this place of its history.
         open: What is asked for and not answered, by event id.
         outcome: The event that ended it, or None.
         replaying: Whether the step at hand is one that was taken before.
@@ -101,6 +102,7 @@ class Execution:
         self.limits = limits
         self.dry = dry
         self.started: ev.ExecutionStarted | None = None
+        self.version = 0
         self.head = 0
         self.length = 0
         self.open: dict[int, Open] = {}
@@ -196,6 +198,8 @@ class Execution:
                 self._resolve(event_id, result)
             case ev.ChildFailed():
                 self._reject(event.event_id, self._child_error(event.event_id, event.failure))
+            case ev.ExecutionUpgraded(version=version):
+                self.version = version
             case ev.ActivityCanceled() | ev.ChildCanceled():
                 self._call_off(event.event_id)
             case ev.SignalDelivered(event_id=event_id):
@@ -211,6 +215,7 @@ class Execution:
 
     def _begin(self, event: ev.ExecutionStarted) -> None:
         self.started = event
+        self.version = event.version
         self.tags = dict(event.tags)
         self.random.seed(event.seed)
         for name, payload in event.carried:

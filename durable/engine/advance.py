@@ -165,14 +165,14 @@ def live(instance: Instance) -> tuple[Execution, list[Command]]:
 
     From the cache when it is there: at the head, nothing is read; behind it,
     the difference is; ahead of it, somebody's turn was rolled back, so it is
-    thrown away. Else by replay.
+    thrown away, as is one of another version. Else by replay.
 
     Raises:
         UnknownWorkflow, VersionNotAvailable: This process cannot run it.
         NondeterminismError: Its code does not do what its history records.
     """
     execution = cache.take(instance.execution_id)
-    if execution is not None and execution.head > instance.head:
+    if execution is not None and (execution.head > instance.head or execution.workflow.version != instance.version):
         execution.close()
         execution = None
     if execution is None:

@@ -13,7 +13,7 @@ from durable.store import clock
 
 if TYPE_CHECKING:
     import uuid
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime
 
 _TEXT = ExpressionWrapper(F("data"), output_field=TextField())
@@ -124,3 +124,11 @@ def not_yet_due(execution_id: uuid.UUID, kind: str) -> list[tuple[int, str, str]
     decode = conf.codec().decode
     found = rows().filter(execution_id=execution_id, kind=kind).values_list("id", "kind", _TEXT)
     return [(pk, name, decode(text)) for pk, name, text in found]
+
+
+def change_start(execution_id: uuid.UUID, change: Callable[[ev.ExecutionStarted], ev.ExecutionStarted]) -> None:
+    """Change the event that an execution is to begin with, and that no history holds yet."""
+    for pk, kind, text in not_yet_due(execution_id, ev.ExecutionStarted.__name__):
+        start = ev.decode(kind, text, at=0.0, seq=1)
+        assert isinstance(start, ev.ExecutionStarted)  # noqa: S101 - by its kind
+        rows().filter(pk=pk).update(data=change(start).to_json())

@@ -19,6 +19,7 @@ ONE_OF_EACH = [
     ev.CancelRequested(reason="too late"),
     ev.ExecutionSuspended(reason="maintenance"),
     ev.ExecutionResumed(),
+    ev.ExecutionUpgraded(version=2, reason="new", actor="ada"),
     ev.ExecutionRewound(reason="mended", actor="ada", source="x"),
     ev.ExecutionCompleted(result={"b": 1.5}),
     ev.ExecutionFailed(failure=FAILURE),

@@ -1,0 +1,70 @@
+"""Which versions of which workflows are in use, and which could be deleted from the code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from django.db.models import Count, Max, Min, Q
+
+from durable import registry
+from durable.models import CLOSED, OPEN, Status
+from durable.store import instances
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionUse:
+    """How much a version of a workflow is in use.
+
+    Attributes:
+        registered: Whether this process has its code.
+        open: How many instances are open on it, those that are stalled included.
+        closed: How many ended on it and are kept.
+        oldest_open: When the oldest of the open ones was created.
+        last_start: When the last one was created.
+        safe_to_delete: Whether nothing needs its code: nothing is open on it,
+            and nothing is kept that could be rerun or rewound.
+    """
+
+    name: str
+    version: int
+    registered: bool
+    open: int
+    stalled: int
+    closed: int
+    oldest_open: datetime | None
+    last_start: datetime | None
+    safe_to_delete: bool
+
+
+def versions() -> list[VersionUse]:
+    """Return all versions that are registered or in use, by name and number."""
+    is_open, is_closed = Q(status__in=OPEN), Q(status__in=CLOSED)
+    found = (
+        instances.rows()
+        .order_by()
+        .values("name", "version")
+        .annotate(
+            open=Count("pk", filter=is_open),
+            stalled=Count("pk", filter=Q(status=Status.STALLED)),
+            closed=Count("pk", filter=is_closed),
+            oldest_open=Min("created_at", filter=is_open),
+            last_start=Max("created_at"),
+        )
+    )
+    used = {(row["name"], row["version"]): row for row in found}
+    # Executions that an instance left behind can be rerun as well, on their own version.
+    past = set(instances.executions().order_by().values_list("instance__name", "version").distinct())
+    registered = {(definition.name, definition.version) for definition in registry.workflows()}
+    nothing = {"open": 0, "stalled": 0, "closed": 0, "oldest_open": None, "last_start": None}
+    return [
+        VersionUse(
+            **{**nothing, **used.get(key, {}), "name": key[0], "version": key[1]},
+            registered=key in registered,
+            safe_to_delete=key not in past and key not in used,
+        )
+        for key in sorted(registered | past | set(used))
+    ]
