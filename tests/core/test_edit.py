@@ -11,7 +11,7 @@ from hypothesis import given as for_all
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from durable.core import blame, calls, edit, marks
+from durable.core import blame, calls, context, edit, marks
 from durable.core import commands as cmd
 from durable.core import events as ev
 from durable.core.errors import ActivityError, ChildFailed, NondeterminismError
@@ -491,3 +491,31 @@ def test_every_edit_replays_and_keeps_what_it_says(plan, data):
         open_now = {e.event_id for e in edited.kept if isinstance(e, ev.ActivityScheduled)} - done
         failed_for_good = {e.event_id for e in edited.kept if isinstance(e, ev.ActivityFailed | ev.ActivityCanceled)}
         assert again == open_now - failed_for_good
+
+
+@pytest.mark.parametrize(
+    ("end", "kept"),
+    [
+        ([ev.ExecutionTerminated()], 3),
+        ([ev.CancelRequested(), ev.ExecutionCanceled()], 3),
+        ([ev.CancelRequested(), ev.CancelRequested(), ev.ExecutionTerminated()], 3),
+    ],
+)
+def test_reopening_goes_back_to_before_it_was_told_to_stop(end, kept):
+    edited = edit.reopen([*THREE[:3], *end])
+
+    assert edited.kept == tuple(THREE[:kept])
+    assert not edited.is_cut
+    check(in_turn, edit.reopen([*THREE[:4], *end]))
+
+
+def test_version_is_that_of_the_last_upgrade():
+    @workflow
+    async def told():
+        first = context.version()
+        await calls.wait_signal("go")
+        return [first, context.version(), context.info().version]
+
+    log = played(told, ev.ExecutionUpgraded(version=3), signal("go"))
+
+    assert log[-1] == ev.ExecutionCompleted(result=[0, 3, 3])
