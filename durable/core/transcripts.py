@@ -124,9 +124,18 @@ def read(lines: Iterable[str], *, source: str = "") -> Iterator[Transcript]:
     Raises:
         InvalidTranscript: A line is none; the error names it.
     """
+    return (transcript for _, transcript in numbered(lines, source=source))
+
+
+def numbered(lines: Iterable[str], *, source: str = "") -> Iterator[tuple[int, Transcript]]:
+    """Yield the same, each with the number of its line, from 1.
+
+    Raises:
+        InvalidTranscript: A line is none; the error names it.
+    """
     for number, line in enumerate(lines, 1):
         if line.strip():
-            yield loads(line, line=number, source=source)
+            yield number, loads(line, line=number, source=source)
 
 
 def event(

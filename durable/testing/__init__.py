@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from durable.testing.environment import ActivityEnvironment
+from durable.testing.golden import replay
 from durable.testing.mocks import ANY, Mock, matching
 from durable.testing.outcome import Simulated, SimulatedExecution
 from durable.testing.problems import (
@@ -34,6 +35,7 @@ __all__ = [
     "Worker",
     "WorkflowBlocked",
     "matching",
+    "replay",
     "run_worker",
     "simulate",
 ]

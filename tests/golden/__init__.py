@@ -1,0 +1,1 @@
+"""Histories that every release must replay; see the README."""

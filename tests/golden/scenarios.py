@@ -1,0 +1,129 @@
+"""What happens to the golden workflows while their histories are recorded: one function for each file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from durable import client
+from durable.testing import Worker
+from tests.golden.workflows import WORKFLOWS
+
+Scenario = Callable[[Worker], None]
+SCENARIOS: dict[str, Scenario] = {}
+
+_start = {name: definition.options(id=f"golden-{name}").start for name, definition in WORKFLOWS.items()}
+
+
+def scenario(run: Scenario) -> Scenario:
+    """Add a scenario under its name, which becomes that of the file."""
+    SCENARIOS[run.__name__] = run
+    return run
+
+
+@scenario
+def attempts(worker: Worker) -> None:
+    _start["attempts"](2)
+    worker.advance(120)
+
+
+@scenario
+def several(worker: Worker) -> None:
+    _start["several"]()
+    worker.advance(60)
+
+
+@scenario
+def waits(worker: Worker) -> None:
+    handle = _start["waits"]()
+    worker.advance(120)
+    handle.signal("soon", {"b": 1, "a": 2})
+    worker.advance(60)
+
+
+@scenario
+def family(worker: Worker) -> None:
+    handle = _start["family"]()
+    worker.run()
+    handle.signal("stop")
+    worker.run()
+
+
+@scenario
+def inbox(worker: Worker) -> None:
+    handle = _start["inbox"]()
+    for name, payload in (("item", 1), ("extra", "x"), ("item", 2), ("left over", "kept")):
+        handle.signal(name, payload)
+    worker.run()
+    handle.signal("item", 3)
+    worker.restart()
+    worker.run()
+    handle.signal("item", 4)
+    worker.run()
+
+
+@scenario
+def marks(worker: Worker) -> None:
+    client.start(WORKFLOWS["marks"], [7], id="golden-marks", tags={"old": 1})
+    worker.run()
+
+
+@scenario
+def canceled(worker: Worker) -> None:
+    for clean in (True, False):
+        handle = WORKFLOWS["stops"].options(id=f"golden-stops-{clean}").start(clean)
+        worker.run()
+        handle.cancel(reason="no more")
+        worker.run()
+
+
+@scenario
+def terminated(worker: Worker) -> None:
+    handle = _start["several"]()
+    worker.run()
+    handle.terminate(reason="enough")
+    worker.run()
+
+
+@scenario
+def suspended(worker: Worker) -> None:
+    handle = _start["waits"]()
+    worker.run()
+    handle.suspend(reason="maintenance")
+    worker.advance(120)
+    handle.signal("soon", 1)
+    handle.resume(reason="done")
+    worker.advance(120)
+
+
+@scenario
+def undone(worker: Worker) -> None:
+    _start["undone"]()
+    worker.run()
+
+
+@scenario
+def again(worker: Worker) -> None:
+    _start["again"]()
+    worker.advance(60)
+
+
+@scenario
+def out_of_time(worker: Worker) -> None:
+    WORKFLOWS["stops"].options(id="golden-late", timeout=60).start(clean=True)
+    worker.advance(120)
+
+
+@scenario
+def versioned(worker: Worker) -> None:
+    _start["versioned3"](False, wait=2.5)
+    worker.advance(10)
+
+
+@scenario
+def open_(worker: Worker) -> None:
+    """Leave instances where they wait, as a deploy finds them."""
+    _start["several"]()
+    _start["inbox"](1)
+    _start["stops"](clean=False)
+    _start["family"]()
+    worker.run()
