@@ -1,4 +1,4 @@
-"""System checks, tag ``durable``: settings that would make workflows slow, late or lost."""
+"""System checks, tag ``durable``: settings that make workflows slow, late or lost, and code that cannot be replayed."""
 
 from __future__ import annotations
 
@@ -9,13 +9,23 @@ from django.conf import settings as django_settings
 from django.core import checks
 from django.utils.module_loading import import_string
 
-from durable import conf
+from durable import analyzer, conf, registry
 from durable.interceptors import Interceptor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+    from django.apps import AppConfig
+
+    from durable.core.definitions import ActivityDefinition, WorkflowDefinition
+    from durable.core.payloads import Converter
 
 TAG = "durable"
+_MESSAGES = {
+    analyzer.Severity.ERROR: checks.Warning,  # not Error, which would keep every command of the project from running
+    analyzer.Severity.WARNING: checks.Warning,
+    analyzer.Severity.HINT: checks.Info,
+}
 _KINDS: dict[str, type | tuple[type, ...]] = {
     "DATABASE": str,
     "QUEUE": str,
@@ -137,3 +147,28 @@ def check_celery(**_: Any) -> list[checks.CheckMessage]:
         hint = "Our tasks do not mind, but use at least 60 s for the sake of the others."
         found.append(checks.Warning(what, hint=hint, id="durable.W008"))
     return found
+
+
+@checks.register(TAG)
+def check_code(app_configs: Sequence[AppConfig] | None = None, **_: Any) -> list[checks.CheckMessage]:
+    """Check the code of the workflows and what the activities declare; ``durable.W103`` is rule DUR003."""
+    definitions: list[WorkflowDefinition | ActivityDefinition] = [*registry.workflows(), *registry.activities()]
+    if app_configs is not None:
+        apps = tuple(f"{config.name}." for config in app_configs)
+        definitions = [each for each in definitions if f"{each.fn.__module__}.".startswith(apps)]
+    return [
+        _MESSAGES[finding.severity](
+            f"{finding.rule}: {finding.message}.",
+            hint=finding.hint,
+            obj=f"{finding.file}:{finding.line}",
+            id=analyzer.RULES[finding.rule].check_id,
+        )
+        for finding in analyzer.analyze_all(definitions, converter=_converter())
+    ]
+
+
+def _converter() -> Converter | None:
+    try:
+        return conf.converter()
+    except Exception:  # noqa: BLE001 - durable.E006 tells
+        return None

@@ -16,7 +16,15 @@ from durable.management import timeline
 from durable.models import Instance
 from project.celery import app
 
-COMMANDS = ["durable_export", "durable_list", "durable_replay", "durable_show", "durable_signal", "durable_start"]
+COMMANDS = [
+    "durable_export",
+    "durable_lint",
+    "durable_list",
+    "durable_replay",
+    "durable_show",
+    "durable_signal",
+    "durable_start",
+]
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from django.core.management import BaseCommand, load_command_class
 from django.dispatch import Signal
 from markdown_it import MarkdownIt
 
-from durable import activity, checks, client, conf, interceptors, registry, telemetry, workflow
+from durable import activity, analyzer, checks, client, conf, interceptors, registry, telemetry, workflow
 from durable.core import errors, events
 from durable.engine import cache
 from durable.store import clock
@@ -297,6 +297,7 @@ def test_python_page_lists_every_django_signal():
 def test_checks_page_lists_every_id():
     ids = set(re.findall(r'"durable\.([EW]\d{3})"', inspect.getsource(checks)))
 
+    ids |= {rule.check_id.removeprefix("durable.") for rule in analyzer.RULES.values()}
     assert {key.removeprefix("durable.") for key in rows(REFERENCE / "checks.md")} == ids
 
 

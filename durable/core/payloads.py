@@ -49,6 +49,16 @@ class Converter:
         """
         raise NotImplementedError
 
+    def knows(self, kind: type) -> bool:
+        """Say whether ``decode_other`` takes values of a type."""
+        try:
+            self.decode_other({}, kind)
+        except NotImplementedError:
+            return False
+        except Exception:  # noqa: BLE001 - it minds the value, so it knows the type
+            return True
+        return True
+
     def encode(self, value: Any, where: str) -> Any:
         """Return a value as plain JSON.
 

@@ -13,7 +13,7 @@ from durable.core.errors import InvalidDefinition, InvalidInput
 from durable.core.payloads import Converter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 _BY_PLACE = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -53,6 +53,10 @@ class Slot:
         self._plain = self._target is Any
         self._exact = self._target if self._target in _EXACT else None
         return self._target
+
+    def strangers(self) -> list[type]:
+        """Return the types in the annotation that only a converter can know; it must be settled."""
+        return targets.strangers(_evaluated(self._annotation, self._names))
 
     def encode(self, value: Any, converter: Converter) -> Any:
         """Return a value as plain JSON."""
@@ -127,6 +131,22 @@ class Signature:
         """
         for slot in self._all:
             slot.settle()
+
+    def doubts(self, converter: Converter) -> Iterator[tuple[str, str]]:
+        """Yield each parameter whose values nobody could read from JSON, and why; the result is ``return``.
+
+        Args:
+            converter: The one that is asked about types that JSON does not know.
+        """
+        names = [*self._shape.parameters, "return"]
+        for name, slot in zip(names, self._all, strict=True):
+            try:
+                slot.settle()
+            except InvalidDefinition as error:
+                yield name, error.problem
+            else:
+                strange = [kind for kind in slot.strangers() if not converter.knows(kind)]
+                yield from ((name, f"no converter makes a {kind.__qualname__} from JSON") for kind in strange)
 
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any], converter: Converter) -> dict[str, Any]:
         """Return the arguments of a call as plain JSON.

@@ -95,15 +95,29 @@ def _cached(annotation: Any) -> Any:
     return _Targets().of(annotation)
 
 
+def strangers(annotation: Any) -> list[type]:
+    """Return the types in an annotation that only a converter can know.
+
+    Raises:
+        Unclear: JSON cannot say what is annotated.
+        NameError: The annotation names something that does not exist yet.
+    """
+    targets = _Targets()
+    targets.of(annotation)
+    return targets.strangers
+
+
 class _Targets:
     """The targets of an annotation and its parts.
 
     Attributes:
         records: The stand-ins of the classes met so far, as one may have fields of its own type.
+        strangers: The types met so far that only a converter can know.
     """
 
     def __init__(self) -> None:
         self.records: dict[Any, Any] = {}
+        self.strangers: list[type] = []
 
     def of(self, annotation: Any) -> Any:
         if annotation in _PLAIN:
@@ -140,6 +154,7 @@ class _Targets:
             return self.named_tuple(kind)
         if issubclass(kind, Enum):
             return _choice(kind, tuple(kind))
+        self.strangers.append(kind)
         return _stand_in(annotation, partial(_other, annotation, kind))
 
     def container(self, annotation: Any, kind: Any, args: tuple[Any, ...]) -> Any:

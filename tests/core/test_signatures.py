@@ -276,3 +276,30 @@ def test_named_arguments_have_their_parameters_names_and_defaults():
 def test_arguments_that_do_not_fit_have_no_names():
     with pytest.raises(InvalidInput, match=r"charge\(\.\.\.\): missing a required argument: 'amount'"):
         Signature.of(charge, "charge").named((1,), {})
+
+
+class Minding(Converter):
+    """Knows Money, and minds what it is given."""
+
+    def decode_other(self, data: Any, kind: Any) -> Any:
+        if kind is Money:
+            raise KeyError("cents")
+        if kind is FunctionType:
+            return data
+        return super().decode_other(data, kind)
+
+
+def strange(money: list[Money], note: str, *fns: FunctionType, **ghosts: Ghost) -> dict[str, Money]: ...  # type: ignore[empty-body]
+
+
+def test_annotations_that_nobody_can_read_are_told_by_parameter():
+    signature = Signature.of(strange, "strange")
+
+    assert list(signature.doubts(CONVERTER)) == [
+        ("money", "no converter makes a Money from JSON"),
+        ("fns", "no converter makes a function from JSON"),
+        ("ghosts", "its annotation cannot be used: name 'Ghost' is not defined"),
+        ("return", "no converter makes a Money from JSON"),
+    ]
+    assert [name for name, _ in signature.doubts(Minding())] == ["ghosts"]
+    assert list(Signature.of(charge, "charge").doubts(CONVERTER)) == []
