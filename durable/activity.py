@@ -128,7 +128,7 @@ def complete_later() -> str:
 
 
 class ActivityLogger(_Adapter):
-    """Logs with the running activity's ids as fields."""
+    """Logs with the facts of the running attempt as fields."""
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
         current = running.get(None)
@@ -139,6 +139,8 @@ class ActivityLogger(_Adapter):
                 "event_id": current.info.event_id,
                 "attempt": current.info.attempt,
                 "activity": current.info.name,
+                "workflow": current.info.workflow,
+                "queue": current.info.queue,
             }
             if current
             else {}
@@ -148,7 +150,7 @@ class ActivityLogger(_Adapter):
 
 
 logger = ActivityLogger(logging.getLogger("durable.activity"))
-"""Carries instance, execution and event id, and the attempt."""
+"""Carries instance, execution and event id, the attempt, and the names of activity, workflow and queue."""
 
 
 @overload

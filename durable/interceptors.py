@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from durable import activity
     from durable.core import events as ev
+    from durable.core.spans import Span
 
     Hook = Callable[[Any], AbstractContextManager[None]]
 
@@ -82,10 +83,12 @@ class TurnCall(_Execution):
         headers: What the instance carries along.
         head: How many events the history had before.
         events: What came in; known once the turn is taken, after the hook has yielded.
+        spans: What ended in the workflow's code; likewise.
     """
 
     head: int
     events: list[ev.Event] = field(default_factory=list)
+    spans: list[Span] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

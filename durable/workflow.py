@@ -41,6 +41,7 @@ from durable.core.marks import deprecate_patch, patched, side_effect
 from durable.core.queries import query
 from durable.core.replay_log import ReplaySilentAdapter
 from durable.core.selecting import default, on, receive, select, send
+from durable.core.spans import span
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,6 +77,7 @@ __all__ = [
     "side_effect",
     "signal_instance",
     "signals",
+    "span",
     "time",
     "uuid4",
     "version",
@@ -84,7 +86,7 @@ __all__ = [
 ]
 
 logger = ReplaySilentAdapter(logging.getLogger("durable.workflow"))
-"""Carries instance and execution id; says nothing while steps are replayed."""
+"""Carries instance and execution id, workflow, version and queue; says nothing while steps are replayed."""
 
 
 @overload

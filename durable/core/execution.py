@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from durable.core.definitions import WorkflowDefinition
     from durable.core.frames import Place
     from durable.core.payloads import Converter
+    from durable.core.spans import Span
 
 
 T = TypeVar("T")
@@ -82,6 +83,7 @@ class Execution:
         cancel_requested: Whether it was asked to stop.
         status, progress, tags: What the code shows to operators.
         queries: What clients may call, by name.
+        spans: What ended in steps that were live, until the engine takes it.
         patches: The answers that the code got from ``patched``.
         changed: Which of those three changed since the engine last stored them.
     """
@@ -128,6 +130,8 @@ class Execution:
         self.queries: dict[str, Callable[..., Any]] = {}
         self.patches = Patches()
         self.conditions = Conditions(self.loop)
+        self.spans: list[Span] = []
+        self._next_span = 0
 
     # --- steps
 
@@ -320,6 +324,12 @@ class Execution:
         event_id = self._next_id
         self._next_id += 1
         return event_id
+
+    def next_span(self) -> int:
+        """Return the number of the next span."""
+        number = self._next_span
+        self._next_span += 1
+        return number
 
     def _skip_markers(self, *, until: str | None = None) -> None:
         """Pass the numbers of deprecated patch markers, which code need not ask for any more."""

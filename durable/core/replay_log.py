@@ -11,13 +11,15 @@ from durable.core import context
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
+    from durable.core.execution import Execution
+
     _Adapter = logging.LoggerAdapter[logging.Logger]
 else:
     _Adapter = logging.LoggerAdapter
 
 
 class ReplaySilentAdapter(_Adapter):
-    """Logs with the running execution's ids as fields; drops records while it replays."""
+    """Logs with the facts of the running execution as fields; drops records while it replays."""
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - logging's name
         execution = context.running()
@@ -26,16 +28,8 @@ class ReplaySilentAdapter(_Adapter):
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
         execution = context.running()
-        ids = (
-            {
-                "instance_id": execution.instance_id,
-                "execution_id": execution.execution_id,
-                "workflow": execution.workflow.type_name,
-            }
-            if execution
-            else {}
-        )
-        kwargs["extra"] = {**ids, **(kwargs.get("extra") or {})}
+        fields = {} if execution is None else _fields(execution)
+        kwargs["extra"] = {**fields, **(kwargs.get("extra") or {})}
         return msg, kwargs
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
@@ -50,3 +44,15 @@ class ReplaySilentAdapter(_Adapter):
             self.logger.log(level, message, *args, **fields)
         finally:
             asyncio._set_running_loop(loop)
+
+
+def _fields(execution: Execution) -> dict[str, Any]:
+    started = execution.started
+    assert started is not None  # noqa: S101 - its code runs, so it has started
+    return {
+        "instance_id": execution.instance_id,
+        "execution_id": execution.execution_id,
+        "workflow": execution.workflow.type_name,
+        "version": execution.workflow.version,
+        "queue": started.queue,
+    }

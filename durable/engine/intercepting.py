@@ -58,6 +58,7 @@ def turn(instance: Instance, take: Callable[[], Turn]) -> Turn:
     def watched() -> Turn:
         taken = take()
         call.events.extend(taken.came_in)
+        call.spans.extend(taken.execution.spans)
         return taken
 
     return interceptors.around("turn", call, watched)

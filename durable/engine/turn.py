@@ -53,6 +53,7 @@ class Turn:
         self._children: dict[str, creation.Newborn] = {}
         self._taken: set[str] = set()
         self._announce: list[tuple[str, str]] = []
+        execution.spans.clear()
 
     # --- applying
 

@@ -48,6 +48,7 @@ def test_says_what_is_said_live_with_the_ids(heard):
 
     assert [record.getMessage() for record in heard.records] == ["began well", "ended", "for good"]
     assert {(r.instance_id, r.execution_id, r.workflow) for r in heard.records} == {("i", "e", "talking2")}
+    assert {(r.version, r.queue) for r in heard.records} == {(2, "")}
     assert heard.records[1].mood == "good"
 
 
