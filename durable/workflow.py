@@ -42,6 +42,7 @@ from durable.core.queries import query
 from durable.core.replay_log import ReplaySilentAdapter
 from durable.core.selecting import default, on, receive, select, send
 from durable.core.spans import span
+from durable.core.updates import all_handlers_finished, update
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,6 +56,7 @@ __all__ = [
     "Compensations",
     "Info",
     "activity_by_name",
+    "all_handlers_finished",
     "cancelled",
     "child_by_name",
     "continue_as_new",
@@ -79,6 +81,7 @@ __all__ = [
     "signals",
     "span",
     "time",
+    "update",
     "uuid4",
     "version",
     "wait_signal",

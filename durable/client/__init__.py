@@ -6,6 +6,7 @@ A ``Handle`` has the same verbs as methods.
 from __future__ import annotations
 
 from durable.client.ask import aquery, query
+from durable.client.change import aupdate, update
 from durable.client.handle import Handle, get
 from durable.client.operate import (
     cancel,
@@ -33,6 +34,7 @@ __all__ = [
     "VersionUse",
     "aquery",
     "astart",
+    "aupdate",
     "cancel",
     "complete_activity",
     "fail_activity",
@@ -50,6 +52,7 @@ __all__ = [
     "status",
     "suspend",
     "terminate",
+    "update",
     "upgrade",
     "versions",
 ]
