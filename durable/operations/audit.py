@@ -5,8 +5,6 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from django.contrib.auth.models import AnonymousUser
-
 from durable import conf
 from durable.core.errors import DurableError, InvalidInput, PermissionDenied
 from durable.models import Operation
@@ -81,4 +79,5 @@ def name_of(actor: Any) -> str:
 
 
 def _user(actor: Any) -> Any:
-    return None if actor is None or isinstance(actor, str | AnonymousUser) else actor
+    # Not by its class: a project need not have Django's users installed.
+    return None if isinstance(actor, str) or getattr(actor, "is_anonymous", True) else actor

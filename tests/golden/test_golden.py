@@ -49,8 +49,8 @@ def check(transcript: Transcript) -> None:
     for cut in range(1, len(events)):
         ids = {"instance_id": transcript.instance_id, "execution_id": transcript.execution_id}
         issued = replay.replay(definition, events[:cut], **ids).commands
-        issued = [identity(command) for command in issued if isinstance(command, cmd.Recordable)]
-        assert issued == [identity(event) for event in rest_of_step(events[cut:])], f"cut at {cut}"
+        issued_now = [identity(command) for command in issued if isinstance(command, cmd.Recordable)]
+        assert issued_now == [identity(event) for event in rest_of_step(events[cut:])], f"cut at {cut}"
 
 
 _ANSWERED_AT_ONCE = (ev.SideEffectRecorded, ev.PatchMarked)
