@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import linecache
 import os
@@ -149,5 +150,14 @@ def waiting_in(coroutine: Any) -> Any:
             found = None
         elif found is None:
             found = coroutine
-        coroutine = coroutine.cr_await
+        coroutine = following(coroutine)
     return found
+
+
+def following(coroutine: Any) -> Any:
+    """Return what a coroutine that stands still awaits."""
+    awaited = coroutine.cr_await
+    if type(awaited).__name__ == "coroutine_wrapper":
+        # What the ``__await__`` of an object gives hides a coroutine that only the collector sees.
+        return gc.get_referents(awaited)[0]
+    return awaited

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
-from durable.core import events as ev
 from durable.core import frames
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def _instance(instance: Instance) -> list[str]:
 
 def _task(task: Task, run: Run) -> str:
     coroutine = task.get_coro()
-    where = frames.waiting_at(coroutine) or "an unknown place"
+    where = frames.waiting_at(coroutine) or run.execution.waiting_at()
     inside = frames.waiting_in(coroutine)
     what = _what(inside, run) if inside is not None else _awaited(task)
     return f"{task.get_name()} waits for {what} at {where}"
@@ -54,23 +54,21 @@ def _what(inside: Any, run: Run) -> str:
             return "a condition (wait_until)"
         case "activity":
             return f"activity {given['definition'].name!r}"
-        case "ChildHandle._wait" | "child":
-            return _child(given, run)
+        case "ChildHandle._wait":
+            return f"child {given['self'].id!r}"
+        case "child":
+            return _what(frames.following(inside), run)
         case "signal_instance":
             return f"the delivery of a signal to {given['instance_id']!r}"
         case name:
             return f"{name}()"
 
 
-def _child(given: dict[str, Any], run: Run) -> str:
-    if "self" in given:
-        return f"child {given['self'].id!r}"
-    waiting = [asked.event for asked in run.execution.open.values() if isinstance(asked.event, ev.ChildScheduled)]
-    name = given["definition"].type_name
-    ids = [event.instance_id for event in waiting if event.name == given["definition"].name]
-    return f"child workflow {name!r} ({', '.join(ids)})"
-
-
 def _awaited(task: Task) -> str:
-    future = getattr(task, "_fut_waiter", None)
-    return "another task" if isinstance(future, type(task)) else f"a {type(future).__name__}"
+    match getattr(task, "_fut_waiter", None):
+        case asyncio.Task() as other:
+            return f"task {other.get_name()}"
+        case future if type(future).__name__ == "_GatheringFuture":
+            return "asyncio.gather()"
+        case _:
+            return "a future"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import uuid
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -18,6 +16,7 @@ from durable.engine.closing import TIMED_OUT
 from durable.interceptors import EndCall
 from durable.testing.driving import Run
 from durable.testing.mocks import arguments_of
+from durable.testing.stand_ins import StandIn
 
 if TYPE_CHECKING:
     from durable.core.definitions import WorkflowDefinition
@@ -166,12 +165,11 @@ class Instance:
         self._world.begun.append(self.definition.type_name)
         if mock is None:
             return self.definition
-        value, error = _outcome(mock.use(), args, kwargs)
-        if isinstance(error, asyncio.CancelledError):
+        stand_in = StandIn(mock.use(), args, kwargs, duration=mock.duration)
+        if stand_in.cancels:
             canceled = ev.CancelRequested(reason="as mocked")
             self._world.agenda.add(lambda: self.receive(canceled), str(mock), wait=wait + mock.duration)
-            return replace(self.definition, fn=_wait_for_ever)
-        return _stand_in(self.definition, mock.duration, value, error)
+        return replace(self.definition, fn=stand_in.run)
 
     def _begin(self) -> None:
         self._start = None
@@ -275,31 +273,3 @@ class Instance:
             case _:
                 answer = ev.ChildFailed(event_id=event_id, failure=self.failure or Failure(type="WorkflowFailed"))
         self._world.agenda.add(lambda: parent.run.answer(answer), f"the end of {self.id}")
-
-
-def _outcome(behave: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, BaseException | None]:
-    """Call what a mock says and return its value, or what it raised."""
-    try:
-        value = behave(*args, **kwargs)
-        return (asyncio.run(value) if inspect.iscoroutine(value) else value), None
-    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it is the child's failure
-        return None, error
-
-
-async def _wait_for_ever(*_: Any, **__: Any) -> None:
-    await asyncio.Event().wait()
-
-
-def _stand_in(
-    definition: WorkflowDefinition, duration: float, value: Any, error: BaseException | None
-) -> WorkflowDefinition:
-    """Return a workflow that takes some time and ends as a mock says, in place of the real one."""
-
-    async def stand_in(*_: Any, **__: Any) -> Any:
-        if duration:
-            await asyncio.sleep(duration)
-        if error is not None:
-            raise error
-        return value
-
-    return replace(definition, fn=stand_in)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -18,40 +17,6 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
 Target = ActivityDefinition | WorkflowDefinition | str
-
-
-class _Any:
-    def __eq__(self, other: object) -> bool:
-        return True
-
-    def __hash__(self) -> int:
-        return 0
-
-    def __repr__(self) -> str:
-        return "ANY"
-
-
-ANY: Any = _Any()
-"""Equals whatever a mock is called with."""
-
-
-class _Matching:
-    def __init__(self, fn: Callable[[Any], object]) -> None:
-        self._fn = fn
-
-    def __eq__(self, other: object) -> bool:
-        return bool(self._fn(other))
-
-    def __hash__(self) -> int:
-        return hash(self._fn)
-
-    def __repr__(self) -> str:
-        return f"matching({getattr(self._fn, '__name__', self._fn)})"
-
-
-def matching(fn: Callable[[Any], object]) -> Any:
-    """Return what equals every argument that ``fn`` says yes to."""
-    return _Matching(fn)
 
 
 class Mock:
@@ -275,11 +240,6 @@ def arguments_of(signature: Signature, data: dict[str, Any]) -> tuple[tuple[Any,
         return signature.unbind(data, conf.converter())
     except DurableError:
         return tuple(data["args"]), dict(data["kwargs"])
-
-
-def is_async(fn: Callable[..., Any]) -> bool:
-    """Say whether calling ``fn`` gives a coroutine."""
-    return inspect.iscoroutinefunction(fn)
 
 
 def name_of(target: Target) -> str:

@@ -233,7 +233,7 @@ class Simulation:
 
     def _external(self, token: str) -> Task:
         task = self._world.tokens.pop(token, None)
-        if task is None or task.state != "external":
+        if task is None:
             raise UnknownActivity(f"token {token}")
         return task
 

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from django.db import connections, transaction
-
-from durable import activity, conf
+from durable import activity
 from durable.core import events as ev
-from durable.core.definitions import define_activity
-from durable.core.errors import NonRetryable
-from durable.core.failures import Failure
 from durable.engine import running, signals
-from durable.engine.attempts import encode_details, token
+from durable.engine.attempts import token
 from durable.engine.lost import timeout
-from durable.testing.mocks import arguments_of, is_async
+from durable.testing import attempting
+from durable.testing.mocks import arguments_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from durable.core.definitions import ActivityDefinition
+    from durable.core.failures import Failure
     from durable.testing.agenda import Entry
     from durable.testing.driving import Run
     from durable.testing.mocks import Mock
@@ -83,6 +77,7 @@ class Task:
         self._scheduled_at = world.agenda.now
         self._mock: Mock | None = None
         self._call: int | None = None
+        self._token = ""
         self._entry: Entry | None = None
         self._plan((0.0, self._begin))
 
@@ -140,7 +135,7 @@ class Task:
                     at=datetime.fromtimestamp(self._world.agenda.now, UTC),
                 )
             )
-        attempt = Attempt(self)
+        attempt = attempting.Attempt(self)
         ended = self._ended(attempt)
         self.details = attempt.details
         limits = (
@@ -150,19 +145,20 @@ class Task:
         )
         if ended is None:
             self.state = "external"
-            self._world.tokens[token(attempt.info)] = self
+            self._token = token(attempt.info)
+            self._world.tokens[self._token] = self
             self._plan(*limits)
         else:
             self._plan((self._mock.duration if self._mock else 0.0, lambda: self._end(ended)), *limits, at_once=True)
 
-    def _ended(self, attempt: Attempt) -> running.Ended | None:
+    def _ended(self, attempt: attempting.Attempt) -> running.Ended | None:
         """Call the function; None if it left its completion to somebody else."""
         try:
-            with _no_loop():
+            with attempting.no_loop():
                 if self._mock is None:
-                    return _attempt(self.definition, self._input, attempt)
+                    return attempting.attempt(self.definition, self._input, attempt)
                 args, kwargs = arguments_of(self.definition.signature, self._input)
-                stand_in = _stand_in(self.definition, self._mock.use(), args, kwargs)
+                stand_in = attempting.stand_in(self.definition, self._mock.use(), args, kwargs)
                 return running.attempt(stand_in, {"args": [], "kwargs": {}}, attempt)
         except running.Later:
             return None
@@ -200,6 +196,7 @@ class Task:
     def _forget(self) -> None:
         if self._entry is not None:
             self._entry.cancel()
+        self._world.tokens.pop(self._token, None)
 
     def _limit(self, seconds: float | None, kind: str, *, final: bool = False) -> _Choice | None:
         return None if seconds is None else (seconds, lambda: self.fail(timeout(kind, final=final)))
@@ -238,86 +235,3 @@ class Task:
             calls = self._world.calls
             calls[self._call] = replace(calls[self._call], outcome=outcome, failure=failure)
             self._call = None
-
-
-class Attempt:
-    """What ``durable.activity`` finds while an attempt runs.
-
-    Attributes:
-        left: Whether its completion was left to somebody else.
-        details: The last heartbeat's, or those of an earlier attempt.
-    """
-
-    def __init__(self, task: Task) -> None:
-        self.info, self._task = task.info(), task
-        self.left = False
-        self.details = task.details
-
-    def heartbeat(self, details: tuple[Any, ...]) -> None:
-        """Keep the details."""
-        encoded = encode_details(details)
-        self.details = encoded or self.details
-
-    def heartbeat_details(self) -> tuple[Any, ...]:
-        """Return what was kept last."""
-        return tuple(self.details)
-
-    def cancelled(self) -> bool:
-        """Say whether nobody waits any more."""
-        return self._task.cancelled
-
-    def complete_later(self) -> str:
-        """Leave the completion to ``Simulation.complete_activity`` or ``fail_activity``."""
-        if self._task.definition.atomic:
-            raise NonRetryable("an atomic activity cannot be completed later: its writes and its end are one commit")
-        self.left = True
-        return token(self.info)
-
-
-def _stand_in(
-    definition: ActivityDefinition, behave: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> ActivityDefinition:
-    """Return an activity without parameters that does what a mock says, whose errors name the real one."""
-
-    def stand_in() -> Any:
-        return behave(*args, **kwargs)
-
-    async def waiting() -> Any:
-        return await behave(*args, **kwargs)
-
-    return define_activity(waiting if is_async(behave) else stand_in, name=definition.name)
-
-
-def _attempt(definition: ActivityDefinition, arguments: dict[str, Any], attempt: Attempt) -> running.Ended:
-    """Run an attempt for real; an atomic one in a transaction, if there may be one."""
-    if not definition.atomic or not _has_database():
-        return running.attempt(definition, arguments, attempt)
-    using = conf.settings.DATABASE
-    try:
-        with transaction.atomic(using=using):
-            ended = running.attempt(definition, arguments, attempt)
-            if not isinstance(ended, ev.ActivityCompleted):
-                transaction.set_rollback(True, using=using)
-        return ended
-    except running.SPOILED as error:
-        info = attempt.info
-        return ev.ActivityFailed(event_id=info.event_id, failure=Failure.of(error), attempts=info.attempt)
-
-
-def _has_database() -> bool:
-    try:
-        connections[conf.settings.DATABASE].ensure_connection()
-    except Exception:  # noqa: BLE001 - test runners refuse the database each in a way of its own
-        return False
-    return True
-
-
-@contextmanager
-def _no_loop() -> Iterator[None]:
-    """Let an activity begin a loop of its own, also when the test itself runs in one."""
-    outer = asyncio._get_running_loop()
-    asyncio._set_running_loop(None)
-    try:
-        yield
-    finally:
-        asyncio._set_running_loop(outer)

@@ -68,6 +68,16 @@ def test_task_that_is_a_call_of_ours_waits_in_it(stand):
     assert waiting_in(stand(fan_out)) == [None, "activity", "Event.wait"]
 
 
+def test_what_an_object_awaits_for_its_caller_is_found(stand):
+    @workflow
+    async def kid(): ...
+
+    async def waits():
+        await kid.start_child()
+
+    assert waiting_in(stand(waits)) == ["ChildHandle._wait"]
+
+
 def test_unread_signals_are_counted_by_name(stand):
     async def waits():
         await calls.wait_signal("go")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -236,21 +236,98 @@ def atomic(w: World) -> Any:
     return atomic
 
 
+def canceled(w: World) -> Any:
+    @workflow.defn
+    async def canceled() -> None:
+        w.waiting.options(id="beside").start_child()
+        try:
+            await asyncio.gather(w.waiting.options(id="awaited")(), asyncio.sleep(100))
+        finally:
+            await asyncio.sleep(1)  # time for the child to see it first
+            await w.double(1)
+
+    return canceled
+
+
+def cleaned_up(w: World) -> Any:
+    @workflow.defn
+    async def cleaned_up() -> str:
+        kid = w.waiting.start_child()
+        try:
+            await kid
+        except asyncio.CancelledError:
+            try:
+                await kid
+            except ChildFailed as error:
+                return error.cause.type
+        return "not canceled"
+
+    return cleaned_up
+
+
+def terminated(w: World) -> Any:
+    @workflow.defn
+    async def terminated() -> None:
+        w.waiting.options(id="abandoned", parent_close="abandon").start_child()
+        await w.third_time.options(retry=RetryPolicy(initial_interval=50))("d")
+
+    return terminated
+
+
+def signaled(w: World) -> Any:
+    @workflow.defn
+    async def signaled() -> list[Any]:
+        seen: list[Any] = []
+        async with asyncio.timeout(100):
+            async for payload in workflow.signals("go"):
+                seen.append(payload)
+                if len(seen) == 2:
+                    await workflow.wait_until(workflow.cancelled, timeout=5)
+        return seen
+
+    return signaled
+
+
+def given_up(w: World) -> Any:
+    @workflow.defn
+    async def given_up() -> list[Any]:
+        try:
+            await w.fail.options(schedule_to_close=25, retry=RetryPolicy(initial_interval=10, max_attempts=9))("x")
+        except ActivityError as error:
+            return [error.cause.type, error.cause.message]
+        return []
+
+    return given_up
+
+
+ACTS: dict[str, list[tuple[float, Any, tuple[Any, ...]]]] = {
+    "canceled": [(10, "cancel", ())],
+    "cleaned_up": [(10, "cancel", ())],
+    "terminated": [(10, "terminate", ())],
+    "signaled": [(5, "signal", ("go", 1)), (10, "signal", ("other", 1)), (20, "signal", ("go", {"b": 2}))],
+}
+"""What comes from outside: how long after the start, which verb of the client, and its arguments."""
+
 ALL = [
-    sequence, fan_out, handled_failure, unhandled_failure, retries, sleeps, cancels, children, signals, continues,
-    times_out, tried_again, leaves_open, atomic,
+    atomic, canceled, cancels, children, cleaned_up, continues, fan_out, given_up, handled_failure, leaves_open,
+    retries, sequence, signaled, signals, sleeps, terminated, times_out, tried_again, unhandled_failure,
 ]  # fmt: skip
 
 
 def run_for_real(engine: Engine, time: Clock, handle: client.Handle) -> None:
     """Let the engine work and time pass until the instance has ended."""
+    acts = [(handle.instance.created_at + timedelta(seconds=s), *act) for s, *act in ACTS.get(handle.instance.name, [])]
     for _ in range(50):
         engine.run_until_quiet()
         if handle.instance.closed_at is not None:
             return
-        due: list[datetime] = [*InboxEvent.objects.values_list("visible_at", flat=True)]
-        due += ActivityTask.objects.values_list("available_at", flat=True)
+        due: list[datetime] = [*InboxEvent.objects.values_list("visible_at", flat=True), *(at for at, *_ in acts)]
+        for pair in ActivityTask.objects.values_list("available_at", "expires_at"):
+            due += filter(None, pair)
         time.forward(max(0.0, (min(due) - time.now()).total_seconds()) + 0.01)
+        while acts and acts[0][0] <= time.now():
+            _, verb, args = acts.pop(0)
+            getattr(handle, verb)(*args)
     raise AssertionError(f"{handle.id} does not end: {[item.kind for item in handle.history()]}")
 
 
@@ -274,7 +351,10 @@ def test_simulation_and_engine_agree(make, engine, time):
     histories = [shape(handle.history(pk)) for pk, _, _ in executions]
     statuses = dict(Instance.objects.values_list("pk", "status"))
 
-    simulated = testing.simulate(make(World()))
+    simulation = testing.Simulation(make(World()))
+    for at, verb, args in ACTS.get(make.__name__, []):
+        getattr(simulation.at(at), verb)(*args)
+    simulated = simulation.run()
 
     failure = simulated.failure
     assert came_of(simulated.status, simulated.json, failure, simulated.tags, simulated.custom_status) == really
