@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
 
-from durable.models import ActivityTask, Execution, InboxEvent, Instance, Worker
+from durable.models import ActivityTask, Execution, InboxEvent, Instance, Update, Worker
 
 if TYPE_CHECKING:
     from django.db.models import Model
@@ -76,6 +76,15 @@ class InboxEventAdmin(HidesPayloads):
 
     list_display = ("kind", "execution", "event_id", "visible_at")
     list_filter = ("kind",)
+
+
+@admin.register(Update)
+class UpdateAdmin(HidesPayloads):
+    """What clients asked of running workflows."""
+
+    list_display = ("name", "instance_id", "update_id", "state", "requested_at", "ended_at")
+    list_filter = ("state", "name")
+    search_fields = ("instance_id__startswith",)
 
 
 @admin.register(Worker)

@@ -36,6 +36,8 @@ class Settings:
         POLL: How often an idle worker looks for due work.
         REDISPATCH: After how long work that nobody took is announced again.
         STALL_RETRY: How often a stalled instance is tried again.
+        UPDATE_OUTCOMES: How long the outcome of an update is kept at least, once it was rejected or its execution
+            has ended.
         ON_NONDETERMINISM: ``stall`` or ``fail``.
         STRICT: Whether to catch what is not deterministic as early as can be; for development and tests.
         CONVERTER: Dotted path of the payload converter.
@@ -54,6 +56,7 @@ class Settings:
     POLL: float = 1.0
     REDISPATCH: float = 5.0
     STALL_RETRY: float = 30.0
+    UPDATE_OUTCOMES: float = 86_400.0
     ON_NONDETERMINISM: str = "stall"
     STRICT: bool = False
     CONVERTER: str = "durable.converters.DjangoConverter"

@@ -76,6 +76,8 @@ class Instance(models.Model):
     )
     head = models.PositiveIntegerField(_("events so far"), default=0)
     failed_turns = models.PositiveSmallIntegerField(default=0)
+    # Whether anybody ever asked for an update; else nobody looks for any, at no cost.
+    has_updates = models.BooleanField(default=False)
 
     # The lease: which worker is running which activity in place. In no index, so that updates stay cheap.
     lease = models.UUIDField(null=True)
@@ -296,6 +298,51 @@ class Operation(models.Model):
 
     def __str__(self) -> str:
         return f"{self.verb} {self.instance_id}"
+
+
+class Update(models.Model):
+    """A client's request to change a workflow, how far it is, and its outcome."""
+
+    class State(models.TextChoices):
+        """How far a request is."""
+
+        REQUESTED = "requested", _("requested")
+        """An inbox row brings it to the code."""
+
+        WAITING = "waiting", _("waiting for its name to be registered")
+        """No inbox row: whoever registers the name looks here."""
+
+        ACCEPTED = "accepted", _("accepted")
+        COMPLETED = "completed", _("completed")
+        FAILED = "failed", _("failed")
+        REJECTED = "rejected", _("rejected")
+        REFUSED = "refused", _("refused, as the instance ended before")
+
+    # Not at the instance, whose row is locked for as long as a turn takes.
+    execution = models.ForeignKey(Execution, models.CASCADE, related_name="updates", verbose_name=_("execution"))
+    instance_id = models.CharField(_("instance"), max_length=255)
+    update_id = models.CharField(_("update id"), max_length=200)
+    name = models.CharField(_("name"), max_length=200)
+    input = JSONText(_("input"))
+    state = models.CharField(_("state"), max_length=16, choices=State, default=State.REQUESTED)
+    result = JSONText(_("result"), null=True)
+    failure = JSONText(_("failure"), null=True)
+    requested_at = models.DateTimeField(_("requested"))
+    ended_at = models.DateTimeField(_("ended"), null=True)
+
+    class Meta:
+        verbose_name = _("update")
+        verbose_name_plural = _("updates")
+        ordering = ["id"]
+        constraints = [
+            models.UniqueConstraint(fields=["instance_id", "update_id"], name="durable_update_id"),
+        ]
+        indexes = [
+            models.Index(fields=["ended_at"], name="durable_update_ended", condition=Q(ended_at__isnull=False)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.update_id})"
 
 
 class Worker(models.Model):

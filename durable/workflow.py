@@ -41,6 +41,7 @@ from durable.core.marks import deprecate_patch, patched, side_effect
 from durable.core.queries import query
 from durable.core.replay_log import ReplaySilentAdapter
 from durable.core.selecting import default, on, receive, select, send
+from durable.core.updates import all_handlers_finished, update
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +55,7 @@ __all__ = [
     "Compensations",
     "Info",
     "activity_by_name",
+    "all_handlers_finished",
     "cancelled",
     "child_by_name",
     "continue_as_new",
@@ -77,6 +79,7 @@ __all__ = [
     "signal_instance",
     "signals",
     "time",
+    "update",
     "uuid4",
     "version",
     "wait_signal",

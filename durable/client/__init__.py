@@ -6,6 +6,7 @@ A ``Handle`` has the same verbs as methods.
 from __future__ import annotations
 
 from durable.client.ask import aquery, query
+from durable.client.change import aupdate, update
 from durable.client.handle import Handle, get
 from durable.client.operate import (
     cancel,
@@ -31,6 +32,7 @@ __all__ = [
     "Step",
     "aquery",
     "astart",
+    "aupdate",
     "cancel",
     "complete_activity",
     "fail_activity",
@@ -48,4 +50,5 @@ __all__ = [
     "status",
     "suspend",
     "terminate",
+    "update",
 ]

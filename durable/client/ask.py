@@ -30,13 +30,22 @@ def query(instance_id: str, name: str, *args: Any, **kwargs: Any) -> Any:
     instance = instances.get(instance_id)
     if not instance.head:
         raise InvalidInput(f"query {name!r}", f"instance {instance_id!r} has not begun yet")
-    converter = conf.converter()
-    arguments = {
-        "args": [converter.encode(value, f"query {name}") for value in args],
-        "kwargs": {key: converter.encode(value, f"query {name}({key})") for key, value in kwargs.items()},
-    }
+    arguments = encode(f"query {name}", args, kwargs)
     with looking.look(instance) as execution:
         return queries.answer(execution, name, arguments)
+
+
+def encode(where: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a call as plain JSON, without knowing what they are for.
+
+    Raises:
+        InvalidInput: One has no JSON form.
+    """
+    converter = conf.converter()
+    return {
+        "args": [converter.encode(value, where) for value in args],
+        "kwargs": {key: converter.encode(value, f"{where}({key})") for key, value in kwargs.items()},
+    }
 
 
 async def aquery(instance_id: str, name: str, *args: Any, **kwargs: Any) -> Any:

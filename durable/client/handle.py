@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from durable.client import ask, operate, read, repair
+from durable.client import ask, change, operate, read, repair
 
 if TYPE_CHECKING:
     import uuid
@@ -69,6 +69,22 @@ class Handle:
     def query(self, name: str, *args: Any, **kwargs: Any) -> Any:
         """Ask the instance about itself; see ``client.query``."""
         return ask.query(self.id, name, *args, **kwargs)
+
+    async def aquery(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        """Ask the instance about itself from async code."""
+        return await ask.aquery(self.id, name, *args, **kwargs)
+
+    def update(
+        self, name: str, *args: Any, update_id: str | None = None, timeout: float | None = None, **kwargs: Any
+    ) -> Any:
+        """Have the workflow changed and wait for what comes of it; see ``client.update``."""
+        return change.update(self.id, name, *args, update_id=update_id, timeout=timeout, **kwargs)
+
+    async def aupdate(
+        self, name: str, *args: Any, update_id: str | None = None, timeout: float | None = None, **kwargs: Any
+    ) -> Any:
+        """Have the workflow changed from async code."""
+        return await change.aupdate(self.id, name, *args, update_id=update_id, timeout=timeout, **kwargs)
 
     def cancel(self, *, reason: str = "") -> None:
         """Ask the instance to stop; see ``client.cancel``."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from asgiref.sync import sync_to_async
 
 from durable import conf, registry
+from durable.client.patience import Patience
 from durable.core import events as ev
 from durable.core.errors import (
     ResultTimeout,
@@ -27,8 +28,6 @@ from durable.store import instances
 
 if TYPE_CHECKING:
     from datetime import datetime
-
-_FIRST_LOOK, _SLOWER, _SLOWEST = 0.002, 1.2, 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,9 +121,9 @@ def result(instance_id: str, timeout: float | None = None) -> Any:
         ResultTimeout: It did not end in time.
         UnknownInstance: There is none of this id.
     """
-    patience = _Patience(timeout)
+    patience = Patience(timeout)
     while (found := instances.get(instance_id)).closed_at is None:
-        time.sleep(patience.pause(found))
+        time.sleep(_pause(patience, found))
     return _outcome(found)
 
 
@@ -135,33 +134,17 @@ async def aresult(instance_id: str, timeout: float | None = None) -> Any:
     not hold it between looks: a thread of its own would leave a database
     connection open that nobody closes.
     """
-    patience = _Patience(timeout)
+    patience = Patience(timeout)
     while (found := await sync_to_async(instances.get)(instance_id)).closed_at is None:
-        await asyncio.sleep(patience.pause(found))
+        await asyncio.sleep(_pause(patience, found))
     return await sync_to_async(_outcome)(found)
 
 
-class _Patience:
-    """How long to wait for an instance to end: ever longer between two looks, up to a deadline."""
-
-    def __init__(self, timeout: float | None) -> None:
-        self._timeout = timeout
-        self._deadline = None if timeout is None else time.monotonic() + timeout
-        self._pause = _FIRST_LOOK
-
-    def pause(self, found: Instance) -> float:
-        """Return the seconds until the next look.
-
-        Raises:
-            ResultTimeout: The deadline has passed.
-        """
-        pause, self._pause = self._pause, min(self._pause * _SLOWER, _SLOWEST)
-        if self._deadline is None:
-            return pause
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            raise ResultTimeout(found.pk, self._timeout or 0.0, status=found.status)
-        return min(pause, left)
+def _pause(patience: Patience, found: Instance) -> float:
+    pause = patience.pause()
+    if pause is None:
+        raise ResultTimeout(found.pk, patience.timeout, status=found.status)
+    return pause
 
 
 def _outcome(found: Instance) -> Any:

@@ -16,7 +16,7 @@ from durable.core.errors import AlreadyExists, LimitExceeded
 from durable.engine import intercepting
 from durable.interceptors import StartCall
 from durable.models import CLOSED, Instance
-from durable.store import creation, inbox, instances
+from durable.store import creation, inbox, instances, updates
 
 if sys.version_info >= (3, 14):
     from uuid import uuid7
@@ -108,6 +108,8 @@ def _start(
         if existing is not None:
             if not _replaces(existing, definition, options.get("id_reuse", "reject")):
                 return _signaled(Handle(existing.pk), signal)
+            if existing.has_updates:
+                updates.forget(existing.pk)
             _replace(newborn(instances.executions().filter(instance=existing).count(), headers))
         if not options.get("delay"):
             dispatch.advance_on_commit(queue, instance_id)

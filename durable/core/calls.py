@@ -167,6 +167,10 @@ def continue_as_new(*args: Any, carry_signals: bool = True, **kwargs: Any) -> No
     execution.go_on()
     bound = execution.workflow.signature.bind(args, kwargs, execution.converter)
     arguments = execution.within_limit(bound, "continue_as_new()")
+    if execution.updates.running:
+        update_id, name = next(iter(execution.updates.running.items()))
+        problem = f"update {name} ({update_id}) is still being handled; before, outside of handlers, "
+        raise InvalidInput("continue_as_new()", problem + "await wait_until(workflow.all_handlers_finished)")
     for asked in execution.open.values():
         if asked.is_awaited and not isinstance(asked.event, ev.TimerStarted):
             raise InvalidInput(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from durable.core.events import Asked, End, TimerCanceled
+from durable.core.events import Asked, End, TimerCanceled, UpdateCompleted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,18 +27,19 @@ class CancelChild:
     event_id: int
 
 
-Recordable = Asked | TimerCanceled | End
+Recordable = Asked | TimerCanceled | UpdateCompleted | End
 Command = Recordable | CancelActivity | CancelChild
 
 
 def differs(recorded: Recordable, issued: Recordable) -> bool:
     """Say whether the code did something else than the history records.
 
-    Compared are the kind, the number and the name, which is the identity of
-    a command. Arguments and options may change under a running workflow.
+    Compared are the kind, the number, the name and an update's id, which is the
+    identity of a command. Arguments and options may change under a running workflow.
     """
     return (
         type(recorded) is not type(issued)
         or getattr(recorded, "event_id", None) != getattr(issued, "event_id", None)
         or getattr(recorded, "name", "") != getattr(issued, "name", "")
+        or (isinstance(recorded, UpdateCompleted) and recorded.update_id != getattr(issued, "update_id", None))
     )

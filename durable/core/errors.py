@@ -158,6 +158,21 @@ class VersionNotAvailable(DurableError):
         super().__init__(f"version {version} of workflow {name!r} is not registered here (there are: {have})")
 
 
+class InTransaction(DurableError):
+    """The caller would wait, inside a transaction, for what can only happen after it.
+
+    Attributes:
+        verb: What was tried.
+    """
+
+    def __init__(self, verb: str) -> None:
+        self.verb = verb
+        super().__init__(
+            f"{verb} would wait for ever inside a transaction: no worker sees the request before the commit. "
+            "Call it outside, or with timeout=0 and ask for the outcome later, by the same update_id"
+        )
+
+
 class PermissionDenied(DurableError):
     """The actor may not do this."""
 
@@ -492,6 +507,72 @@ class ResultTimeout(DurableError, TimeoutError):
         super().__init__(f"instance {instance_id!r} is still {status} after {timeout:g} s")
 
 
+class UpdateRejected(DurableError):
+    """An update was refused before it began; nothing is recorded.
+
+    Attributes:
+        name: The update's name.
+        update_id: What the caller calls the request.
+        failure: What the validator raised, or that the arguments do not fit; as it was stored.
+        cause: The same as an exception; its ``type`` is the name of the exception's class.
+    """
+
+    def __init__(self, instance_id: str, name: str, *, update_id: str, failure: Failure) -> None:
+        self.instance_id, self.name, self.update_id, self.failure = instance_id, name, update_id, failure
+        self.cause = RecordedError(failure)
+        self.__cause__ = self.cause
+        super().__init__(f"update {name!r} of instance {instance_id!r} was rejected: {self.cause}")
+
+
+class UpdateFailed(DurableError):
+    """An update was accepted and did not succeed: its handler raised, or the execution ended first.
+
+    Attributes:
+        name: The update's name.
+        update_id: What the caller calls the request.
+        failure: What was stored; of type ``NotOpen`` if the execution ended first.
+        cause: The same as an exception; its ``type`` is the name of the exception's class.
+    """
+
+    def __init__(self, instance_id: str, name: str, *, update_id: str, failure: Failure) -> None:
+        self.instance_id, self.name, self.update_id, self.failure = instance_id, name, update_id, failure
+        self.cause = RecordedError(failure)
+        self.__cause__ = self.cause
+        super().__init__(f"update {name!r} of instance {instance_id!r} failed: {self.cause}")
+
+
+class UpdateTimeout(ResultTimeout):
+    """An update did not end in the time that the caller gave; it goes on.
+
+    Attributes:
+        name: The update's name.
+        update_id: What to ask with again, to get the outcome.
+        state: How far it is: ``requested``, ``waiting`` for its name to be registered, or ``accepted``.
+        registered: The updates that the workflow has now, if it waits for its own and this process can tell.
+    """
+
+    def __init__(
+        self,
+        instance_id: str,
+        name: str,
+        timeout: float,
+        *,
+        update_id: str,
+        state: str,
+        status: str,
+        registered: Iterable[str] | None = None,
+    ) -> None:
+        super().__init__(instance_id, timeout, status=status)
+        self.name, self.update_id, self.state = name, update_id, state
+        self.registered = None if registered is None else tuple(sorted(registered))
+        there_are = "" if self.registered is None else f" (there are: {', '.join(self.registered) or 'none'})"
+        waits = f" for the workflow to register an update of this name{there_are}" if state == "waiting" else ""
+        self.args = (
+            f"update {name!r} of instance {instance_id!r}, which is {status}, is still {state}{waits} "
+            f"after {timeout:g} s; ask again with update_id={update_id!r}",
+        )
+
+
 __all__ = [
     "ActivityError",
     "AlreadyExists",
@@ -502,6 +583,7 @@ __all__ = [
     "DuplicateName",
     "DurableError",
     "ForbiddenInWorkflow",
+    "InTransaction",
     "InvalidDefinition",
     "InvalidId",
     "InvalidInput",
@@ -528,6 +610,9 @@ __all__ = [
     "UnknownExecution",
     "UnknownInstance",
     "UnknownWorkflow",
+    "UpdateFailed",
+    "UpdateRejected",
+    "UpdateTimeout",
     "VersionNotAvailable",
     "WorkflowCanceled",
     "WorkflowFailed",

@@ -145,6 +145,20 @@ class SignalReceived(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateAccepted(Event):
+    """A client's request for an update was let in; its handler begins. ``name`` is the update's.
+
+    Attributes:
+        update_id: What the client calls this request.
+        input: The arguments, ``{"args": [...], "kwargs": {...}}``.
+    """
+
+    update_id: str
+    name: str
+    input: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CancelRequested(Event):
     """Somebody asked the workflow to stop.
 
@@ -379,6 +393,23 @@ class SignalFailed(Answer):
     failure: Failure
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateCompleted(Event):
+    """A handler is done with an update.
+
+    Attributes:
+        update_id: What the client calls the request.
+        failure: What the handler raised; None if it returned.
+    """
+
+    by_code: ClassVar[bool] = True
+
+    update_id: str
+    name: str
+    result: Any = None
+    failure: Failure | None = None
+
+
 KINDS: dict[str, type[Event]] = {
     kind.__name__: kind
     for kind in (
@@ -387,6 +418,7 @@ KINDS: dict[str, type[Event]] = {
         ActivityScheduled, TimerStarted, ChildScheduled, SignalSent, SideEffectRecorded, PatchMarked,
         ActivityCompleted, ActivityFailed, ActivityCanceled, TimerFired, TimerCanceled,
         ChildStarted, ChildCompleted, ChildFailed, ChildCanceled, SignalDelivered, SignalFailed,
+        UpdateAccepted, UpdateCompleted,
     )
 }  # fmt: skip
 

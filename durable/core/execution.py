@@ -29,6 +29,7 @@ from durable.core.errors import (
 from durable.core.failures import Failure
 from durable.core.loop import DeterministicLoop, DurableExit, Task, Timer
 from durable.core.patching import Patches
+from durable.core.updates import Updates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -81,6 +82,7 @@ class Execution:
         cancel_requested: Whether it was asked to stop.
         status, progress, tags: What the code shows to operators.
         queries: What clients may call, by name.
+        updates: What clients may call to change something, and what they called.
         patches: The answers that the code got from ``patched``.
         changed: Which of those three changed since the engine last stored them.
     """
@@ -119,12 +121,13 @@ class Execution:
         self._enter = enter
         self._main: Task | None = None
         self._next_id = 0
-        self._issued: dict[int, Command] = {}
+        self._issued: dict[int | str, Command] = {}
         self._places: dict[int, Place | None] = {}
         self._recorded: Mapping[int, ev.Event] = {}
         self._signals: dict[str, Channel[Any]] = {}
         self.queries: dict[str, Callable[..., Any]] = {}
         self.patches = Patches()
+        self.updates = Updates(self)
         self.conditions = Conditions(self.loop)
 
     # --- steps
@@ -190,6 +193,8 @@ class Execution:
                 self.signals(name).send_now(payload)
             case ev.ExecutionStarted():
                 self._begin(event)
+            case ev.UpdateAccepted():
+                self.updates.begin(event)
             case ev.ChildStarted() | ev.ExecutionSuspended() | ev.ExecutionResumed() | ev.ExecutionRewound():
                 pass
             case ev.ChildCompleted(event_id=event_id, result=result):
@@ -368,6 +373,10 @@ class Execution:
         """Issue a command that is its own answer."""
         self._issued[event.event_id] = event
         self._places[event.event_id] = place
+
+    def tell(self, outcome: ev.UpdateCompleted) -> None:
+        """Have an update's outcome recorded and told to whoever asked for it."""
+        self._issued[outcome.update_id] = outcome
 
     def recorded(self, event_id: int) -> ev.Event | None:
         """Return what the history holds under this number, in a step that was taken before."""

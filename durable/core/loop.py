@@ -63,6 +63,24 @@ _FORBIDDEN = (
 )
 
 
+class Liable:
+    """Code that answers for its own forbidden calls, with all tasks that it begins: they do not end the execution.
+
+    Attributes:
+        over: Set when it is done; what it left running is the execution's again.
+        refused: The first thing that it tried and may not.
+    """
+
+    __slots__ = ("over", "refused")
+
+    def __init__(self) -> None:
+        self.over = False
+        self.refused: DurableError | None = None
+
+
+liable: contextvars.ContextVar[Liable | None] = contextvars.ContextVar("liable", default=None)
+
+
 class Future(asyncio.Future[Any]):
     """A future whose hash is its place in the order of creation.
 
@@ -267,6 +285,8 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         error = self._refusal(call, instead)
         if self.looking:
             self.refused = self.refused or error  # the query's failure, not the workflow's
+        elif (code := liable.get()) is not None and not code.over:
+            code.refused = code.refused or error
         elif not self.closing:
             self.violation = self.violation or error
         return error

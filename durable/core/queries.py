@@ -55,7 +55,7 @@ def answer(execution: Execution, name: str, arguments: dict[str, Any]) -> Any:
         raise InvalidInput(f"query {name!r}", f"the workflow has no such query; there are: {there_are}")
     signature = Signature.of(fn, name)
     args, kwargs = signature.unbind(arguments, execution.converter)
-    with _looking(execution):
+    with looking(execution):
         value = execution.context().run(fn, *args, **kwargs)
         if inspect.iscoroutine(value):
             value.close()
@@ -65,7 +65,7 @@ def answer(execution: Execution, name: str, arguments: dict[str, Any]) -> Any:
 
 
 @contextmanager
-def _looking(execution: Execution) -> Iterator[None]:
+def looking(execution: Execution) -> Iterator[None]:
     """Run the block on the execution's loop, which lets nothing change.
 
     Raises:

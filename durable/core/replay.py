@@ -135,6 +135,8 @@ def _retake(
     try:
         issued = execution.step(trigger, by_id, sealed=sealed)
     except NondeterminismError as error:
+        if error.seq:
+            raise  # it knows its place
         place, event = next(
             ((place, event) for place, event in enumerate(recorded) if event is by_id.get(error.event_id or 0)),
             (len(recorded), following),

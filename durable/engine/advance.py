@@ -16,7 +16,7 @@ from durable.core.errors import ConcurrencyConflict
 from durable.core.execution import LIMITS, Execution
 from durable.core.failures import Failure
 from durable.core.replay import catch_up, interpreter
-from durable.engine import cache, closing, guards, in_place, intercepting, lost, stalling, watchdog
+from durable.engine import cache, closing, guards, in_place, intercepting, lost, stalling, updates, watchdog
 from durable.engine.turn import Turn
 from durable.models import Instance, Status
 from durable.store import clock, history, inbox, instances
@@ -44,6 +44,8 @@ def advance(instance_id: str) -> None:
             again = _turn(instance_id, leave_at)
         except ConcurrencyConflict:
             telemetry.logger.debug("%s moved on meanwhile", instance_id)
+        except updates.Harm as harm:
+            updates.reject(instance_id, harm)
         except tuple(stalling.REASONS) as error:
             stalling.stall(instance_id, error)
             return
@@ -219,25 +221,30 @@ def fresh(name: str, version: int, *, instance_id: str, execution_id: str, dry: 
 def _apply(turn: Turn, rows: Sequence[tuple[int, str, str]]) -> list[int]:
     """Apply rows in order and return the ids of those that need not come again."""
     consumed = []
+    updates.recall(turn)  # names that the code in this process registered in steps that others took
     for pk, kind, text in rows:
         if turn.execution.outcome is not None:
             if kind == ev.SignalReceived.__name__ and not isinstance(turn.execution.outcome, ev.ExecutionContinued):
                 telemetry.logger.warning("%s ended before it saw a signal: %s", turn.instance.pk, text)
             continue
-        event = _event(turn, kind, text)
+        event = _event(turn, pk, kind, text)
         if event is not None:
             turn.apply(event)
             turn.settle()
+            updates.recall(turn)
         consumed.append(pk)
     return consumed
 
 
-def _event(turn: Turn, kind: str, text: str) -> ev.Event | None:
-    """Return the event of an inbox row, or None if it comes too late to count."""
+def _event(turn: Turn, pk: int, kind: str, text: str) -> ev.Event | None:
+    """Return the event of an inbox row, or None if it comes too late to count, or is not let in."""
     execution = turn.execution
     if kind == inbox.TIMEOUT:
         return ev.ExecutionFailed(failure=_out_of_time(), imposed=True)
-    event = ev.decode(kind, text, at=turn.at.timestamp(), seq=turn.head + 1)
+    accepted = ev.UpdateAccepted.__name__
+    event = ev.decode(accepted if kind == inbox.UPDATE else kind, text, at=turn.at.timestamp(), seq=turn.head + 1)
+    if isinstance(event, ev.UpdateAccepted):
+        return updates.offer(turn, event, row=pk)
     if isinstance(event, ev.ExecutionStarted):
         return replace(event, python=interpreter())  # of who takes the first step, not of who asked for it
     if isinstance(event, ev.Answer) and event.event_id not in execution.open:

@@ -12,7 +12,7 @@ from durable.core.failures import Failure
 from durable.core.retry import RetryPolicy
 from durable.engine import intercepting
 from durable.models import OPEN, Execution, Instance, Status
-from durable.store import clock, creation, history, inbox, instances, tasks
+from durable.store import clock, creation, history, inbox, instances, tasks, updates
 
 if TYPE_CHECKING:
     from durable.core.execution import Execution as Live
@@ -71,6 +71,8 @@ def _close(instance: Instance, outcome: dict[str, Any], live: Live | None) -> Cl
         if left := [str(asked.event) for asked in live.open.values() if asked.is_awaited]:
             telemetry.logger.warning("%s ended while still open: %s", instance.pk, ", ".join(left))
     inbox.clear(instance.execution_id)
+    if instance.has_updates:
+        updates.end(instance.execution_id)
     closed = Closed(announce=_end_children(instance))
     if instance.parent_execution_id is not None:
         closed.announce += _tell_parent(instance)
@@ -205,3 +207,5 @@ def _next(
         start.visible_at = source.created_at
     inbox.insert([start])
     inbox.move_on(old, begun.pk)
+    if instance.has_updates:
+        updates.move_on(old, begun.pk)

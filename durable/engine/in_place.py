@@ -16,7 +16,7 @@ from durable import conf, telemetry
 from durable.core import events as ev
 from durable.core.errors import ConcurrencyConflict
 from durable.core.failures import Failure
-from durable.engine import cache, intercepting, presence, running
+from durable.engine import cache, intercepting, presence, running, updates
 from durable.engine.attempts import InPlaceAttempt
 from durable.engine.turn import Turn
 from durable.store import clock, instances
@@ -126,6 +126,8 @@ class _Step:
         following.apply(ended)
         if following.needs_lock and not instances.lock_in_place(instance, head=instance.head, lease=lease):
             raise ConcurrencyConflict(instance.pk, expected=instance.head)
+        if updates.is_awaited(following):
+            raise ConcurrencyConflict(instance.pk, expected=instance.head)  # for a turn that can bring them in
         following.settle()
         if time.monotonic() < self._leave_at and not running.stopping():
             following.choose(lease=lease)

@@ -5,17 +5,15 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from durable.core.errors import ForbiddenInWorkflow, ReadOnly, RunawayStep
 from durable.engine import cache, watchdog
 from durable.engine.advance import live
+from durable.engine.updates import HARMFUL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from durable.core.execution import Execution
     from durable.models import Instance
-
-_HARMFUL = (ForbiddenInWorkflow, ReadOnly, RunawayStep)
 
 
 @contextmanager
@@ -34,7 +32,7 @@ def look(instance: Instance) -> Iterator[Execution]:
             yield execution
     except BaseException as error:
         # What was refused may have begun: a future that was set, say, but woke nobody.
-        useful = useful and isinstance(error, Exception) and not isinstance(error, _HARMFUL)
+        useful = useful and isinstance(error, Exception) and not isinstance(error, HARMFUL)
         raise
     finally:
         if useful:

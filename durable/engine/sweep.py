@@ -17,7 +17,7 @@ from django.db.models import F, Q, Value
 from durable import conf, dispatch
 from durable.engine import lost, stalling
 from durable.models import ActivityTask, InboxEvent, Status
-from durable.store import clock, inbox, tasks
+from durable.store import clock, inbox, tasks, updates
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,6 +102,7 @@ LOOKS: tuple[Callable[[], Any], ...] = (
     lost.find_dead_tasks,
     stalling.retry_stalled,
     inbox.forget_late,
+    updates.forget_old,
     clock.sync,
 )
 """What is looked for now and then, besides what is due; one statement each when there is nothing."""

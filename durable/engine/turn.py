@@ -17,7 +17,7 @@ from durable.core import texts
 from durable.core.definitions import type_name
 from durable.core.errors import AlreadyExists, ConcurrencyConflict, DurableError, InvalidId, LimitExceeded
 from durable.core.failures import Failure
-from durable.engine import closing, intercepting, presence, signals, strict, watchdog, work
+from durable.engine import closing, intercepting, presence, signals, strict, updates, watchdog, work
 from durable.interceptors import StartCall
 from durable.models import OPEN, ActivityTask, InboxEvent, Instance, Status
 from durable.store import clock, creation, history, inbox, instances, patches, tasks, workers
@@ -35,6 +35,7 @@ class Turn:
     Attributes:
         in_place: The activity to run after the commit, or None.
         again: Whether more is to do at once: the instance continued as new.
+        updates: What became of updates.
     """
 
     def __init__(self, instance: Instance, execution: Execution, at: datetime) -> None:
@@ -43,6 +44,7 @@ class Turn:
         self.in_place: work.InPlace | None = None
         self.again = False
         self.end: ev.End | None = None
+        self.updates = updates.Ledger()
         self._events: list[history.Record] = []
         self._pending: list[cmd.Command] = []
         self._activities: dict[int, ev.ActivityScheduled] = {}
@@ -102,8 +104,9 @@ class Turn:
 
     @property
     def needs_lock(self) -> bool:
-        """Whether settling writes rows before the guarded update."""
-        return any(isinstance(command, cmd.CancelActivity) for command in self._pending)
+        """Whether something is to be done before the guarded update for which nobody else may come between."""
+        looks = self.instance.has_updates and self.execution.updates.fresh
+        return bool(looks) or any(isinstance(command, cmd.CancelActivity) for command in self._pending)
 
     def settle(self) -> None:
         """Turn commands into rows, until they lead to no more events of their own.
@@ -138,6 +141,8 @@ class Turn:
                 self._start_child(command)
             case cmd.CancelChild(event_id=event_id):
                 self._cancel_child(event_id)
+            case ev.UpdateCompleted():
+                self.updates.complete(command)
             case ev.SignalSent():
                 self._tasks.append(signals.task(self.instance, command))
             case ev.End():
@@ -290,6 +295,7 @@ class Turn:
             inbox.delete_timers(self.instance.execution_id, self._dropped_timers)
         if consumed:
             inbox.delete(consumed)
+        self.updates.store(self.instance)
         if self.end is not None:
             ended = closing.close(self.instance, self.end, self.execution)
             self.again = ended.again

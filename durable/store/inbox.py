@@ -21,6 +21,9 @@ _TEXT = ExpressionWrapper(F("data"), output_field=TextField())
 TIMEOUT = "ExecutionTimeout"
 """The kind of the row that ends an instance whose time is up."""
 
+UPDATE = "UpdateRequested"
+"""The kind of the row that asks the code for an update; the history gets an event of another kind, or none."""
+
 MOVES_ON = ("SignalReceived", "CancelRequested", TIMEOUT)
 """What belongs to the instance more than to the execution that it came for."""
 
@@ -58,6 +61,13 @@ def row(
 def timeout_row(execution_id: uuid.UUID, *, visible_at: datetime) -> InboxEvent:
     """Return the row, not saved, that ends an instance at its deadline."""
     return InboxEvent(execution_id=execution_id, kind=TIMEOUT, data={}, visible_at=visible_at)
+
+
+def update_row(execution_id: uuid.UUID, request: ev.UpdateAccepted) -> InboxEvent:
+    """Return the row, not saved, that asks an execution for an update."""
+    asking = row(execution_id, request)
+    asking.kind = UPDATE
+    return asking
 
 
 def insert(new: Sequence[InboxEvent]) -> None:

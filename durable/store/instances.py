@@ -87,7 +87,9 @@ def update(instance: Instance, values: dict[str, Any], *, head: int) -> bool:
 
 
 def _unmoved(query: Any, instance: Instance, *, head: int, lease: uuid.UUID) -> Any:
-    held = query.filter(pk=instance.pk, head=head, lease=lease, status=Status.RUNNING)
+    # An instance that was asked for its first update meanwhile is to be looked at with other eyes.
+    as_seen = {"head": head, "lease": lease, "has_updates": instance.has_updates}
+    held = query.filter(pk=instance.pk, status=Status.RUNNING, **as_seen)
     return held.exclude(inbox.any_due(instance.execution_id))
 
 

@@ -208,6 +208,45 @@ ONE_OF_EACH = [
         "instance 'a' is still running after 5 s",
         {"instance_id": "a", "timeout": 5, "status": "running"},
     ),
+    (
+        errors.InTransaction("update 'add'"),
+        "update 'add' would wait for ever inside a transaction: no worker sees the request before the commit. "
+        "Call it outside, or with timeout=0 and ask for the outcome later, by the same update_id",
+        {"verb": "update 'add'"},
+    ),
+    (
+        errors.UpdateRejected("a", "add", update_id="u", failure=FAILURE),
+        "update 'add' of instance 'a' was rejected: ValueError: no money",
+        {"instance_id": "a", "name": "add", "update_id": "u", "failure": FAILURE},
+    ),
+    (
+        errors.UpdateFailed("a", "add", update_id="u", failure=FAILURE),
+        "update 'add' of instance 'a' failed: ValueError: no money",
+        {"instance_id": "a", "name": "add", "update_id": "u", "failure": FAILURE},
+    ),
+    (
+        errors.UpdateTimeout("a", "add", 5, update_id="u", state="accepted", status="suspended"),
+        "update 'add' of instance 'a', which is suspended, is still accepted after 5 s; ask again with update_id='u'",
+        {"instance_id": "a", "timeout": 5, "status": "suspended", "state": "accepted", "registered": None},
+    ),
+    (
+        errors.UpdateTimeout("a", "ad", 5, update_id="u", state="waiting", status="running", registered=["b", "add"]),
+        "update 'ad' of instance 'a', which is running, is still waiting for the workflow to register an update of "
+        "this name (there are: add, b) after 5 s; ask again with update_id='u'",
+        {"name": "ad", "update_id": "u", "state": "waiting", "registered": ("add", "b")},
+    ),
+    (
+        errors.UpdateTimeout("a", "ad", 5, update_id="u", state="waiting", status="running"),
+        "update 'ad' of instance 'a', which is running, is still waiting for the workflow to register an update of "
+        "this name after 5 s; ask again with update_id='u'",
+        {"registered": None},
+    ),
+    (
+        errors.UpdateTimeout("a", "ad", 5, update_id="u", state="waiting", status="pending", registered=[]),
+        "update 'ad' of instance 'a', which is pending, is still waiting for the workflow to register an update of "
+        "this name (there are: none) after 5 s; ask again with update_id='u'",
+        {"registered": ()},
+    ),
 ]
 
 CASES = pytest.mark.parametrize(("error", "message", "fields"), ONE_OF_EACH, ids=lambda v: type(v).__name__)
@@ -228,7 +267,9 @@ def test_error_survives_the_way_to_another_process(error, message, fields):
     assert {name: getattr(back, name) for name in fields} == fields
 
 
-@pytest.mark.parametrize("kind", ["ActivityError", "ChildFailed", "SignalError", "WorkflowFailed"])
+@pytest.mark.parametrize(
+    "kind", ["ActivityError", "ChildFailed", "SignalError", "WorkflowFailed", "UpdateRejected", "UpdateFailed"]
+)
 def test_cause_is_kept_as_field_and_as_cause(kind):
     error: Any = next(error for error, _, _ in ONE_OF_EACH if type(error).__name__ == kind)
 

@@ -44,6 +44,9 @@ ONE_OF_EACH = [
     ev.ChildCanceled(event_id=2),
     ev.SignalDelivered(event_id=3),
     ev.SignalFailed(event_id=3, failure=FAILURE),
+    ev.UpdateAccepted(update_id="u", name="add", input=INPUT),
+    ev.UpdateCompleted(update_id="u", name="add", result=[1]),
+    ev.UpdateCompleted(update_id="u", name="add", failure=FAILURE),
 ]
 
 
@@ -129,6 +132,6 @@ def test_ends_and_what_is_asked_for_come_from_code():
     assert by_code == {
         "ExecutionCompleted", "ExecutionFailed", "ExecutionCanceled", "ExecutionTerminated", "ExecutionContinued",
         "ActivityScheduled", "TimerStarted", "TimerCanceled", "ChildScheduled", "SignalSent", "SideEffectRecorded",
-        "PatchMarked",
+        "PatchMarked", "UpdateCompleted",
     }  # fmt: skip
     assert {event.kind for event in ONE_OF_EACH if event.ends} == {k for k in by_code if k.startswith("Execution")}

@@ -1,0 +1,162 @@
+"""Have a running workflow changed by an update, and wait for what comes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from asgiref.sync import sync_to_async
+from django.db import connections, transaction
+
+from durable import conf
+from durable.client.ask import encode
+from durable.client.patience import Patience
+from durable.core import events as ev
+from durable.core import payloads, texts
+from durable.core.errors import (
+    DurableError,
+    InTransaction,
+    NotOpen,
+    UpdateFailed,
+    UpdateRejected,
+    UpdateTimeout,
+)
+from durable.core.failures import Failure
+from durable.engine import looking, updates
+from durable.store import instances
+from durable.store import updates as store
+
+if TYPE_CHECKING:
+    from durable.models import Instance, Update
+
+State = store.State
+
+_VERB = "take an update"
+
+
+def update(
+    instance_id: str,
+    name: str,
+    *args: Any,
+    update_id: str | None = None,
+    timeout: float | None = None,
+    **kwargs: Any,
+) -> Any:
+    """Call an update that the workflow registered, wait until it is done, and return its value, as plain JSON.
+
+    A worker runs it, once, as part of the workflow. It is kept until the
+    workflow registers the name.
+
+    Args:
+        instance_id: The instance.
+        name: The update's name.
+        args: Positional arguments.
+        update_id: What to call the request: asking again by the same id gives the same outcome and runs
+            nothing again. None is a new request.
+        timeout: How long to wait, in seconds; None is for ever, 0 does not wait. The update goes on.
+        kwargs: Keyword arguments.
+
+    Raises:
+        UpdateRejected: The validator refused it, or the arguments do not fit; nothing is recorded.
+        UpdateFailed: Its handler raised, or the execution ended before the update did.
+        UpdateTimeout: It did not end in time.
+        UnknownInstance: There is no instance of this id.
+        NotOpen: It has ended, or ended before it accepted the update.
+        InTransaction: The caller is inside a transaction, so that no worker can see the request.
+        InvalidInput: An argument has no JSON, a name cannot be taken, or the id is that of another update.
+        PayloadTooLarge, LimitExceeded: A limit of the settings is reached.
+    """
+    request = _request(name, update_id, args, kwargs)
+    patience = Patience(timeout)
+    _ask(instance_id, request, waits=timeout != 0)
+    while (found := _find(instance_id, request)).ended_at is None:
+        if (pause := patience.pause()) is None:
+            raise _too_late(found, patience.timeout)
+        time.sleep(pause)
+    return _outcome(found)
+
+
+async def aupdate(
+    instance_id: str,
+    name: str,
+    *args: Any,
+    update_id: str | None = None,
+    timeout: float | None = None,
+    **kwargs: Any,
+) -> Any:
+    """Call an update from async code; see ``update``."""
+    request = _request(name, update_id, args, kwargs)
+    patience = Patience(timeout)
+    await sync_to_async(_ask)(instance_id, request, waits=timeout != 0)
+    while (found := await sync_to_async(_find)(instance_id, request)).ended_at is None:
+        if (pause := patience.pause()) is None:
+            raise await sync_to_async(_too_late)(found, patience.timeout)
+        await asyncio.sleep(pause)
+    return await sync_to_async(_outcome)(found)
+
+
+def _request(name: str, update_id: str | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ev.UpdateAccepted:
+    texts.check_name(name, "update(name)")
+    if update_id is None:
+        update_id = str(uuid.uuid4())
+    texts.check_name(update_id, "update(update_id)")
+    where = f"update {name}"
+    arguments = encode(where, args, kwargs)
+    payloads.dumps(arguments, where, conf.limit("payload"))
+    return ev.UpdateAccepted(update_id=update_id, name=name, input=arguments)
+
+
+def _ask(instance_id: str, request: ev.UpdateAccepted, *, waits: bool) -> None:
+    if waits and connections[conf.settings.DATABASE].in_atomic_block:
+        known = store.find(instance_id, request.update_id)
+        if known is None or known.ended_at is None:
+            raise InTransaction(f"update {request.name!r}")
+    with transaction.atomic(using=conf.settings.DATABASE):
+        updates.request(instance_id, request)
+
+
+def _find(instance_id: str, request: ev.UpdateAccepted) -> Update:
+    found = store.find(instance_id, request.update_id)
+    if found is None:
+        instances.get(instance_id)
+        raise NotOpen(instance_id, status="replaced", verb=_VERB)  # another one has its id by now
+    return found
+
+
+def _too_late(found: Update, timeout: float) -> UpdateTimeout:
+    instance = instances.get(found.instance_id)
+    return UpdateTimeout(
+        instance.pk,
+        found.name,
+        timeout,
+        update_id=found.update_id,
+        state=found.state,
+        status=instance.status,
+        registered=_registered(instance) if found.state == State.WAITING else None,
+    )
+
+
+def _registered(instance: Instance) -> list[str] | None:
+    """Return the names of the updates that an instance has now; None if this process cannot tell."""
+    if not instance.head:
+        return []
+    try:
+        with looking.look(instance) as execution:
+            return list(execution.updates.handlers)
+    except DurableError:
+        return None
+
+
+def _outcome(found: Update) -> Any:
+    failure = Failure.from_json(found.failure or {"type": "UpdateFailed"})
+    match found.state:
+        case State.COMPLETED:
+            return found.result
+        case State.REJECTED:
+            raise UpdateRejected(found.instance_id, found.name, update_id=found.update_id, failure=failure)
+        case State.FAILED:
+            raise UpdateFailed(found.instance_id, found.name, update_id=found.update_id, failure=failure)
+        case _:
+            raise NotOpen(found.instance_id, status=found.execution.status, verb=_VERB)

@@ -1,0 +1,106 @@
+"""Updates: what clients asked of running workflows, and what became of it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from django.db.models import Q
+
+from durable import conf
+from durable.core import events as ev
+from durable.core.failures import Failure
+from durable.models import Instance, Update
+from durable.store import clock
+
+if TYPE_CHECKING:
+    import uuid
+    from collections.abc import Iterable
+
+State = Update.State
+
+PENDING = (State.REQUESTED, State.WAITING)
+"""Not accepted yet: the request belongs to the instance more than to the execution that it came for."""
+
+
+def rows() -> Any:
+    """Return all updates, on the database of the settings."""
+    return Update.objects.using(conf.settings.DATABASE)
+
+
+def find(instance_id: str, update_id: str) -> Update | None:
+    """Return an update as it is stored now, or None."""
+    found: Update | None = rows().filter(instance_id=instance_id, update_id=update_id).first()
+    return found
+
+
+def insert(instance: Instance, request: ev.UpdateAccepted, *, state: str) -> None:
+    """Store a request to a locked instance."""
+    rows().create(
+        execution_id=instance.execution_id,
+        instance_id=instance.pk,
+        update_id=request.update_id,
+        name=request.name,
+        input=request.input,
+        state=state,
+        requested_at=clock.now(),
+    )
+
+
+def waiting(execution_id: uuid.UUID, names: Iterable[str]) -> list[ev.UpdateAccepted]:
+    """Return the requests that wait for one of these names to be registered, in order of arrival."""
+    found = _waiting(execution_id, names).order_by("id").values_list("update_id", "name", "input")
+    return [ev.UpdateAccepted(update_id=update_id, name=name, input=given) for update_id, name, given in found]
+
+
+def is_awaited(execution_id: uuid.UUID, names: Iterable[str]) -> bool:
+    """Say whether a request waits for one of these names to be registered."""
+    return bool(_waiting(execution_id, names).exists())
+
+
+def _waiting(execution_id: uuid.UUID, names: Iterable[str]) -> Any:
+    return rows().filter(execution_id=execution_id, state=State.WAITING, name__in=list(names))
+
+
+def count_waiting(execution_id: uuid.UUID) -> int:
+    """Return how many requests wait without an inbox row."""
+    return int(rows().filter(execution_id=execution_id, state=State.WAITING).count())
+
+
+def change(instance_id: str, update_id: str, state: str, **values: Any) -> None:
+    """Store how far an update is; an end also when."""
+    if state not in (*PENDING, State.ACCEPTED):
+        values["ended_at"] = clock.now()
+    rows().filter(instance_id=instance_id, update_id=update_id).update(state=state, **values)
+
+
+def end(execution_id: uuid.UUID) -> None:
+    """Give an outcome to the updates of an execution that has ended, and with it its instance."""
+    rows().filter(execution_id=execution_id, state__in=PENDING).update(state=State.REFUSED, ended_at=clock.now())
+    cut_off(execution_id)
+
+
+def cut_off(execution_id: uuid.UUID) -> None:
+    """Give an outcome to the accepted updates of an execution that ended before they did."""
+    failure = Failure(type="NotOpen", message="the workflow ended before the update did")
+    rows().filter(execution_id=execution_id, state=State.ACCEPTED).update(
+        state=State.FAILED, failure=failure.to_json(), ended_at=clock.now()
+    )
+
+
+def move_on(old: uuid.UUID, new: uuid.UUID) -> None:
+    """Let the requests that an execution did not accept wait for the next one of its instance."""
+    cut_off(old)
+    rows().filter(execution_id=old, state__in=PENDING).update(execution_id=new, state=State.WAITING)
+
+
+def forget(instance_id: str) -> None:
+    """Delete the updates of an instance whose id begins a new life."""
+    rows().filter(instance_id=instance_id).delete()
+
+
+def forget_old() -> None:
+    """Delete outcomes that nobody asked for lately: rejections, and those of executions that have ended."""
+    before = clock.now() - timedelta(seconds=conf.settings.UPDATE_OUTCOMES)
+    of_no_more_use = Q(state=State.REJECTED) | Q(execution__closed_at__isnull=False)
+    rows().filter(of_no_more_use, ended_at__lt=before).delete()
