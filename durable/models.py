@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import uuid
 
-from django.conf import settings
+from django.contrib.auth import get_user_model
 from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
@@ -271,14 +271,8 @@ class Operation(models.Model):
     verb = models.CharField(_("verb"), max_length=32)
     # No key to the instance: what was done to it stays known when it is purged.
     instance_id = models.CharField(_("instance"), max_length=255)
-    actor = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        models.SET_NULL,
-        null=True,
-        related_name="+",
-        verbose_name=_("actor"),
-        db_constraint=False,
-    )
+    # Nor to the user: a project need not have any, and the audit outlives them.
+    actor_key = models.CharField(_("actor's key"), max_length=255, blank=True, default="")
     actor_name = models.CharField(_("actor's name"), max_length=255, blank=True, default="")
     reason = models.TextField(_("reason"), blank=True, default="")
     arguments = models.JSONField(_("arguments"), default=dict)
@@ -298,6 +292,14 @@ class Operation(models.Model):
 
     def __str__(self) -> str:
         return f"{self.verb} {self.instance_id}"
+
+    @property
+    def actor(self) -> models.Model | None:
+        """The user who did it; None if that was no user, or is gone."""
+        if not self.actor_key:
+            return None
+        found: models.Model | None = get_user_model()._default_manager.filter(pk=self.actor_key).first()
+        return found
 
 
 class Update(models.Model):

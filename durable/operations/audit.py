@@ -50,7 +50,7 @@ def audited(
     row = Operation(
         verb=verb,
         instance_id=str(instance_id)[:255].replace("\0", ""),
-        actor=_user(actor),
+        actor_key=_key(actor),
         actor_name=name_of(actor)[:255],
         reason=reason,
         dry_run=dry_run,
@@ -78,6 +78,6 @@ def name_of(actor: Any) -> str:
     return actor if isinstance(actor, str) else str(actor.get_username())
 
 
-def _user(actor: Any) -> Any:
+def _key(actor: Any) -> str:
     # Not by its class: a project need not have Django's users installed.
-    return None if isinstance(actor, str) or getattr(actor, "is_anonymous", True) else actor
+    return "" if isinstance(actor, str) or getattr(actor, "is_anonymous", True) else str(actor.pk)

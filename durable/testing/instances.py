@@ -118,10 +118,10 @@ class Instance:
         failure = Failure(type=TIMED_OUT, message="the instance did not end in its time")
         self.run.take(ev.ExecutionFailed(failure=failure, imposed=True))
 
-    def terminate(self, reason: str) -> None:
+    def terminate(self, reason: str, *, by_parent: bool = False) -> None:
         """End it at once, and its children by their policy; its code does not run."""
         if self.is_open:
-            end = ev.ExecutionTerminated(reason=reason)
+            end = ev.ExecutionTerminated(reason=reason, by_parent=by_parent)
             self.run.impose(end)
             self.ended(self.run, end)
 
@@ -258,9 +258,9 @@ class Instance:
                 continue
             match child.options.get("parent_close", "terminate"):
                 case "terminate":
-                    child.terminate(reason)
+                    child.terminate(reason, by_parent=True)
                 case "cancel":
-                    child.send(ev.CancelRequested(reason=reason))
+                    child.send(ev.CancelRequested(reason=reason, by_parent=True))
 
     def _tell(self, parent: Parent) -> None:
         event_id = parent.event_id

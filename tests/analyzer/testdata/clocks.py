@@ -24,8 +24,18 @@ class Watch:
         return "noon"
 
 
+class Stamp:
+    """Binds a name that its methods do not see."""
+
+    time = None
+
+    def read(self) -> float:
+        return time.time()  # want: DUR002 time.time()
+
+
 @workflow.defn
 async def reads_clocks() -> None:
+    Stamp().read()
     datetime.datetime.now()  # want: DUR002 datetime.datetime.now() reads the clock
     dt.now(datetime.UTC)  # want: DUR002 datetime.datetime.now()
     dt.utcnow().date()  # want: DUR002 datetime.datetime.utcnow()
