@@ -24,7 +24,7 @@ from django.core.management import BaseCommand, load_command_class
 from django.dispatch import Signal
 from markdown_it import MarkdownIt
 
-from durable import activity, analyzer, checks, client, conf, interceptors, registry, telemetry, workflow
+from durable import activity, analyzer, checks, client, conf, interceptors, registry, telemetry, testing, workflow
 from durable.core import errors, events
 from durable.engine import cache
 from durable.store import clock
@@ -285,6 +285,21 @@ def test_python_page_lists_what_can_be_called(module):
 
     internal = {"start_definition"}  # how a definition's ``start`` gets here
     assert listed == set(module.__all__) - internal
+
+
+def test_testing_page_lists_every_name_and_every_method():
+    listed = {key.partition("(")[0] for key in rows(REFERENCE / "testing.md", "Names")}
+    assert listed == set(testing.__all__)
+
+    for kind in (testing.Simulation, testing.Mock, testing.Simulated):
+        section = (REFERENCE / "testing.md").read_text().partition(f"\n## {kind.__name__}\n")[2].partition("\n## ")[0]
+        cells = [re.findall(r"`(\w+)", line.split("|")[1]) for line in section.splitlines() if line[:2] == "| "]
+        own = {name for name in vars(kind) if name[0] != "_"} - INTERNAL.get(kind, set())
+        assert {name for cell in cells for name in cell} - {"used", "where"} == own
+
+
+INTERNAL = {testing.Mock: {"concerns", "misfit", "rank", "use", "disappointment"}}
+"""What the simulation calls, not the test."""
 
 
 def test_python_page_lists_every_django_signal():

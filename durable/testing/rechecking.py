@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from durable.testing.driving import Run
 
 EVERY = 100
-"""Up to how many events every prefix is replayed; of longer histories this many, evenly spread, and the whole."""
+"""Up to how many events every prefix is replayed, the cost of which grows with the square of their number."""
+
+SPREAD = 20
+"""How many prefixes of a longer history are replayed, evenly spread up to the whole."""
 
 
 def recheck(run: Run) -> None:
@@ -40,7 +43,7 @@ def prefixes(length: int) -> list[int]:
     """Return where to cut a history of this length."""
     if length <= EVERY:
         return list(range(1, length + 1))
-    return [round(length * part / EVERY) for part in range(1, EVERY + 1)]
+    return [round(length * part / SPREAD) for part in range(1, SPREAD + 1)]
 
 
 def _whole(run: Run, history: Sequence[ev.Event]) -> None:

@@ -165,5 +165,5 @@ def test_every_prefix_of_a_short_history_is_replayed(monkeypatch):
 def test_prefixes_of_a_long_history_are_spread_and_end_with_the_whole():
     cuts = rechecking.prefixes(5_000)
 
-    assert (len(cuts), cuts[0], cuts[-1]) == (rechecking.EVERY, 50, 5_000)
+    assert (len(cuts), cuts[0], cuts[-1]) == (rechecking.SPREAD, 250, 5_000)
     assert rechecking.prefixes(rechecking.EVERY) == list(range(1, rechecking.EVERY + 1))
