@@ -87,7 +87,7 @@ def _start(
     if instance_id is None:
         instance_id = str(uuid7())
     texts.check_id(instance_id)
-    tags = _tags(options.get("tags", {}))
+    tags = encode_tags(options.get("tags", {}))
     queue = options.get("queue") or definition.queue or conf.settings.QUEUE
 
     def newborn(generation: int, headers: dict[str, Any]) -> creation.Newborn:
@@ -158,7 +158,12 @@ def _replace(newborn: creation.Newborn) -> None:
     inbox.insert(newborn.inbox)
 
 
-def _tags(tags: dict[str, Any]) -> dict[str, Any]:
+def encode_tags(tags: dict[str, Any]) -> dict[str, Any]:
+    """Return tags as plain JSON.
+
+    Raises:
+        LimitExceeded, InvalidInput: There are too many, or one cannot be stored.
+    """
     if len(tags) > conf.limit("tags"):
         raise LimitExceeded("tags", value=len(tags), maximum=conf.limit("tags"))
     converter = conf.converter()

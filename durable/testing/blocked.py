@@ -28,6 +28,12 @@ def _instance(instance: Instance) -> list[str]:
         f"{instance.id}: activity {task.name}, called at {task.location}, left its completion to somebody else"
         for task in external
     ]
+    known = ", ".join(sorted(run.execution.updates.handlers)) or "none"
+    lines += [
+        f"{instance.id}: update {asked.request.name!r} waits for its name to be registered; there are: {known}"
+        for asked in instance.updates.values()
+        if asked.state == "waiting"
+    ]
     unread = run.execution.unread()
     lines += [f"{instance.id}: {count} signal(s) {name!r} came and were not read" for name, count in unread.items()]
     return lines

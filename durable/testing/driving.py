@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from durable import conf, interceptors
@@ -13,8 +12,11 @@ from durable.core.definitions import anything, define_workflow
 from durable.core.errors import AlreadyExists, DurableError, InvalidId, LimitExceeded
 from durable.core.execution import LIMITS, Execution
 from durable.core.failures import Failure
+from durable.core.replay import catch_up
 from durable.engine import guards, strict, watchdog
 from durable.interceptors import TurnCall
+from durable.testing import updates
+from durable.testing.records import Step, Stored
 from durable.testing.tasks import Task
 
 if TYPE_CHECKING:
@@ -24,37 +26,6 @@ if TYPE_CHECKING:
     from durable.testing.agenda import Entry
     from durable.testing.instances import Instance
     from durable.testing.world import World
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stored:
-    """An event as a database would hold it: as it was before the code got hold of what it carries."""
-
-    kind: str
-    text: str
-    at: float
-
-    def event(self, seq: int) -> ev.Event:
-        """Return the event."""
-        return ev.decode(self.kind, self.text, at=self.at, seq=seq)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """What the live code had come to after a step, to be compared with replays.
-
-    Attributes:
-        first, last: The places in the history, from 1, of the step's events.
-        open: The event ids of what was open after it.
-        shown: Status, progress and tags.
-        ended: Whether it ended the execution.
-    """
-
-    first: int
-    last: int
-    open: tuple[int, ...]
-    shown: tuple[Any, ...]
-    ended: bool
 
 
 class Run:
@@ -137,6 +108,7 @@ class Run:
     def _turn(self, event: ev.Event) -> None:
         self._apply(event)
         self._settle()
+        self._recall()
         self._check_length()
         for asked in self._activities.values():
             self.tasks[asked.event_id] = Task(self._world, self, asked, location=self.locations[asked.event_id])
@@ -145,6 +117,9 @@ class Run:
         if self.end is not None:
             self.close()
             self.instance.ended(self, self.end)
+
+    def _goes_on(self) -> bool:
+        return self.execution.outcome is None
 
     def _is_late(self, event: ev.Event) -> bool:
         return self.end is not None or (isinstance(event, ev.CancelRequested) and self.execution.cancel_requested)
@@ -162,13 +137,36 @@ class Run:
             timer.cancel()
         self.execution.close()
 
+    def ask(self, asked: updates.Asked) -> None:
+        """Bring a request for an update to the code."""
+        if self.end is not None:
+            asked.state = "waiting"
+        elif updates.offer(self, asked):
+            self.take(asked.request)
+
+    def _recall(self) -> None:
+        """Let in the requests that waited for names which the code has registered."""
+        while self.execution.updates.fresh and self._goes_on():
+            for asked in updates.waiting(self):
+                if self._goes_on() and updates.offer(self, asked):
+                    self._apply(asked.request)
+                    self._settle()
+
+    def rebuild(self) -> None:
+        """Replace the code by a replay of its history: something may have changed halfway."""
+        self.execution.close()
+        self.execution = self.another()
+        catch_up(self.execution, self.events(), whole=True)
+        self.execution.changed.clear()
+        self.execution.updates.fresh.clear()
+
     def _apply(self, event: ev.Event) -> None:
         if self.execution.outcome is not None:
             return
         self._world.count_step(self.instance)
-        event = replace(event, at=self._world.agenda.now)
         before = len(self.history)
         self._record(event)
+        event = self.history[-1].event(len(self.history))  # as from a database: nobody else holds what it carries
         with strict.guard(self.execution, always=True), watchdog.watch(self.execution):
             issued = self.execution.step(event)
         if isinstance(event, ev.End):
@@ -225,6 +223,8 @@ class Run:
                 self._start_timer(command)
             case ev.TimerCanceled(event_id=event_id):
                 self._timers.pop(event_id).cancel()
+            case ev.UpdateCompleted():
+                self.instance.updates[command.update_id].complete(command)
             case ev.SideEffectRecorded() | ev.PatchMarked() | cmd.CancelActivity():
                 pass
             case ev.ChildScheduled():

@@ -14,6 +14,7 @@ from durable.core.replay import interpreter
 from durable.core.retry import RetryPolicy
 from durable.engine.closing import TIMED_OUT
 from durable.interceptors import EndCall
+from durable.testing import updates
 from durable.testing.driving import Run
 from durable.testing.mocks import arguments_of
 from durable.testing.stand_ins import StandIn
@@ -68,6 +69,7 @@ class Instance:
         self.created_at = world.agenda.now
         self.closed_at: float | None = None
         self.runs: list[Run] = []
+        self.updates: dict[str, updates.Asked] = {}
         self._waiting: list[ev.Event] = []
         self._begin_with: ev.ExecutionStarted
         self._start: Entry | None = None
@@ -104,6 +106,15 @@ class Instance:
         if isinstance(event, ev.CancelRequested):
             self._start.cancel()
             self._begin()
+
+    def ask(self, asked: updates.Asked) -> None:
+        """Take a request for an update; before the start it waits for it."""
+        if not self.is_open:
+            asked.state = "refused"
+        elif self._start is not None:
+            asked.state = "waiting"
+        else:
+            self.run.ask(asked)
 
     def require_open(self, verb: str) -> None:
         """Refuse what only an open instance takes.
@@ -206,9 +217,11 @@ class Instance:
         match end:
             case ev.ExecutionContinued():
                 run.status = "continued"
+                updates.cut_off(self)
                 self._next("continued", end.input, carried=end.carried)
             case ev.ExecutionFailed() if not end.imposed and (wait := self._retry_wait(end.failure)) is not None:
                 run.status = "failed"
+                updates.cut_off(self)
                 self._call_off(run)
                 self._end_children(run, "failed")
                 self._next("retry", self.arguments, wait=wait)
@@ -242,6 +255,7 @@ class Instance:
         if self._timeout is not None:
             self._timeout.cancel()
         self._call_off(run, external_only=status == "completed")
+        updates.refuse(self)
         self._end_children(run, status)
         if self.parent is not None:
             self._tell(self.parent)

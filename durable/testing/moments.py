@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from durable.testing.problems import SimulationError
+from durable.testing.updates import Asked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Answer:
-    """What a query will have answered when its moment has come."""
+    """What a query or an update will have answered when its moment has come."""
 
     def __init__(self, where: str) -> None:
         self._where = where
@@ -27,14 +28,16 @@ class Answer:
 
     @property
     def value(self) -> Any:
-        """The answer.
+        """The answer, as plain JSON.
 
         Raises:
-            SimulationError: Its moment has not come.
+            SimulationError: Its moment has not come, or the update is not done.
+            UpdateRejected, UpdateFailed, NotOpen: The update did not succeed.
         """
         if not self._came:
             raise SimulationError(f"nobody has asked yet: the moment at {self._where} has not come")
-        return self._came[0]
+        came = self._came[0]
+        return came.value if isinstance(came, Asked) else came
 
 
 class Moment:
@@ -59,6 +62,12 @@ class Moment:
         """Call a query; the answer's ``value`` is there when the moment has come."""
         answer = Answer(self._where)
         self._add(f"query {name!r}", lambda: answer.set(self._simulation.query(name, *args, to=to, **kwargs)))
+        return answer
+
+    def update(self, name: str, *args: Any, to: str | None = None, **kwargs: Any) -> Answer:
+        """Ask for an update; the answer's ``value`` is what it returned, or raises what ``client.update`` would."""
+        answer = Answer(self._where)
+        self._add(f"update {name!r}", lambda: answer.set(self._simulation.update(name, *args, to=to, **kwargs)))
         return answer
 
     def call(self, fn: Callable[[], object]) -> Moment:

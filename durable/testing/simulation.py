@@ -8,10 +8,12 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from durable import conf, registry
+from durable.client.ask import encode
+from durable.client.start import encode_tags
 from durable.core import events as ev
 from durable.core import payloads, queries, texts
 from durable.core.definitions import WorkflowDefinition, workflow_options
-from durable.core.errors import InvalidInput, LimitExceeded, UnknownActivity
+from durable.core.errors import InvalidInput, UnknownActivity
 from durable.core.failures import Failure
 from durable.core.replay import catch_up
 from durable.core.retry import seconds
@@ -22,6 +24,7 @@ from durable.testing.moments import Moment
 from durable.testing.outcome import Simulated, outcome
 from durable.testing.problems import ExpectationFailed, SimulationError
 from durable.testing.rechecking import recheck
+from durable.testing.updates import Asked
 from durable.testing.world import World
 
 if TYPE_CHECKING:
@@ -70,7 +73,7 @@ class Simulation:
         self._options = creation.with_defaults(self._definition, {**self._definition.overrides, **checked})
         self.id: str = self._options.get("id") or "simulated"
         texts.check_id(self.id)
-        self._tags = _tags(self._options.get("tags", {}))
+        self._tags = encode_tags(self._options.get("tags", {}))
         self._mocks = Mocks()
         self._world = World(self._mocks, start=start.timestamp(), max_time=max_time, max_steps=max_steps)
         self._root: Instance | None = None
@@ -197,15 +200,44 @@ class Simulation:
         run = self._world.instance(self._id(to)).run
         if not run.history:
             raise InvalidInput(f"query {name!r}", f"instance {run.instance.id!r} has not begun yet")
-        converter = conf.converter()
-        arguments = {
-            "args": [converter.encode(value, f"query {name}") for value in args],
-            "kwargs": {key: converter.encode(value, f"query {name}({key})") for key, value in kwargs.items()},
-        }
+        arguments = encode(f"query {name}", args, kwargs)
         # On a replay: what a query breaks, nobody needs any more.
         with closing(run.another()) as execution:
             catch_up(execution, run.events(), whole=True)
             return queries.answer(execution, name, arguments)
+
+    def update(
+        self, name: str, *args: Any, to: str | None = None, update_id: str | None = None, **kwargs: Any
+    ) -> Asked:
+        """Ask the instance, or another one, for an update; the ``value`` of what is returned is its outcome later.
+
+        Args:
+            name: The update's name.
+            args: Positional arguments.
+            to: The other one's id.
+            update_id: What to call the request: asking again by the same id returns the same request.
+            kwargs: Keyword arguments.
+
+        Raises:
+            UnknownInstance, NotOpen: There is none of this id, or it has ended.
+            InvalidInput: An argument has no JSON, a name cannot be taken, or the id is that of another update.
+            PayloadTooLarge: The arguments are larger than the limit.
+        """
+        texts.check_name(name, "update(name)")
+        instance = self._world.instance(self._id(to))
+        update_id = texts.check_name(update_id or f"update-{len(instance.updates) + 1}", "update(update_id)")
+        where = f"update {name}"
+        arguments = encode(where, args, kwargs)
+        payloads.dumps(arguments, where, conf.limit("payload"))
+        if (known := instance.updates.get(update_id)) is not None:
+            if known.request.name != name:
+                raise InvalidInput("update_id", f"{update_id!r} is the id of an update {known.request.name!r}")
+            return known
+        instance.require_open("take an update")
+        asked = Asked(instance, ev.UpdateAccepted(update_id=update_id, name=name, input=arguments))
+        instance.updates[update_id] = asked
+        self._world.agenda.add(lambda: instance.ask(asked), f"update {name!r} of {instance.id}")
+        return asked
 
     def complete_activity(self, token: str, result: Any = None) -> None:
         """Complete an activity that called ``complete_later``.
@@ -274,12 +306,3 @@ def simulate(workflow: WorkflowDefinition | str, *args: Any, **kwargs: Any) -> S
 def _caller() -> str:
     frame = sys._getframe(2)
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
-
-
-def _tags(tags: dict[str, Any]) -> dict[str, Any]:
-    if len(tags) > conf.limit("tags"):
-        raise LimitExceeded("tags", value=len(tags), maximum=conf.limit("tags"))
-    converter = conf.converter()
-    encoded = {texts.check_name(name, "name of a tag"): converter.encode(v, f"tag {name}") for name, v in tags.items()}
-    checked: dict[str, Any] = texts.check_plain(encoded, "tags")
-    return checked

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from durable import activity
 from durable.core import events as ev
 from durable.engine import running, signals
@@ -62,14 +64,15 @@ class Task:
         self._world, self.run, self.event_id, self.location = world, run, asked.event_id, location
         if isinstance(asked, ev.SignalSent):
             # As in the engine, an activity of ours brings a signal to another instance.
-            self._input = {"args": [asked.instance_id, asked.name, asked.payload], "kwargs": {}}
+            arguments = {"args": [asked.instance_id, asked.name, asked.payload], "kwargs": {}}
             own = world.mocks.activity(signals.SEND, location=location)
             self.definition = replace(own, fn=world.send)
         else:
-            self._input = asked.input
+            arguments = asked.input
             known = world.mocks.activity(asked.name, location=location)
             self.definition = known.with_overrides(asked.options)
         self.name = self.definition.name
+        self._arguments = msgspec.json.encode(arguments)
         self.state = "ready"
         self.attempt = 1
         self._cancel_requested = False
@@ -207,6 +210,12 @@ class Task:
         return self._limit(left, "schedule_to_close", final=True)
 
     # --- what others see
+
+    @property
+    def _input(self) -> dict[str, Any]:
+        """The arguments, anew for each attempt: the function may change them."""
+        decoded: dict[str, Any] = msgspec.json.decode(self._arguments)
+        return decoded
 
     def info(self) -> activity.Info:
         """Return what the attempt may know of itself."""

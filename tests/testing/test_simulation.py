@@ -488,6 +488,35 @@ def test_calls_are_those_of_an_instance_and_of_those_below_it():
     assert [[call.args for call in child.calls] for child in simulated.children] == [[("a",)], [("c",)]]
 
 
+def test_what_code_does_to_its_arguments_stays_its_own():
+    @activity.defn(retry=RetryPolicy(initial_interval=0, max_attempts=2))
+    def takes(lines: list[str]) -> list[str]:
+        lines.append("activity")
+        if activity.info().attempt == 1:
+            raise ValueError("again")
+        return lines
+
+    @workflow.defn
+    async def kid(lines: list[str]) -> list[str]:
+        lines.append("kid")
+        return lines
+
+    @workflow.defn(retry=RetryPolicy(initial_interval=0, max_attempts=2))
+    async def parent(lines: list[str]) -> list[Any]:
+        lines.append("parent")
+        came = [list(lines), await takes(lines), await kid(lines)]
+        if workflow.info().execution_id.startswith(first):
+            raise ValueError("again")
+        return came
+
+    first = ""
+    first = testing.simulate(parent, ["x"]).executions[0].id
+
+    simulated = testing.simulate(parent, ["x"])
+
+    assert simulated.result() == [["x", "parent"], ["x", "parent", "activity"], ["x", "parent", "kid"]]
+
+
 # --- as the settings say
 
 
