@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
 
 from django.db import connection, connections
@@ -147,6 +148,14 @@ def register(definition: WorkflowDefinition | ActivityDefinition) -> None:
         registry.add_workflow(definition)
     else:
         registry.add_activity(definition)
+
+
+def register_all(*modules: ModuleType) -> None:
+    """Make known what these modules define: importing one again would do nothing."""
+    for module in modules:
+        for each in vars(module).values():
+            if isinstance(each, WorkflowDefinition | ActivityDefinition):
+                register(each)
 
 
 def forget(definition: WorkflowDefinition | ActivityDefinition) -> None:

@@ -13,6 +13,7 @@ from django.core.management import call_command
 from django.db import connection, connections
 
 from durable import worker
+from tests import driving
 from tests.acceptance import faults, ledger
 from tests.acceptance.workers import Broker, GivenBroker, Site, Worker
 
@@ -62,8 +63,9 @@ def acceptance_site(django_db_blocker, tmp_path_factory: pytest.TempPathFactory)
         patch.setenv(ledger.VARIABLE, str(folder / "ledger"))
         patch.setenv(faults.VARIABLE, str(folder / "faults"))
         _talk_to(patch, broker.url)
-        from tests.acceptance.app import activities, workflows  # noqa: F401, PLC0415 - known while they run only
+        from tests.acceptance.app import activities, workflows  # noqa: PLC0415 - known while they run only
 
+        driving.register_all(activities, workflows)
         with connection.cursor() as cursor:
             cursor.execute(f"CREATE TABLE {activities.EFFECTS} (what varchar(200) NOT NULL)")
         site = Site(folder, broker, _environment(broker.url))
