@@ -20,7 +20,7 @@ from durable.core.failures import Failure
 from durable.core.frames import stops_the_worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from durable.core.definitions import ActivityDefinition
 
@@ -68,11 +68,21 @@ def attempt(definition: ActivityDefinition, arguments: dict[str, Any], running: 
         return ev.ActivityFailed(event_id=event_id, failure=_final(failure), attempts=number)
 
 
-def call(definition: ActivityDefinition, arguments: dict[str, Any]) -> Any:
-    """Call the function with arguments that are still JSON, and return or raise what it does."""
+def call(
+    definition: ActivityDefinition,
+    arguments: dict[str, Any],
+    run: Callable[[Coroutine[Any, Any, Any]], Any] = asyncio.run,
+) -> Any:
+    """Call the function and return or raise what it does.
+
+    Args:
+        definition: The activity.
+        arguments: Its arguments, still JSON.
+        run: Runs a coroutine to its end.
+    """
     args, kwargs = definition.signature.unbind(arguments, conf.converter(load=True))
     if inspect.iscoroutinefunction(definition.fn):
-        return asyncio.run(definition.fn(*args, **kwargs))
+        return run(definition.fn(*args, **kwargs))
     return definition.fn(*args, **kwargs)
 
 

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from asgiref.sync import sync_to_async
+from asgiref.sync import async_to_sync, sync_to_async
 from django.db import transaction
 from django.utils import timezone
 
@@ -20,7 +20,7 @@ from durable.engine import running
 from durable.engine.attempts import encode_details, token
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
     from contextlib import AbstractContextManager
     from datetime import datetime
 
@@ -128,7 +128,7 @@ class ActivityEnvironment:
         reset = activity.running.set(attempt)
         try:
             with _transaction(definition):
-                result = running.call(definition, arguments)
+                result = running.call(definition, arguments, _to_its_end)
                 return None if self.token is not None else running.encode(definition, result)
         finally:
             activity.running.reset(reset)
@@ -193,3 +193,9 @@ def _deadline(definition: ActivityDefinition) -> datetime | None:
 
 def _transaction(definition: ActivityDefinition) -> AbstractContextManager[None]:
     return transaction.atomic(using=conf.settings.DATABASE) if definition.atomic else nullcontext()
+
+
+@async_to_sync
+async def _to_its_end(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    # By way of asgiref, so that Django's async calls reach the database in the test's thread and transaction.
+    return await coroutine

@@ -335,6 +335,21 @@ def test_models_come_as_rows_and_go_as_references(env, db):
     assert Group.objects.get().name == "READERS"
 
 
+def test_a_coroutine_reaches_the_rows_of_the_tests_transaction(env, db):
+    Group.objects.create(name="readers")
+
+    @activity.defn
+    async def rename() -> str:
+        group = await Group.objects.aget()
+        group.name = "writers"
+        await group.asave()
+        raise ValueError(group.name)
+
+    with pytest.raises(ValueError, match="writers"):
+        env.run(rename)
+    assert Group.objects.get().name == "writers"
+
+
 def test_arguments_and_results_can_be_plain_json(env):
     @activity.defn
     def double(total: Decimal) -> Decimal:
