@@ -165,6 +165,22 @@ def test_time_passes_step_by_step(db, define):
         assert worker.result(handle) == [60, 120, 180]
 
 
+def test_time_passes_after_what_is_due_now_has_begun(db, define):
+    @activity.defn
+    def work_a_while() -> None:
+        worker._clock.forward(1)
+
+    @workflow.defn
+    async def work_and_nap() -> None:
+        await work_a_while()
+        await asyncio.sleep(60)
+
+    with testing.run_worker() as worker:
+        handle = work_and_nap.start()
+        worker.advance(60)
+        assert handle.status == "completed"
+
+
 def test_time_stops_where_it_is_told(db, define):
     with testing.run_worker() as worker:
         before = clock.now()
