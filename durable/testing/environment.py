@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import uuid
 from contextlib import nullcontext
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.db import transaction
 from django.utils import timezone
 
-from durable import activity, conf
+from durable import activity, conf, interceptors
 from durable.core import payloads
 from durable.core.definitions import ActivityDefinition, is_method
 from durable.core.errors import InvalidInput, NonRetryable
@@ -45,6 +46,9 @@ class ActivityEnvironment:
         deadline: datetime | None = None,
         heartbeat_details: Sequence[Any] = (),
         on_heartbeat: Callable[..., object] | None = None,
+        workflow: str = "test",
+        queue: str = "default",
+        headers: dict[str, Any] | None = None,
     ) -> None:
         """Say what the activity shall find.
 
@@ -56,13 +60,16 @@ class ActivityEnvironment:
             deadline: When the attempt is given up; None follows from the activity's own timeouts.
             heartbeat_details: What an earlier attempt recorded last.
             on_heartbeat: Called with the details of each heartbeat; it may call ``cancel``.
+            workflow: The type name of the workflow that asks for it.
+            queue: The queue of that workflow; an activity may have its own.
+            headers: What the instance carries along.
 
         Raises:
             InvalidInput: The heartbeat details have no JSON form.
         """
         self.heartbeats: list[tuple[Any, ...]] = []
         self.token: str | None = None
-        self._deadline, self._on_heartbeat = deadline, on_heartbeat
+        self._deadline, self._queue, self._on_heartbeat = deadline, queue, on_heartbeat
         self._earlier = tuple(encode_details(tuple(heartbeat_details)))
         self._cancelled = threading.Event()
         self._info = activity.Info(
@@ -72,6 +79,9 @@ class ActivityEnvironment:
             event_id=event_id,
             attempt=attempt,
             deadline=deadline,
+            workflow=workflow,
+            queue=queue,
+            headers=headers or {},
         )
 
     @property
@@ -103,7 +113,7 @@ class ActivityEnvironment:
         where = f"input of {definition.name}"
         arguments = definition.signature.bind(args, kwargs, conf.converter())
         payloads.dumps(arguments, where, conf.limit("payload"))
-        result = self.run_json(definition, arguments)
+        result = self._run(definition, arguments)
         if self.token is not None:
             return None
         return definition.signature.decode_result(result, conf.converter())
@@ -112,36 +122,25 @@ class ActivityEnvironment:
         """Run an activity from async code, in another thread, as a worker would; see ``run``."""
         return await sync_to_async(self.run)(definition, *args, **kwargs)
 
-    def run_json(self, definition: ActivityDefinition, arguments: dict[str, Any]) -> Any:
-        """Run an activity with arguments as a history holds them, and return its result as JSON.
-
-        Args:
-            definition: The activity.
-            arguments: ``{"args": [...], "kwargs": {...}}``.
-
-        Raises:
-            InvalidInput: It is no activity, or the arguments or the result do not fit or have no JSON form.
-            PayloadTooLarge: The result is longer than the limit.
-        """
-        _check(definition)
+    def _run(self, definition: ActivityDefinition, arguments: dict[str, Any]) -> Any:
+        """Return the result as JSON."""
         attempt = self._begin(definition)
         reset = activity.running.set(attempt)
         try:
             with _transaction(definition):
-                result = running.call(definition, arguments, _to_its_end)
+                result = interceptors.around(
+                    "activity", self._info, lambda: running.call(definition, arguments, _to_its_end)
+                )
                 return None if self.token is not None else running.encode(definition, result)
         finally:
             activity.running.reset(reset)
 
     def _begin(self, definition: ActivityDefinition) -> _Attempt:
         self.heartbeats, self.token = [], None
-        given = self._info
-        self._info = activity.Info(
+        self._info = replace(
+            self._info,
             name=definition.name,
-            instance_id=given.instance_id,
-            execution_id=given.execution_id,
-            event_id=given.event_id,
-            attempt=given.attempt,
+            queue=definition.queue or self._queue,
             deadline=self._deadline or _deadline(definition),
         )
         return _Attempt(self, self._info, definition)

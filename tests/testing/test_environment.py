@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
@@ -14,6 +15,7 @@ from django.utils import timezone
 from durable import activity, testing
 from durable.converters import ModelRef
 from durable.core.errors import InvalidInput, NonRetryable, OutsideWorkflow, PayloadTooLarge
+from durable.interceptors import Interceptor
 
 
 @pytest.fixture(autouse=True)
@@ -350,9 +352,23 @@ def test_a_coroutine_reaches_the_rows_of_the_tests_transaction(env, db):
     assert Group.objects.get().name == "writers"
 
 
-def test_arguments_and_results_can_be_plain_json(env):
-    @activity.defn
-    def double(total: Decimal) -> Decimal:
-        return total * 2
+def test_interceptors_are_around_it(settings):
+    settings.DURABLE = {"INTERCEPTORS": [f"{__name__}.Noting"]}
+    noted.clear()
+    env = testing.ActivityEnvironment(workflow="order2", queue="slow", headers={"trace": "abc"})
 
-    assert env.run_json(double, {"args": ["1.5"], "kwargs": {}}) == "3.0"
+    @activity.defn
+    def work() -> str:
+        return noted[-1]
+
+    assert env.run(work) == "work of order2 on slow: abc"
+
+
+noted = []
+
+
+class Noting(Interceptor):
+    @contextmanager
+    def activity(self, info):
+        noted.append(f"{info.name} of {info.workflow} on {info.queue}: {info.headers['trace']}")
+        yield
