@@ -58,8 +58,13 @@ def stall(instance_id: str, error: DurableError) -> None:
             announce = closing.close(instance, end).announce
             transaction.on_commit(lambda: dispatch.advance(announce), using=conf.settings.DATABASE, robust=True)
             return
-        facts = {name: value for name, value in vars(error).items() if _is_plain(value)}
-        _park(instance, {**facts, "reason": reason(error), "error": type(error).__name__, "message": str(error)})
+        _park(instance, facts_of(error))
+
+
+def facts_of(error: DurableError) -> dict[str, Any]:
+    """Return what a stalled instance shows of the error that stalled it."""
+    facts = {name: value for name, value in vars(error).items() if _is_plain(value)}
+    return {**facts, "reason": reason(error), "error": type(error).__name__, "message": str(error)}
 
 
 def count_failure(instance_id: str, error: BaseException) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from durable.testing.environment import ActivityEnvironment
 from durable.testing.golden import replay
+from durable.testing.histories import History, history_of
 from durable.testing.matchers import ANY, matching
 from durable.testing.mocks import Mock
 from durable.testing.outcome import Simulated, SimulatedExecution
@@ -24,6 +25,7 @@ __all__ = [
     "ActivityEnvironment",
     "Call",
     "ExpectationFailed",
+    "History",
     "Mock",
     "RunawaySimulation",
     "Simulated",
@@ -35,6 +37,7 @@ __all__ = [
     "UnknownCall",
     "Worker",
     "WorkflowBlocked",
+    "history_of",
     "matching",
     "replay",
     "run_worker",
