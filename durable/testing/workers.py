@@ -106,9 +106,9 @@ class Worker:
             raise RuntimeError(
                 "advance() works inside `with testing.run_worker() as worker:`, which sets the clock back"
             )
+        self.run()  # what is due now begins before the time that passes
         until = clock.now() + (by if isinstance(by, timedelta) else timedelta(seconds=by))
-        self.run()
-        while (due := draining.next_due(self._queues)) is not None and due < until:
+        while (due := draining.next_due(self._queues)) is not None and due <= until:
             self._clock.forward(due - clock.now() + _SLACK)
             self.run()
         self._clock.forward(max(until - clock.now() + _SLACK, timedelta()))
