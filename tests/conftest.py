@@ -12,9 +12,6 @@ from durable.store import clock
 from durable.testing.clocks import Clock
 from tests import driving
 
-# An installed package is found by its entry point; this checkout is on the path only.
-pytest_plugins = ["durable.pytest_plugin"]
-
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("thorough", parent=settings.get_profile("default"), max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))

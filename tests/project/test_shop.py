@@ -11,24 +11,15 @@ import pytest
 from django.db import IntegrityError, transaction
 
 from durable import client
-from durable.core import events as ev
-from durable.core.replay import replay
 from durable.models import Instance
 from project.demo import invariants
 from project.shop import orders
-from project.shop.activities import book_payment, charge, count_open, hand_over, release, report_day, reserve
+from project.shop.activities import charge
 from project.shop.data import generate
 from project.shop.gateway import CardDeclined, Gateway, Unavailable
-from project.shop.models import DailyReport, Order, Payment, Product, Shipment
-from project.shop.workflows import daily_report, fulfil_order, ship
-from tests.core.histories import completed, failed, fired, given, scheduled, signal, started, timer
-
-from .asked import activities, children, timers
+from project.shop.models import DailyReport, Order, Product, Shipment
 
 DAY = date(2025, 3, 3)
-SMALL, LARGE = ({"customer": "Ada", "total": total} for total in ("20.00", "500.00"))
-RESERVED = [started(1, 60.0), scheduled(0, "reserve", 1), completed(0, LARGE), timer(1, 60.0)]
-CHARGING = [started(1), scheduled(0, "reserve", 1), completed(0, SMALL), scheduled(1, "charge", 1, "20.00")]
 
 
 @pytest.fixture
@@ -47,134 +38,6 @@ def order(product, number=1, quantity=2):
     return Order.objects.create(
         number=number, placed_on=DAY, customer="Ada", product=product, quantity=quantity, total=total
     )
-
-
-# --- workflows
-
-
-def test_a_small_order_is_charged_without_asking():
-    decision = replay(fulfil_order, [started(1), scheduled(0, "reserve", 1)], [completed(0, SMALL)])
-
-    assert activities(decision) == [("charge", 1, "20.00")]
-    assert decision.tags == {"customer": "Ada"}
-
-
-def test_what_is_sold_out_ends_the_order():
-    decision = replay(fulfil_order, [started(1), scheduled(0, "reserve", 1)], [completed(0, None)])
-
-    assert decision.outcome == ev.ExecutionCompleted(result="sold out")
-
-
-def test_a_large_order_waits_for_approval():
-    waiting = replay(fulfil_order, RESERVED)
-    approved = replay(fulfil_order, RESERVED, [signal("approve", True)])
-
-    assert (waiting.status, activities(waiting)) == ("waits for approval", [])
-    assert (approved.status, activities(approved)) == (None, [("charge", 1, "500.00")])
-
-
-@pytest.mark.parametrize(
-    ("event", "why"),
-    [(signal("approve", False), "refused"), (fired(1, at=60.0), "not approved in time")],
-    ids=["refused", "late"],
-)
-def test_what_is_not_approved_goes_back_on_the_shelf(event, why):
-    decision = replay(fulfil_order, RESERVED, [event])
-
-    assert activities(decision) == [("release", 1, why)]
-
-
-def test_a_declined_card_puts_the_goods_back():
-    decision = replay(fulfil_order, CHARGING, [failed(1, "CardDeclined")])
-
-    assert activities(decision) == [("release", 1, "card declined")]
-
-
-def test_a_payment_service_that_never_answers_fails_the_order_for_somebody_to_look():
-    decision = replay(fulfil_order, CHARGING, [failed(1, "Unavailable")])
-
-    assert isinstance(decision.outcome, ev.ExecutionFailed)
-    assert decision.outcome.failure.type == "ActivityError"
-
-
-def test_a_paid_order_is_shipped_by_a_child_whose_id_says_whose_parcel_it_is():
-    paid = [*CHARGING, completed(1, "receipt"), scheduled(2, "book_payment", 1, "receipt")]
-
-    assert children(replay(fulfil_order, paid, [completed(2)])) == ["shipping-1"]
-
-
-def test_a_parcel_is_handed_over_when_the_carrier_comes():
-    packed = [started(1, 5.0), scheduled(0, "print_label", 1), completed(0, "parcel-1"), timer(1, 5.0)]
-
-    decision = replay(ship, packed, [fired(1, at=5.0)])
-
-    assert activities(decision) == [("hand_over", 1, "parcel-1")]
-
-
-def test_each_day_is_reported_in_an_execution_of_its_own():
-    begun = [started("2025-03-03", "2025-03-04"), scheduled(0, "count_open", "2025-03-03"), completed(0, 0)]
-    history = [*begun, scheduled(1, "report_day", "2025-03-03")]
-
-    decision = replay(daily_report, history, [completed(1)])
-
-    assert decision.outcome == ev.ExecutionContinued(input=given("2025-03-04", "2025-03-04", 1.0))
-
-
-def test_a_day_is_not_reported_while_orders_are_open():
-    begun = [started("2025-03-03", "2025-03-03"), scheduled(0, "count_open", "2025-03-03")]
-
-    decision = replay(daily_report, begun, [completed(0, 3)])
-
-    assert (timers(decision), activities(decision)) == (1, [])
-
-
-# --- activities
-
-
-def test_reserving_takes_from_the_shelf_and_releasing_puts_back(tea):
-    number = order(tea).pk
-
-    reserved = reserve.run(number)
-    left = Product.objects.get().stock
-    release.run(number, "refused")
-
-    assert reserved.total == Decimal(10)
-    assert left == 8
-    assert Product.objects.get().stock == 10
-    assert Order.objects.get().status == "refused"
-
-
-def test_more_than_there_is_cannot_be_reserved(tea):
-    number = order(tea, quantity=11).pk
-
-    assert reserve.run(number) is None
-
-    assert Product.objects.get().stock == 10
-    assert Order.objects.get().status == "sold out"
-
-
-def test_the_database_refuses_less_than_nothing_and_a_second_payment(tea):
-    number = order(tea).pk
-    book_payment.run(number, "first")
-
-    with pytest.raises(IntegrityError), transaction.atomic():
-        Product.objects.update(stock=-1)
-    with pytest.raises(IntegrityError), transaction.atomic():
-        book_payment.run(number, "second")
-
-    assert Payment.objects.get().receipt == "first"
-
-
-def test_a_report_counts_what_was_shipped(tea):
-    for number in (1, 2):
-        order(tea, number)
-    hand_over.run(1, "parcel-1")
-
-    report_day.run(DAY)
-
-    report = DailyReport.objects.get()
-    assert (report.orders, report.shipped, report.revenue) == (2, 1, Decimal(10))
-    assert count_open.run(DAY) == 1
 
 
 # --- the payment service
