@@ -276,7 +276,9 @@ class Turn:
 
         Raises:
             ConcurrencyConflict: The instance moved on; nothing is written.
+            NondeterminismError: Strict mode found that the code does not do the same again.
         """
+        strict.check(self.instance, self.execution, self._events)
         values = self._values(lease)
         if lease is None:
             moved = not instances.update(self.instance, values, head=self.head)
