@@ -13,7 +13,7 @@ from cryptography.fernet import Fernet
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from durable import WorkflowFailed, activity, workflow
+from durable import WorkflowFailed, activity, registry, workflow
 from durable.core import strictness
 from durable.models import Instance, Status
 from tests.driving import forget, kinds
@@ -238,7 +238,7 @@ def test_instance_goes_on_when_its_code_is_mended(engine, path, settings, counts
     handle = broken.start()
     engine.run_until_quiet()
     assert handle.status == Status.STALLED
-    work = activity_of("work")
+    work = next(each for each in registry.activities() if each.name == "work")
     forget(broken)
 
     @workflow.defn(name="counting")
@@ -337,3 +337,21 @@ def test_encrypted_histories_are_read_again(engine, settings):
         return await work() + await work()
 
     assert engine.result(outer.start()) == 2
+
+
+def test_instance_that_moves_on_during_an_activity_is_deterministic_all_the_same(engine):
+    @activity.defn
+    def slow() -> str:
+        handle.signal("knock")
+        engine.advance_due()
+        return "done"
+
+    @workflow.defn
+    async def outer() -> str:
+        done = asyncio.create_task(slow())
+        await workflow.wait_signal("knock")
+        return await done
+
+    handle = outer.start()
+
+    assert engine.result(handle) == "done"

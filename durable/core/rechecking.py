@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from durable.core import commands as cmd
@@ -11,7 +12,7 @@ from durable.core.errors import ForbiddenInWorkflow, NondeterminismError
 from durable.core.replay import SAID, catch_up, mismatch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from durable.core.execution import Execution
 
@@ -21,19 +22,25 @@ _WHY = (
 )
 
 
-def recheck(live: Execution, again: Execution, history: Iterable[ev.Event]) -> None:
-    """Replay ``history`` in ``again`` and compare it with ``live``, which brought it about.
+def recheck(live: Execution, again: Execution, history: Iterable[ev.Event], new: Sequence[ev.Event]) -> None:
+    """Replay what ``live`` has seen and done in ``again``, and compare.
 
     Args:
         live: The execution, after its last step.
         again: A fresh one of the same code.
-        history: All that ``live`` has seen and done.
+        history: What is stored. Other code may have brought it about, so it is compared as in any replay.
+        new: What comes after it: all of it is compared, arguments included.
 
     Raises:
         NondeterminismError: They differ, if only in an argument or in what is shown to operators.
     """
+    just_now = {id(event) for event in new}
+
+    def differs(recorded: cmd.Recordable, issued: cmd.Recordable) -> bool:
+        return (cmd.differs_at_all if id(recorded) in just_now else cmd.differs)(recorded, issued)
+
     try:
-        rest = catch_up(again, history, whole=True, differs=cmd.differs_at_all)
+        rest = catch_up(again, chain(history, new), whole=True, differs=differs)
         if rest:
             raise mismatch(again, None, rest[0], seq=again.head + 1)
     except NondeterminismError as error:

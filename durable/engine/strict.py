@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, closing, nullcontext
-from itertools import chain
 from typing import TYPE_CHECKING
 
 from django.utils import timezone
@@ -40,13 +39,14 @@ def guard(execution: Execution, *, always: bool = False) -> AbstractContextManag
     return strictness.watch(execution) if always or settings.STRICT else _NOTHING
 
 
-def check(instance: Instance, live: Execution, new: Sequence[history.Record]) -> None:
+def check(instance: Instance, live: Execution, new: Sequence[history.Record], *, head: int) -> None:
     """Replay, if the setting says so, all that is stored and what a turn adds to it, and compare.
 
     Args:
-        instance: The instance, with its head before the turn.
+        instance: The instance.
         live: Its execution, after the turn.
         new: What the turn is about to store.
+        head: The head before the turn.
 
     Raises:
         NondeterminismError: The code does not come to the same.
@@ -55,4 +55,4 @@ def check(instance: Instance, live: Execution, new: Sequence[history.Record]) ->
         return
     stored = history.read(instance.execution_id)
     with closing(live.anew()) as again, closing(stored), watchdog.watch(again):
-        recheck(live, again, chain(stored, history.decoded(new, after=instance.head)))
+        recheck(live, again, stored, history.decoded(new, after=head))

@@ -15,6 +15,7 @@ from durable.core.execution import Execution
 from durable.core.marks import side_effect
 from durable.core.payloads import Converter
 from durable.core.rechecking import recheck
+from durable.core.replay import catch_up
 from tests.core.histories import (
     STARTED,
     activity,
@@ -22,6 +23,7 @@ from tests.core.histories import (
     completed,
     fired,
     recordable,
+    scheduled,
     workflow,
 )
 
@@ -55,7 +57,7 @@ def live(definition, *events):
 def found(definition, *events):
     execution, history = live(definition, *events)
     with pytest.raises(NondeterminismError) as caught:
-        recheck(execution, execution.anew(), history)
+        recheck(execution, execution.anew(), [], history)
     return caught.value
 
 
@@ -157,7 +159,7 @@ def test_command_beyond_the_history_is_found():
     again = execution.anew()
 
     with pytest.raises(NondeterminismError) as caught:
-        recheck(execution, again, history)
+        recheck(execution, again, [], history)
 
     assert caught.value.expected == "nothing more"
     assert caught.value.got == "ActivityScheduled(refund)"
@@ -211,7 +213,7 @@ def test_failures_are_compared_by_their_type():
         raise ValueError(f"no {object()} {next(NUMBERS)}")
 
     execution, history = live(failing)
-    recheck(execution, execution.anew(), history)
+    recheck(execution, execution.anew(), [], history)
 
     @workflow
     async def failing_otherwise():
@@ -236,7 +238,7 @@ def test_deterministic_code_passes():
 
     for end in range(len(steps) + 1):
         execution, history = live(steady, *steps[:end])
-        recheck(execution, execution.anew(), history)
+        recheck(execution, execution.anew(), [], history)
 
     assert execution.outcome is not None
 
@@ -251,7 +253,7 @@ def test_refused_step_passes():
     execution, history = live(reaching, completed(0))
 
     assert execution.outcome.failure.type == "ForbiddenInWorkflow"
-    recheck(execution, execution.anew(), history)
+    recheck(execution, execution.anew(), [], history)
 
 
 def test_anew_has_seen_nothing():
@@ -261,3 +263,27 @@ def test_anew_has_seen_nothing():
 
     assert (again.head, again.length, again.status, again.open) == (0, 0, None, {})
     assert (again.workflow, again.converter, again.limits) == (steady, execution.converter, execution.limits)
+
+
+def test_arguments_of_what_is_stored_may_have_changed():
+    @workflow
+    async def changed():
+        await charge(2)
+        await refund()
+
+    stored = [STARTED, scheduled(0, "charge", 1)]
+    execution = Execution(changed, converter=Converter())
+    catch_up(execution, stored)
+    new = [completed(0), *recordable(execution.step(completed(0)))]
+
+    recheck(execution, execution.anew(), stored, new)
+
+    with pytest.raises(NondeterminismError):
+        recheck(execution, execution.anew(), [], [*stored, *new])
+
+
+def test_commands_of_what_is_stored_may_not():
+    execution, history = live(steady)
+
+    with pytest.raises(NondeterminismError):
+        recheck(execution, execution.anew(), [STARTED, scheduled(0, "refund")], history[2:])
