@@ -17,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv lint test test-core test-sqlite test-postgres test-debian demo serve bench clean
+.PHONY: help venv lint test test-core test-strict test-sqlite test-postgres test-debian demo serve bench clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ test: ## Run every test: on SQLite, on PostgreSQL with Redis, and the core's cov
 
 test-core: $(STAMP) ## Run the core's tests; every branch must be covered
 	$(PYTEST) tests/core --cov --cov-report=term-missing:skip-covered $(ARGS)
+
+test-strict: $(STAMP) ## Run the engine's tests in strict mode, on SQLite
+	env -u DATABASE_URL -u BROKER_URL DURABLE_STRICT=1 $(PYTEST) $(filter-out tests/test_docs.py tests/test_benchmarks.py,$(wildcard tests/test_*.py)) $(ARGS)
 
 test-sqlite: $(STAMP) ## Run the tests on SQLite
 	env -u DATABASE_URL -u BROKER_URL $(PYTEST) $(ARGS)

@@ -7,6 +7,7 @@ import os
 import pytest
 from hypothesis import HealthCheck, settings
 
+from durable import conf
 from durable.engine import cache, presence, running
 from durable.store import clock
 from durable.testing.clocks import Clock
@@ -15,6 +16,14 @@ from tests import driving
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("thorough", parent=settings.get_profile("default"), max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+STRICT = os.environ.get("DURABLE_STRICT") == "1"
+
+
+@pytest.fixture(autouse=True)
+def strictness(request, monkeypatch):
+    """Run all in strict mode, if the environment says so, but what is marked."""
+    monkeypatch.setattr(conf.Settings, "STRICT", STRICT and request.node.get_closest_marker("lenient") is None)
 
 
 @pytest.fixture

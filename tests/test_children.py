@@ -310,6 +310,7 @@ def test_tree_of_children_passes_results_up(engine):
 
 
 @pytest.mark.parametrize("given", ["by its definition", "by an option"])
+@pytest.mark.lenient
 def test_child_is_tried_again_and_the_parent_sees_its_last_end_only(engine, time, given):
     policy, runs = RetryPolicy(max_attempts=3, initial_interval=5), []
 

@@ -17,6 +17,8 @@ from durable.models import ActivityTask, HistoryEvent, Instance
 from durable.store import clock, history
 from tests.driving import cost, kinds
 
+pytestmark = pytest.mark.lenient
+
 
 @pytest.fixture
 def sequence(committing):

@@ -99,6 +99,7 @@ def test_too_large_a_result_from_outside_is_refused_and_can_be_given_again(engin
 
 
 @pytest.mark.parametrize("what", ["argument", "child", "signal", "side effect", "result", "continue", "status"])
+@pytest.mark.lenient
 def test_too_large_a_value_in_workflow_code_is_an_error_there(engine, limit, echo, what):
     limit(payload=1000)
     large = "x" * 1001

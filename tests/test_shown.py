@@ -114,6 +114,7 @@ def test_side_effect_runs_once_and_is_replayed_after(engine):
     assert item(handle, "SideEffectRecorded", 0).data["value"] == 1
 
 
+@pytest.mark.lenient
 def test_side_effect_that_raises_is_an_error_at_its_call(engine):
     def fail() -> None:
         raise ValueError("no luck")
@@ -128,6 +129,7 @@ def test_side_effect_that_raises_is_an_error_at_its_call(engine):
     assert engine.result(lottery.start()) == "no luck"
 
 
+@pytest.mark.lenient
 def test_time_randomness_and_ids_are_the_same_on_replay(engine):
     seen = []
 

@@ -8,9 +8,10 @@ quicker) is what the history holds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from durable.core.events import Asked, End, TimerCanceled, UpdateCompleted
+from durable.core.failures import Failure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,3 +44,20 @@ def differs(recorded: Recordable, issued: Recordable) -> bool:
         or getattr(recorded, "name", "") != getattr(issued, "name", "")
         or (isinstance(recorded, UpdateCompleted) and recorded.update_id != getattr(issued, "update_id", None))
     )
+
+
+def differs_at_all(recorded: Recordable, issued: Recordable) -> bool:
+    """Say whether two commands differ, if only in an argument."""
+    return type(recorded) is not type(issued) or bool(differing(recorded, issued))
+
+
+def differing(recorded: Recordable, issued: Recordable) -> list[str]:
+    """Return the names of the fields in which two commands of one kind differ."""
+    names = [field.name for field in fields(recorded) if field.compare]
+    return [name for name in names if not _same(getattr(recorded, name), getattr(issued, name))]
+
+
+def _same(recorded: object, issued: object) -> bool:
+    if isinstance(recorded, Failure) and isinstance(issued, Failure):
+        return recorded.type == issued.type  # messages and tracebacks may hold addresses
+    return recorded == issued

@@ -476,6 +476,17 @@ class Execution:
 
     # --- the engine's side
 
+    def anew(self) -> Execution:
+        """Return an execution of the same code for the same instance, which has seen nothing yet."""
+        return Execution(
+            self.workflow,
+            converter=self.converter,
+            limits=self.limits,
+            instance_id=self.instance_id,
+            execution_id=self.execution_id,
+            enter=self._enter,
+        )
+
     def close(self) -> None:
         """Unwind the code; the execution is of no use after this."""
         self.loop.close()

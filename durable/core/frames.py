@@ -11,6 +11,8 @@ import sys
 import sysconfig
 from typing import TYPE_CHECKING, Any
 
+from durable.core import texts
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import CodeType, FrameType
@@ -85,8 +87,7 @@ def as_written(frame: FrameType) -> str:
     if first is not None and last is not None:  # columns count bytes
         lines[-1] = lines[-1].encode()[:last].decode()
         lines[0] = lines[0].encode()[first:].decode()
-    text = " ".join("".join(lines).split())
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+    return texts.cut(" ".join("".join(lines).split()), _SHOWN)
 
 
 _STOPS_WORKERS = ("billiard", "celery", "kombu")

@@ -8,15 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 from durable.core import commands as cmd
 from durable.core import events as ev
+from durable.core import texts
 from durable.core.errors import ForbiddenInWorkflow, NondeterminismError
 from durable.core.execution import Execution
 from durable.core.failures import Failure
 from durable.core.payloads import Converter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from durable.core.definitions import WorkflowDefinition
+
+
+SAID = 300
+"""How much of a value an error says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +88,13 @@ def replay(
         execution.close()
 
 
-def catch_up(execution: Execution, history: Iterable[ev.Event], *, whole: bool = False) -> list[cmd.Command]:
+def catch_up(
+    execution: Execution,
+    history: Iterable[ev.Event],
+    *,
+    whole: bool = False,
+    differs: Callable[[Any, Any], bool] = cmd.differs,
+) -> list[cmd.Command]:
     """Bring ``execution`` to the end of ``history``, which begins where it stands.
 
     Args:
@@ -91,6 +102,7 @@ def catch_up(execution: Execution, history: Iterable[ev.Event], *, whole: bool =
         history: The events after its head.
         whole: Whether the last step is recorded to its end, as turns store them:
             what the code asks for beyond it was not there when the step was taken.
+        differs: Says whether the code did something else than what was recorded.
 
     Returns:
         What the code asks for in the last step that the history does not
@@ -101,9 +113,9 @@ def catch_up(execution: Execution, history: Iterable[ev.Event], *, whole: bool =
     """
     rest: list[cmd.Command] = []
     for trigger, recorded, following in steps(history):
-        rest = _retake(execution, trigger, recorded, following, sealed=whole or following is not None)
+        rest = _retake(execution, trigger, recorded, following, sealed=whole or following is not None, differs=differs)
         if rest and following is not None:
-            raise _mismatch(execution, following, rest[0], seq=execution.head + 1)
+            raise mismatch(execution, following, rest[0], seq=execution.head + 1)
     return rest
 
 
@@ -123,7 +135,13 @@ def steps(history: Iterable[ev.Event]) -> Iterator[tuple[ev.Event, list[ev.Event
 
 
 def _retake(
-    execution: Execution, trigger: ev.Event, recorded: list[ev.Event], following: ev.Event | None, *, sealed: bool
+    execution: Execution,
+    trigger: ev.Event,
+    recorded: list[ev.Event],
+    following: ev.Event | None,
+    *,
+    sealed: bool,
+    differs: Callable[[Any, Any], bool],
 ) -> list[cmd.Command]:
     """Take one recorded step again and return what the code asks for beyond the record."""
     first = execution.head + 1
@@ -153,10 +171,10 @@ def _retake(
     matched = 0
     for place, event in enumerate(recorded):
         got = rest[matched] if matched < len(rest) else None
-        if got is not None and not cmd.differs(event, got):  # type: ignore[arg-type]
+        if got is not None and not differs(event, got):
             matched += 1
         elif not (isinstance(event, ev.PatchMarked) and event.deprecated):
-            raise _mismatch(execution, event, got, seq=first + 1 + place)
+            raise mismatch(execution, event, got, seq=first + 1 + place)
     execution.head = first + len(recorded)
     return list(rest[matched:])
 
@@ -169,20 +187,29 @@ def _refusal(recorded: list[ev.Event]) -> ev.ExecutionFailed | None:
     return None
 
 
-def _mismatch(execution: Execution, event: ev.Event, got: cmd.Command | None, *, seq: int) -> NondeterminismError:
+def mismatch(execution: Execution, event: ev.Event | None, got: cmd.Command | None, *, seq: int) -> NondeterminismError:
+    """Return the error that says that the code did ``got`` where the history has ``event``."""
     event_id, other_id = getattr(event, "event_id", None), getattr(got, "event_id", None)
     number = ""
-    if str(event) == str(got):
+    if str(event) == str(got) and event_id != other_id:
         # Something before it took a number, or took none, and left no event: a timer that was cancelled at once.
         number = f"It has the number {event_id} in the history and {other_id} now"
     return NondeterminismError(
         seq=seq,
         event_id=event_id,
-        expected=str(event),
-        got=None if got is None else str(got),
+        expected="nothing more" if event is None else _said(event, got),
+        got=None if got is None else _said(got, event),
         location=execution.location(other_id),
         note=_notes(execution, number),
     )
+
+
+def _said(event: Any, other: Any) -> str:
+    """Return an event as text, with what tells it from another that reads alike."""
+    if str(event) != str(other) or type(event) is not type(other):
+        return str(event)
+    differ = (f"{name}={getattr(event, name)!r}" for name in cmd.differing(event, other) if name != "event_id")
+    return texts.cut(" ".join((str(event), *differ)), SAID)
 
 
 def _notes(execution: Execution, *more: str) -> str:

@@ -54,3 +54,8 @@ def check_plain(data: Any, where: str) -> Any:
             for value in data:
                 check_plain(value, where)
     return data
+
+
+def cut(text: str, length: int) -> str:
+    """Return the beginning of a text that is longer."""
+    return text if len(text) <= length else f"{text[: length - 3]}..."

@@ -16,7 +16,7 @@ from durable import conf, telemetry
 from durable.core import events as ev
 from durable.core.errors import ConcurrencyConflict
 from durable.core.failures import Failure
-from durable.engine import cache, intercepting, presence, running, updates
+from durable.engine import cache, intercepting, presence, running, stalling, updates
 from durable.engine.attempts import InPlaceAttempt
 from durable.engine.turn import Turn
 from durable.store import clock, instances
@@ -107,6 +107,11 @@ class _Step:
                 return self._store_or_deliver(ended)
         except _Undo:
             return None
+        except tuple(stalling.REASONS):
+            # The turn cannot be stored, but what the activity did is done: its end waits with the instance.
+            with transaction.atomic(using=conf.settings.DATABASE):
+                self._attempt.deliver(ended)
+            raise
 
     def _store_or_deliver(self, ended: running.Ended) -> Turn | None:
         """Take the next turn with the result; if the instance moved on, leave the result in its inbox."""

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from typing import TYPE_CHECKING
 
 from django.utils import timezone
 
 from durable.conf import settings
 from durable.core import strictness
+from durable.core.rechecking import recheck
+from durable.engine import watchdog
+from durable.store import history
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from durable.core.execution import Execution
+    from durable.models import Instance
 
 _NOTHING = nullcontext()
 
@@ -31,3 +37,22 @@ def guard(execution: Execution, *, always: bool = False) -> AbstractContextManag
     Around the watchdog, not within it: what that throws must not hit the one who puts the profiler away.
     """
     return strictness.watch(execution) if always or settings.STRICT else _NOTHING
+
+
+def check(instance: Instance, live: Execution, new: Sequence[history.Record], *, head: int) -> None:
+    """Replay, if the setting says so, all that is stored and what a turn adds to it, and compare.
+
+    Args:
+        instance: The instance.
+        live: Its execution, after the turn.
+        new: What the turn is about to store.
+        head: The head before the turn.
+
+    Raises:
+        NondeterminismError: The code does not come to the same.
+    """
+    if not settings.STRICT:
+        return
+    stored = history.read(instance.execution_id)
+    with closing(live.anew()) as again, closing(stored), watchdog.watch(again):
+        recheck(live, again, stored, history.decoded(new, after=head))

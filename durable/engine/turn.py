@@ -276,6 +276,7 @@ class Turn:
 
         Raises:
             ConcurrencyConflict: The instance moved on; nothing is written.
+            NondeterminismError: Strict mode found that the code does not do the same again.
         """
         values = self._values(lease)
         if lease is None:
@@ -284,6 +285,8 @@ class Turn:
             moved = not instances.update_in_place(self.instance, values, head=self.head, lease=lease)
         if moved:
             raise ConcurrencyConflict(self.instance.pk, expected=self.head)
+        # Not before: until the update, somebody else may append to what is read here.
+        strict.check(self.instance, self.execution, self._events, head=self.head)
         for name, value in values.items():
             setattr(self.instance, name, value)
         if self._events:

@@ -35,6 +35,15 @@ def record(event: ev.Event) -> Record:
     return event, Dumped(dump(event.to_json()))
 
 
+def decoded(records: Sequence[Record], *, after: int) -> list[ev.Event]:
+    """Return the events of records as they will be read from after ``after``."""
+    decode = conf.codec().decode
+    return [
+        ev.decode(event.kind, decode(str(data)), at=event.at, seq=seq)
+        for seq, (event, data) in enumerate(records, after + 1)
+    ]
+
+
 def append(execution_id: uuid.UUID, head: int, records: Sequence[Record], *, at: datetime) -> None:
     """Append events after ``head``, in one statement.
 

@@ -76,9 +76,9 @@ def raised(failure_type: str, message: str = "") -> ev.ExecutionFailed:
 
 def decide(workflow: WorkflowDefinition, history: Sequence[ev.Event], *new: ev.Event) -> Any:
     """Return the Decision after ``history`` and then ``new`` events, having cut it everywhere."""
-    log = [*history, *_recordable(replay(workflow, history).commands)]
+    log = [*history, *recordable(replay(workflow, history).commands)]
     for event in new:
-        log += [event, *_recordable(replay(workflow, log, [event]).commands)]
+        log += [event, *recordable(replay(workflow, log, [event]).commands)]
     check_every_cut(workflow, log)
     return replay(workflow, history, new)
 
@@ -105,7 +105,7 @@ def _rest_of_step(events: Sequence[ev.Event]) -> list[ev.Event]:
     return rest
 
 
-def _recordable(commands: Sequence[cmd.Command]) -> list[Any]:
+def recordable(commands: Sequence[cmd.Command]) -> list[Any]:
     return [command for command in commands if isinstance(command, cmd.Recordable)]
 
 

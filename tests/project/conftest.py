@@ -29,3 +29,9 @@ def engine(engine):
             case ActivityDefinition():
                 registry.add_activity(definition)
     return engine
+
+
+@pytest.fixture(autouse=True)
+def strict(settings):
+    """Have the demo's workflows caught at whatever is not deterministic."""
+    settings.DURABLE = {**settings.DURABLE, "STRICT": True}
