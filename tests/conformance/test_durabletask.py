@@ -197,7 +197,7 @@ def test_human_decides_in_time_or_the_request_escalates(engine, work, decision):
     else:
         engine.after(73 * 3600)
 
-    assert engine.result(handle) == decision or "escalate"
+    assert engine.result(handle) == (decision or "escalate")
     assert work.ran == ["ask", decision or "escalate"]
     counted = answers(handle)
     assert (counted["TimerCanceled"], counted["TimerFired"]) == ((1, 0) if decision else (0, 1))
