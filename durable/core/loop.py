@@ -14,7 +14,6 @@ import contextlib
 import contextvars
 import sys
 from collections import deque
-from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from durable.core import frames, stdlib
@@ -337,25 +336,15 @@ def _create(cls: type[Task], sequence: int, *args: Any, **kwargs: Any) -> Task:
 
 
 def _close(task: Task) -> None:
-    """Unwind a task's coroutine, from the innermost of those that it waits for to the outermost.
-
-    ``close`` on the outermost would do, but for a ``finally`` that waits for
-    something: the inner coroutine then stays suspended, for the collector.
-    """
-    coroutine = task.get_coro()
+    """Unwind a task's coroutine and all that it waits for, from the innermost to the outermost."""
+    coroutine: Any = task.get_coro()
     refused = 0
     while getattr(coroutine, "cr_frame", None) is not None and refused < _REFUSALS:
-        innermost = _innermost(coroutine)
         # Its own clean-up may fail, or refuse to end; nobody is left to tell.
         with contextlib.suppress(Exception, asyncio.CancelledError, DurableExit):
-            task.context.run(innermost.close)
-        refused += innermost.cr_frame is not None
-
-
-def _innermost(coroutine: Any) -> Any:
-    while isinstance(inner := coroutine.cr_await, CoroutineType) and inner.cr_frame is not None:
-        coroutine = inner
-    return coroutine
+            # Not ``close``: that does not reach into an async generator, and gives up on a ``finally`` that waits.
+            task.context.run(coroutine.throw, DurableExit())
+        refused += coroutine.cr_frame is not None
 
 
 class DurableExit(BaseException):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from durable.core import calls, marks
+from durable.core import calls, context, marks
 from durable.core import events as ev
 from durable.core.execution import Execution
 from durable.core.loop import DeterministicLoop, DurableExit
@@ -422,6 +422,24 @@ def test_closing_cannot_be_held_up_by_code_that_swallows_everything():
 
     del execution
     gc.collect()
+
+
+def test_closing_unwinds_an_async_generator_that_waits():
+    @workflow
+    async def iterating():
+        async def items():
+            try:
+                yield await a()
+            finally:
+                memory.append(context.running() is not None)
+                await a()
+
+        async for _ in items():
+            pass
+
+    live(iterating).close()
+
+    assert memory == [True], "on this thread, in its own loop, and without a word on stderr"
 
 
 @pytest.mark.parametrize("error", [ValueError, asyncio.CancelledError])
