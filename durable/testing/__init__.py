@@ -5,7 +5,7 @@ from __future__ import annotations
 from durable.testing.environment import ActivityEnvironment
 from durable.testing.golden import replay
 from durable.testing.matchers import ANY, matching
-from durable.testing.mocks import ANY, Mock, matching
+from durable.testing.mocks import Mock
 from durable.testing.outcome import Simulated, SimulatedExecution
 from durable.testing.problems import (
     ExpectationFailed,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from durable import client
 from durable.testing import Worker
-from tests.golden.workflows import WORKFLOWS
+from tests.golden.workflows import BROKEN, WORKFLOWS
 
 Scenario = Callable[[Worker], None]
 SCENARIOS: dict[str, Scenario] = {}
@@ -117,6 +117,23 @@ def out_of_time(worker: Worker) -> None:
 def versioned(worker: Worker) -> None:
     _start["versioned3"](False, wait=2.5)
     worker.advance(10)
+
+
+@scenario
+def mended(worker: Worker) -> None:
+    """Fail, be rewound, and be run again from a step."""
+    BROKEN.append("the service is down")
+    try:
+        handle = _start["mended"]()
+        worker.run()
+    finally:
+        BROKEN.clear()
+    client.rewind(handle.id, reason="the service is up", actor="Ada")
+    handle.signal("go", 1)
+    worker.run()
+    copy = client.rerun_from_activity(handle.id, 3, new_instance_id="golden-copy", reason="once more", actor="Ada")
+    copy.signal("go", 2)
+    worker.run()
 
 
 @scenario
