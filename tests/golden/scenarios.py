@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from durable import client
+from durable.errors import UpdateTimeout
 from durable.testing import Worker
 from tests.golden.workflows import BROKEN, WORKFLOWS
 
@@ -134,6 +136,17 @@ def mended(worker: Worker) -> None:
     copy = client.rerun_from_activity(handle.id, 3, new_instance_id="golden-copy", reason="once more", actor="Ada")
     copy.signal("go", 2)
     worker.run()
+
+
+@scenario
+def changed(worker: Worker) -> None:
+    handle = _start["changed"]()
+    worker.run()
+    calls = [("add", "a"), ("add", ""), ("fail",), ("wait",), ("add", "b"), ("let_go",)]
+    for number, (name, *args) in enumerate(calls):
+        with suppress(UpdateTimeout):  # whoever would wait for the answer, would wait for this very thread
+            handle.update(name, *args, update_id=f"update-{number}", timeout=0)
+        worker.run()
 
 
 @scenario
