@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from durable import client
+from durable.errors import UpdateTimeout
 from durable.testing import Worker
-from tests.golden.workflows import WORKFLOWS
+from tests.golden.workflows import BROKEN, WORKFLOWS
 
 Scenario = Callable[[Worker], None]
 SCENARIOS: dict[str, Scenario] = {}
@@ -117,6 +119,34 @@ def out_of_time(worker: Worker) -> None:
 def versioned(worker: Worker) -> None:
     _start["versioned3"](False, wait=2.5)
     worker.advance(10)
+
+
+@scenario
+def mended(worker: Worker) -> None:
+    """Fail, be rewound, and be run again from a step."""
+    BROKEN.append("the service is down")
+    try:
+        handle = _start["mended"]()
+        worker.run()
+    finally:
+        BROKEN.clear()
+    client.rewind(handle.id, reason="the service is up", actor="Ada")
+    handle.signal("go", 1)
+    worker.run()
+    copy = client.rerun_from_activity(handle.id, 3, new_instance_id="golden-copy", reason="once more", actor="Ada")
+    copy.signal("go", 2)
+    worker.run()
+
+
+@scenario
+def changed(worker: Worker) -> None:
+    handle = _start["changed"]()
+    worker.run()
+    calls = [("add", "a"), ("add", ""), ("fail",), ("wait",), ("add", "b"), ("let_go",)]
+    for number, (name, *args) in enumerate(calls):
+        with suppress(UpdateTimeout):  # whoever would wait for the answer, would wait for this very thread
+            handle.update(name, *args, update_id=f"update-{number}", timeout=0)
+        worker.run()
 
 
 @scenario

@@ -48,9 +48,9 @@ def check(transcript: Transcript) -> None:
         assert {e.event_id for e in decision.open} == asked - answered
     for cut in range(1, len(events)):
         ids = {"instance_id": transcript.instance_id, "execution_id": transcript.execution_id}
-        issued = replay.replay(definition, events[:cut], **ids).commands
-        issued_now = [identity(command) for command in issued if isinstance(command, cmd.Recordable)]
-        assert issued_now == [identity(event) for event in rest_of_step(events[cut:])], f"cut at {cut}"
+        commands = replay.replay(definition, events[:cut], **ids).commands
+        issued = [identity(command) for command in commands if isinstance(command, cmd.Recordable)]
+        assert issued == [identity(event) for event in rest_of_step(events[cut:])], f"cut at {cut}"
 
 
 _ANSWERED_AT_ONCE = (ev.SideEffectRecorded, ev.PatchMarked)
@@ -58,7 +58,9 @@ _ANSWERED_AT_ONCE = (ev.SideEffectRecorded, ev.PatchMarked)
 
 def identity(event):
     """Return what must stay the same of an event: what it is, of what, with what, by which id; not how it is done."""
-    kept = {key: value for key, value in event.to_json().items() if key not in {"options", "headers", "failure"}}
+    kept = {
+        key: value for key, value in event.to_json().items() if key not in {"options", "headers", "failure", "rerun_of"}
+    }
     return event.kind, kept
 
 
@@ -80,7 +82,7 @@ def test_history_is_replayed_whole_and_cut_anywhere(file, transcript):
     check(transcript)
 
 
-TO_RECORD = {"ExecutionRewound", "ExecutionUpgraded", "UpdateAccepted", "UpdateCompleted"}
+TO_RECORD = {"ExecutionUpgraded"}
 """Kinds that are newer than the recorded histories; record some before a release."""
 
 

@@ -59,6 +59,17 @@ def decline(reason: str) -> None:
 def unserved() -> None: ...
 
 
+BROKEN: list[str] = []
+"""What a scenario has broken for the time being."""
+
+
+@_activity(retry=_ONCE)
+def fragile(number: int) -> int:
+    if BROKEN:
+        raise ConnectionError(BROKEN[-1])
+    return -number
+
+
 # --- workflows
 
 
@@ -269,3 +280,43 @@ async def versioned(flag: bool = True, *, wait: float = 5) -> int:
     """Have a version, and keyword arguments."""
     await asyncio.sleep(wait)
     return workflow.version()
+
+
+@_workflow()
+async def mended() -> list[Any]:
+    """Do work of which some fails, side by side with some that does not."""
+    seen: list[Any] = [workflow.patched("first"), await double(1), str(workflow.uuid4())]
+    seen += await asyncio.gather(double(2), fragile(3))
+    return [*seen, await workflow.wait_signal("go"), str(workflow.uuid4())]
+
+
+@_workflow()
+async def changed() -> list[Any]:
+    """Be changed by updates: one that does work, one that is refused, one that fails, one that waits for another."""
+    lines: list[Any] = []
+    ready = asyncio.Event()
+
+    def not_empty(line: str) -> None:
+        if not line:
+            raise ValueError("empty")
+
+    @workflow.update(validator=not_empty)
+    async def add(line: str) -> int:
+        lines.append([line, await double(len(lines) + 1)])
+        return len(lines)
+
+    @workflow.update
+    async def fail() -> None:
+        raise LookupError("no such line")
+
+    @workflow.update
+    async def wait() -> str:
+        await ready.wait()
+        return "ready"
+
+    @workflow.update
+    def let_go() -> None:
+        ready.set()
+
+    await workflow.wait_until(lambda: len(lines) == 2 and ready.is_set())
+    return [*lines, str(workflow.uuid4())]
