@@ -12,7 +12,7 @@ from asgiref.sync import sync_to_async
 from django.db import transaction
 from django.utils import timezone
 
-from durable import activity, conf
+from durable import activity, conf, interceptors
 from durable.core import payloads
 from durable.core.definitions import ActivityDefinition, is_method
 from durable.core.errors import InvalidInput, NonRetryable
@@ -20,7 +20,7 @@ from durable.engine import running
 from durable.engine.attempts import encode_details, token
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from datetime import datetime
 
@@ -43,6 +43,7 @@ class ActivityEnvironment:
         execution_id: str = _EXECUTION,
         event_id: int = 0,
         deadline: datetime | None = None,
+        headers: Mapping[str, Any] | None = None,
         heartbeat_details: Sequence[Any] = (),
         on_heartbeat: Callable[..., object] | None = None,
     ) -> None:
@@ -54,6 +55,7 @@ class ActivityEnvironment:
             execution_id: Which execution's; part of the idempotency key.
             event_id: The number of the activity; part of the idempotency key.
             deadline: When the attempt is given up; None follows from the activity's own timeouts.
+            headers: What its instance carries along.
             heartbeat_details: What an earlier attempt recorded last.
             on_heartbeat: Called with the details of each heartbeat; it may call ``cancel``.
 
@@ -72,6 +74,7 @@ class ActivityEnvironment:
             event_id=event_id,
             attempt=attempt,
             deadline=deadline,
+            headers=dict(headers or {}),
         )
 
     @property
@@ -128,7 +131,7 @@ class ActivityEnvironment:
         reset = activity.running.set(attempt)
         try:
             with _transaction(definition):
-                result = running.call(definition, arguments)
+                result = interceptors.around("activity", attempt.info, lambda: running.call(definition, arguments))
                 return None if self.token is not None else running.encode(definition, result)
         finally:
             activity.running.reset(reset)
@@ -143,6 +146,7 @@ class ActivityEnvironment:
             event_id=given.event_id,
             attempt=given.attempt,
             deadline=self._deadline or _deadline(definition),
+            headers=given.headers,
         )
         return _Attempt(self, self._info, definition)
 

@@ -14,6 +14,7 @@ from django.utils import timezone
 from durable import activity, testing
 from durable.converters import ModelRef
 from durable.core.errors import InvalidInput, NonRetryable, OutsideWorkflow, PayloadTooLarge
+from tests.test_interceptors import tenant
 
 
 @pytest.fixture(autouse=True)
@@ -195,6 +196,19 @@ def copy():
         return done
 
     return copy
+
+
+def test_interceptors_are_around_it_and_find_its_headers(settings):
+    settings.DURABLE = {"INTERCEPTORS": ["tests.test_interceptors.Carry"]}
+
+    @activity.defn
+    def look() -> list[str]:
+        return [tenant.get(), activity.info().headers["tenant"]]
+
+    env = testing.ActivityEnvironment(headers={"tenant": "acme"})
+
+    assert env.run(look) == ["acme", "acme"]
+    assert tenant.get() == ""
 
 
 def test_heartbeats_are_collected_and_resume_an_earlier_attempt(copy):
