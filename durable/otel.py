@@ -26,7 +26,7 @@ from durable.core.errors import ConcurrencyConflict
 from durable.interceptors import Interceptor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from opentelemetry.context import Context
 
@@ -208,8 +208,11 @@ def _nanoseconds(at: float) -> int:
     return int(at * 1_000_000) * 1000  # as exact as it is stored
 
 
-def _on_commit(call: Any) -> None:
-    transaction.on_commit(call, using=conf.settings.DATABASE, robust=True)
+def _on_commit(call: Callable[[], object]) -> None:
+    if transaction.get_connection(conf.settings.DATABASE).in_atomic_block:
+        transaction.on_commit(call, using=conf.settings.DATABASE, robust=True)
+    else:
+        call()  # a simulation, which has no database
 
 
 # --- who belongs to whom

@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import NoOpTracerProvider, SpanKind, StatusCode, TraceFlags
 
-from durable import RetryPolicy, activity, workflow
+from durable import RetryPolicy, activity, client, testing, workflow
 from durable.core.errors import AlreadyExists, WorkflowFailed
 from tests.driving import item
 
@@ -298,6 +298,42 @@ def test_each_execution_of_an_instance_has_a_span_under_its_start(committing, tr
     assert {s.parent.span_id for s in executions} == {traced.one("start outer").context.span_id}
 
 
+def test_rewound_execution_has_a_span_of_its_own_under_the_start(committing, traced, time):
+    broken = [1]
+
+    @activity.defn
+    def good() -> None: ...
+
+    @activity.defn(retry=RetryPolicy(max_attempts=1))
+    def bad() -> None:
+        if broken:
+            raise ValueError
+
+    @workflow.defn
+    async def outer() -> None:
+        with workflow.span("first"):
+            await good()
+        with workflow.span("second"):
+            await bad()
+
+    handle = outer.start()
+    committing.run_until_quiet()
+    assert handle.status == "failed"
+    time.forward(60)
+    broken.clear()
+    client.rewind(handle.id)
+    committing.result(handle)
+
+    failed, completed = traced.all("workflow outer")
+    assert [s.attributes["durable.outcome"] for s in (failed, completed)] == ["failed", "completed"]
+    assert failed.parent.span_id == completed.parent.span_id == traced.one("start outer").context.span_id
+    assert completed.start_time >= failed.end_time
+    assert [traced.names[name] for name in ("first", "activity good", "second", "activity bad")] == [1, 1, 2, 2]
+    assert traced.all("activity bad")[1].parent.span_id == completed.context.span_id
+    rewound = [s for s in traced.all("turn outer") if "ExecutionRewound" in s.attributes["durable.events"]]
+    assert [span.parent.span_id for span in rewound] == [completed.context.span_id]
+
+
 def test_terminated_execution_has_a_span(committing, traced, order):
     handle = order.start()
     committing.run_until_quiet()
@@ -445,3 +481,35 @@ def test_spans_of_a_tracer_that_takes_no_ids_are_under_the_start(committing, tra
     assert {span.parent.span_id for span in ours} == {start.span_id}
     assert all(told.linked(span) in ([], ["signal approve"]) for span in told.spans)
     assert told.parent("start ship") == "start order2"
+
+
+def test_simulation_is_traced_too(fresh, settings, monkeypatch):
+    settings.DURABLE = {"INTERCEPTORS": ["durable.otel.Tracing"]}
+    told = Traced()
+    use(monkeypatch, told.provider)
+
+    @activity.defn
+    def work() -> None: ...
+
+    @workflow.defn
+    async def inner() -> None:
+        await work()
+
+    @workflow.defn
+    async def outer() -> None:
+        with workflow.span("nap"):
+            await asyncio.sleep(60)
+        with workflow.span("child"):
+            await inner()
+
+    testing.simulate(outer).result()
+
+    assert {name: told.parent(name) for name in told.names if not name.startswith("turn")} == {
+        "start outer": "",
+        "workflow outer": "start outer",
+        "nap": "workflow outer",
+        "child": "workflow outer",
+        "start inner": "workflow outer",
+        "workflow inner": "start inner",
+        "activity work": "workflow inner",
+    }

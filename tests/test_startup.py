@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = """
 SECRET_KEY = "test"
 USE_TZ = True
-INSTALLED_APPS = ["durable", "shop"]
+INSTALLED_APPS = ["django.contrib.auth", "django.contrib.contenttypes", "durable", "shop"]
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
 """
 
@@ -87,3 +87,16 @@ def test_import_of_the_package_loads_no_models_and_needs_no_settings():
     )
 
     assert done.stdout.split()[0] == "False"
+
+
+def test_opentelemetry_is_not_needed(start):
+    done = start(
+        "from durable import workflow\n@workflow.defn\nasync def order():\n    with workflow.span('pay'): ...\n",
+        "from durable.core.replay import replay; from durable.core.events import ExecutionStarted\n"
+        "from durable import registry; import sys\n"
+        "started = ExecutionStarted(name='order', input={'args': [], 'kwargs': {}})\n"
+        "decision = replay(registry.workflow('order', 0), [], [started])\n"
+        "print(decision.outcome, [name for name in sys.modules if name.startswith('opentelemetry')])",
+    )
+
+    assert done.stdout == "ExecutionCompleted []\n", done.stderr

@@ -78,10 +78,12 @@ def end(instance: Instance, event: ev.End, live: Execution | None, close: Callab
 
 
 def _started_at(instance: Instance, live: Execution | None) -> float:
-    if live is not None and live.started is not None:
-        return live.started.at
-    begun = instances.executions().values_list("created_at", flat=True).get(pk=instance.execution_id)
-    return float(begun.timestamp())
+    created_at = instances.executions().values_list("created_at", flat=True).get(pk=instance.execution_id)
+    created: float = created_at.timestamp()
+    if live is None or live.started is None:
+        return created
+    # A rewound execution has the start of the one before it; one that was delayed began after it was made.
+    return max(created, live.started.at)
 
 
 def _facts(instance: Instance) -> dict[str, Any]:

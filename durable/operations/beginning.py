@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from durable.core import events as ev
 from durable.core.loop import BeyondRecord
 from durable.core.replay import catch_up
-from durable.engine import advance, watchdog
+from durable.engine import advance, intercepting, watchdog
 from durable.engine.turn import Turn
 from durable.store import clock, history
 
@@ -79,7 +79,8 @@ def take_first_turn(
         NondeterminismError: The code does not do what the history records.
     """
     execution = _fresh(instance)
-    try:
+
+    def take() -> Turn:
         with watchdog.watch(execution):
             rest = catch_up(execution, edited.kept, whole=not edited.is_cut)
         execution.head = instance.head
@@ -94,6 +95,10 @@ def take_first_turn(
         turn.settle()
         turn.hand_out()
         turn.store()
+        return turn
+
+    try:
+        intercepting.turn(instance, take)
     finally:
         execution.close()
 

@@ -100,8 +100,10 @@ class Run:
         call = TurnCall(**self.facts(), head=head)
 
         def watched() -> None:
+            self.execution.spans.clear()
             self._turn(event)
             call.events.extend(event for event in self.events(after=head) if not event.by_code)
+            call.spans.extend(self.execution.spans)
 
         interceptors.around("turn", call, watched)
 
