@@ -180,7 +180,9 @@ def test_timer_of_another_length_is_found():
 
 
 @pytest.mark.parametrize(
-    ("definition", "field"), [(telling, "status"), (progressing, "progress"), (tagging, "tags")], ids=lambda p: str(p)
+    ("definition", "field"),
+    [(telling, "status"), (progressing, "progress"), (tagging, "tags")],
+    ids=["status", "progress", "tags"],
 )
 def test_what_is_shown_to_operators_is_compared(definition, field):
     error = found(definition)

@@ -15,7 +15,7 @@ from project.shop.models import Order, Payment, Product, Shipment
 from project.shop.workflows import fulfil_order
 
 
-class Fulfilment(TestCase):
+class Fulfillment(TestCase):
     @classmethod
     def setUpTestData(cls):
         cls.kettle = Product.objects.create(sku="KETTLE", name="Kettle", price=Decimal(90), delivered=5, stock=5)
