@@ -20,10 +20,14 @@ COMMANDS = [
     "durable_export",
     "durable_lint",
     "durable_list",
+    "durable_rerun",
+    "durable_rewind",
     "durable_replay",
     "durable_show",
     "durable_signal",
     "durable_start",
+    "durable_upgrade",
+    "durable_versions",
 ]
 
 

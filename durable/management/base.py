@@ -28,10 +28,27 @@ _EXIT_CODES: tuple[tuple[int, tuple[type[errors.DurableError], ...]], ...] = (
             errors.VersionNotAvailable,
         ),
     ),
-    (CONFLICT, (errors.AlreadyExists, errors.NotOpen, errors.NotClosed, errors.NotFailed, errors.ConcurrencyConflict)),
+    (
+        CONFLICT,
+        (
+            errors.AlreadyExists,
+            errors.NotOpen,
+            errors.NotClosed,
+            errors.NotFailed,
+            errors.ConcurrencyConflict,
+            errors.NondeterminismError,
+        ),
+    ),
     (
         INPUT,
-        (errors.InvalidInput, errors.InvalidId, errors.InvalidTranscript, errors.PayloadTooLarge, errors.LimitExceeded),
+        (
+            errors.InvalidInput,
+            errors.InvalidId,
+            errors.InvalidTranscript,
+            errors.NotAnActivity,
+            errors.PayloadTooLarge,
+            errors.LimitExceeded,
+        ),
     ),
     (NOT_COMPLETED, (errors.WorkflowFailed, errors.WorkflowCanceled, errors.WorkflowTerminated)),
     (TIMEOUT, (errors.ResultTimeout,)),
@@ -40,7 +57,7 @@ _EXIT_CODES: tuple[tuple[int, tuple[type[errors.DurableError], ...]], ...] = (
 _EXIT_HELP = """\
 exit codes:
   0 done   1 any other error   2 input that cannot be taken   3 no such workflow, instance or execution
-  4 the instance's state forbids it   5 the workflow did not complete   6 it did not end in time
+  4 the instance's state or history forbids it   5 the workflow did not complete   6 it did not end in time
   130 interrupted
 """
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import enum
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
+
+from durable.core.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -82,6 +84,17 @@ class Preview:
     children: list[Preview] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain JSON."""
+        plain = {name: getattr(self, name) for name in self.__slots__}
+        listed = {name: [asdict(step) for step in plain[name]] for name in ("kept", "rerun", "dropped", "rearmed")}
+        return {
+            **plain,
+            **listed,
+            "refusal": self.refusal and facts_of(self.refusal),
+            "children": [child.to_json() for child in self.children],
+        }
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
@@ -98,3 +111,37 @@ class Outcome:
     execution_id: uuid.UUID
     children: list[Outcome] = field(default_factory=list)
     advice: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain JSON."""
+        return {
+            "outcome": "done",
+            "instance_id": self.instance_id,
+            "execution_id": str(self.execution_id),
+            "children": [child.to_json() for child in self.children],
+            "advice": self.advice,
+        }
+
+
+def facts_of(error: DurableError) -> dict[str, Any]:
+    """Return an error as plain JSON: its class, its message, and of its fields what is plain."""
+    plain = {
+        name: value for name, value in vars(error).items() if value is None or isinstance(value, str | int | float)
+    }
+    return {"error": type(error).__name__, "message": str(error), "facts": plain}
+
+
+def given_input(value: Any) -> Any:
+    """Return what JSON stands for as an activity's new input.
+
+    An object with exactly the keys ``args`` and ``kwargs`` is the arguments; any other value is the only one.
+
+    Raises:
+        InvalidInput: They are no list and no object.
+    """
+    if not (isinstance(value, dict) and set(value) == {"args", "kwargs"}):
+        return value
+    args, kwargs = value["args"], value["kwargs"]
+    if not (isinstance(args, list) and isinstance(kwargs, dict)):
+        raise InvalidInput("input", "args must be a list and kwargs an object")
+    return Args(*args, **kwargs)

@@ -28,6 +28,7 @@ class Command(DurableCommand):
         "durable_list --workflow order --tag customer=Ada --limit 100",
         "durable_list --status open --json",
         "durable_list --status open --workflow order --without-patch tax",
+        "durable_list --status failed --limit 1000 --ids | manage.py durable_rewind -",
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -54,6 +55,7 @@ class Command(DurableCommand):
             help="those without a mark of the patch: on the old path, or not there yet",
         )
         parser.add_argument("--limit", type=int, default=50, help="how many at most (50)")
+        parser.add_argument("--ids", action="store_true", help="print ids only, for commands that read them")
         parser.add_argument("--json", action="store_true", help="print a JSON array")
 
     def handle(self, *, limit: int, **options: Any) -> None:
@@ -65,7 +67,7 @@ class Command(DurableCommand):
             return
         width = max((len(row["id"]) for row in rows), default=0)
         for row in rows:
-            self.stdout.write(self._line(row, width))
+            self.stdout.write(row["id"] if options["ids"] else self._line(row, width))
         total = found.count()
         self.stderr.write(f"{len(rows)} of {total}" if len(rows) < total else f"{total} in all")
 

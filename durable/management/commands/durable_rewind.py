@@ -1,0 +1,43 @@
+"""Rewinds instances: ``manage.py durable_rewind ID...``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from durable import client
+from durable.management import previews
+from durable.management.verbs import VerbCommand
+
+if TYPE_CHECKING:
+    from django.core.management.base import CommandParser
+
+
+class Command(VerbCommand):
+    """Rewind instances."""
+
+    help = "Have failed instances go on from before their failure; what had succeeded is not run again."
+    examples = (
+        'durable_rewind order-7 --reason "the bank is back" --actor ada',
+        "durable_rewind order-7 --dry-run",
+        "durable_rewind order-7 --to 3",
+        "durable_list --status failed --workflow order --ids | manage.py durable_rewind - --json",
+    )
+
+    def add_options(self, parser: CommandParser) -> None:
+        """Add the command's own options."""
+        parser.add_argument(
+            "--to",
+            type=int,
+            metavar="EVENT_ID",
+            help="go back to before this step; instances that were cancelled, terminated or completed can, too",
+        )
+
+    def act(
+        self, instance_id: str, *, to: int | None, reason: str, actor: str | None, dry_run: bool, **_: Any
+    ) -> client.Outcome | client.Preview:
+        """Rewind an instance."""
+        return client.rewind(instance_id, to=to, reason=reason, actor=actor, dry_run=dry_run)
+
+    def said(self, instance_id: str, done: client.Outcome) -> str:
+        """Return what was done, for people."""
+        return previews.done(done, "rewound")
