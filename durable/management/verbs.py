@@ -43,12 +43,15 @@ class VerbCommand(DurableCommand):
     def add_options(self, parser: CommandParser) -> None:
         """Add the options that only this command takes."""
 
-    def act(self, instance_id: str, **options: Any) -> Any:
+    def act(self, instance_id: str, *, reason: str, actor: str | None, dry_run: bool, **options: Any) -> Any:
         """Do it to an instance, and return something with ``to_json``; what a dry run would do is a ``Preview``.
 
         Args:
             instance_id: The instance.
-            options: ``reason``, ``actor``, ``dry_run`` and what the command adds.
+            reason: Why.
+            actor: Who asks for it.
+            dry_run: Whether to change nothing.
+            options: What the command adds.
 
         Raises:
             DurableError: It is refused.

@@ -59,15 +59,21 @@ class Command(VerbCommand):
         )
         parser.add_argument("--on-version", type=int, metavar="N", help="the workflow's version; else the recorded one")
 
-    def act(self, instance_id: str, **options: Any) -> Rerun | client.Preview:
+    def act(
+        self, instance_id: str, *, reason: str, actor: str | None, dry_run: bool, **options: Any
+    ) -> Rerun | client.Preview:
         """Rerun an instance."""
         made = client.rerun_from_activity(
             instance_id,
             options["event_id"],
             new_instance_id=options["new_id"],
             input=given_input(options["input"]),
+            execution=options["execution"],
+            siblings=options["siblings"],
             version=options["on_version"],
-            **{name: options[name] for name in ("execution", "siblings", "reason", "actor", "dry_run")},
+            reason=reason,
+            actor=actor,
+            dry_run=dry_run,
         )
         return made if isinstance(made, client.Preview) else Rerun(new_id=made.id)
 

@@ -33,10 +33,10 @@ class Command(VerbCommand):
         )
 
     def act(
-        self, instance_id: str, *, to: int | None, reason: str, actor: str | None, dry_run: bool, **_: Any
+        self, instance_id: str, *, reason: str, actor: str | None, dry_run: bool, **options: Any
     ) -> client.Outcome | client.Preview:
         """Rewind an instance."""
-        return client.rewind(instance_id, to=to, reason=reason, actor=actor, dry_run=dry_run)
+        return client.rewind(instance_id, to=options["to"], reason=reason, actor=actor, dry_run=dry_run)
 
     def said(self, instance_id: str, done: client.Outcome) -> str:
         """Return what was done, for people."""

@@ -27,10 +27,10 @@ class Command(VerbCommand):
         parser.add_argument("--to", type=int, metavar="VERSION", help="the version; else the latest one")
 
     def act(
-        self, instance_id: str, *, to: int | None, reason: str, actor: str | None, dry_run: bool, **_: Any
+        self, instance_id: str, *, reason: str, actor: str | None, dry_run: bool, **options: Any
     ) -> client.Outcome | client.Preview:
         """Upgrade an instance."""
-        return client.upgrade(instance_id, to=to, reason=reason, actor=actor, dry_run=dry_run)
+        return client.upgrade(instance_id, to=options["to"], reason=reason, actor=actor, dry_run=dry_run)
 
     def said(self, instance_id: str, done: client.Outcome) -> str:
         """Return what was done, for people."""
