@@ -8,6 +8,7 @@ from __future__ import annotations
 from durable.client.ask import aquery, query
 from durable.client.change import aupdate, update
 from durable.client.handle import Handle, get
+from durable.client.items import HistoryItem
 from durable.client.operate import (
     cancel,
     complete_activity,
@@ -17,7 +18,7 @@ from durable.client.operate import (
     suspend,
     terminate,
 )
-from durable.client.read import HistoryItem, history, instance, result, status
+from durable.client.read import history, instance, result, status
 from durable.client.repair import rerun_from_activity, rewind, upgrade
 from durable.client.start import astart, start, start_definition
 from durable.operations.shapes import UNSET, Args, Outcome, Preview, Step

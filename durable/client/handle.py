@@ -9,6 +9,7 @@ from durable.client import ask, change, operate, read, repair
 if TYPE_CHECKING:
     import uuid
 
+    from durable.client.items import HistoryItem
     from durable.models import Instance
 
 
@@ -58,7 +59,7 @@ class Handle:
         """Wait for the end in async code and return the result."""
         return await read.aresult(self.id, timeout)
 
-    def history(self, execution: str | uuid.UUID | None = None) -> list[read.HistoryItem]:
+    def history(self, execution: str | uuid.UUID | None = None) -> list[HistoryItem]:
         """Return all events of an execution; see ``client.history``."""
         return read.history(self.id, execution)
 

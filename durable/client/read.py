@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
 
 from durable import conf, registry
+from durable.client.items import HistoryItem, items
 from durable.client.patience import Patience
-from durable.core import events as ev
 from durable.core.errors import (
     ResultTimeout,
-    UnknownExecution,
     UnknownWorkflow,
     VersionNotAvailable,
     WorkflowCanceled,
@@ -23,30 +20,11 @@ from durable.core.errors import (
     WorkflowTerminated,
 )
 from durable.core.failures import Failure
-from durable.models import Execution, HistoryEvent, Instance, Status
+from durable.models import HistoryEvent, Instance, Status
 from durable.store import instances
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HistoryItem:
-    """An event of a history, as callers see it.
-
-    Attributes:
-        seq: Its place, from 1.
-        event_id: The number of the thing asked for, from 0; None for control events.
-        rerunnable: Whether a rerun can begin here.
-    """
-
-    seq: int
-    kind: str
-    event_id: int | None
-    name: str
-    recorded_at: datetime
-    data: dict[str, Any]
-    rerunnable: bool
+    import uuid
 
 
 def instance(instance_id: str) -> Instance:
@@ -64,7 +42,7 @@ def status(instance_id: str) -> str:
 
 
 def history(instance_id: str, execution: str | uuid.UUID | None = None) -> list[HistoryItem]:
-    """Return all events of an execution, control events included.
+    """Return all events of an execution, control events included, each saying whether a rerun can begin there.
 
     Args:
         instance_id: The instance.
@@ -75,36 +53,10 @@ def history(instance_id: str, execution: str | uuid.UUID | None = None) -> list[
         UnknownExecution: It has no execution of this id.
     """
     found = instances.get(instance_id)
-    execution_id = found.execution_id if execution is None else _execution(instance_id, execution).pk
+    execution_id = instances.execution(found, execution).pk
     rows = HistoryEvent.objects.using(conf.settings.DATABASE).filter(execution_id=execution_id).order_by("seq")
-    names: dict[int, str] = {}
-    items = []
-    for row in rows:
-        # An answer goes by the name of what it answers.
-        name = row.name if row.event_id is None else names.setdefault(row.event_id, row.name)
-        items.append(
-            HistoryItem(
-                seq=row.seq,
-                kind=row.kind,
-                event_id=row.event_id,
-                name=name,
-                recorded_at=row.recorded_at,
-                data=ev.complete(row.kind, row.data),
-                rerunnable=row.kind == ev.ActivityScheduled.__name__,
-            )
-        )
-    return items
-
-
-def _execution(instance_id: str, execution: str | uuid.UUID) -> Execution:
-    try:
-        key = uuid.UUID(str(execution))
-    except ValueError:
-        raise UnknownExecution(instance_id, str(execution)) from None
-    found: Execution | None = instances.executions().filter(instance_id=instance_id, pk=key).first()
-    if found is None:
-        raise UnknownExecution(instance_id, str(execution))
-    return found
+    found_rows = ((row.kind, row.event_id, row.name, row.recorded_at, row.data) for row in rows)
+    return items(found_rows, status=found.status)
 
 
 def result(instance_id: str, timeout: float | None = None) -> Any:

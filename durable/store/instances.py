@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import uuid
+from typing import Any
 
 from django.db import connections
 
 from durable import conf
-from durable.core.errors import UnknownInstance
+from durable.core.errors import UnknownExecution, UnknownInstance
 from durable.models import Execution, Instance, Status
 from durable.store import clock, inbox, workers
-
-if TYPE_CHECKING:
-    import uuid
-
 
 PAYLOADS = ("input", "headers", "result", "failure", "custom_status")
 """The columns that pass through the codec."""
@@ -45,6 +42,22 @@ def _key(instance_id: str) -> str:
     if not instance_id.isprintable():
         raise UnknownInstance(instance_id)  # the database would refuse even to look for it
     return instance_id
+
+
+def execution(instance: Instance, execution_id: str | uuid.UUID | None = None) -> Execution:
+    """Return an execution of an instance; None is its current one.
+
+    Raises:
+        UnknownExecution: It has none of this id.
+    """
+    try:
+        key = instance.execution_id if execution_id is None else uuid.UUID(str(execution_id))
+    except ValueError:
+        raise UnknownExecution(instance.pk, str(execution_id)) from None
+    found: Execution | None = executions().filter(instance=instance, pk=key).first()
+    if found is None:
+        raise UnknownExecution(instance.pk, str(execution_id))
+    return found
 
 
 def lock(instance_id: str) -> Instance:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from durable import conf
-from durable.client import HistoryItem
-from durable.core import events as ev
+from durable.client.items import HistoryItem, of_events
 from durable.core.errors import ResultTimeout, WorkflowCanceled, WorkflowFailed, WorkflowTerminated
 from durable.core.failures import Failure
 
@@ -124,21 +121,4 @@ def _execution(run: Run) -> SimulatedExecution:
 
 
 def _items(run: Run) -> list[HistoryItem]:
-    names: dict[int, str] = {}
-    items = []
-    for seq, (stored, event) in enumerate(zip(run.history, run.events(), strict=True), 1):
-        event_id: int | None = getattr(event, "event_id", None)
-        name = getattr(event, "name", "")
-        items.append(
-            HistoryItem(
-                seq=seq,
-                kind=stored.kind,
-                event_id=event_id,
-                # An answer goes by the name of what it answers.
-                name=name if event_id is None else names.setdefault(event_id, name),
-                recorded_at=datetime.fromtimestamp(stored.at, UTC),
-                data=ev.complete(stored.kind, msgspec.json.decode(stored.text)),
-                rerunnable=stored.kind == ev.ActivityScheduled.__name__,
-            )
-        )
-    return items
+    return of_events(run.events(), status=run.instance.status)

@@ -110,6 +110,7 @@ def _as_json(instance: Instance, items: list[client.HistoryItem]) -> dict[str, A
                 "recorded_at": item.recorded_at,
                 "data": item.data,
                 "rerunnable": item.rerunnable,
+                "why_not": item.why_not,
             }
             for item in items
         ],
