@@ -150,6 +150,17 @@ def changed(worker: Worker) -> None:
 
 
 @scenario
+def upgraded(worker: Worker) -> None:
+    """Go on with another version, which does more from there on."""
+    handle = _start["grown1"]()
+    worker.run()
+    handle.upgrade(reason="version 2 does more", actor="Ada")
+    worker.run()
+    handle.signal("go", 1)
+    worker.advance(10)
+
+
+@scenario
 def open_(worker: Worker) -> None:
     """Leave instances where they wait, as a deploy finds them."""
     _start["several"]()

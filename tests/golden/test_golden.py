@@ -82,14 +82,10 @@ def test_history_is_replayed_whole_and_cut_anywhere(file, transcript):
     check(transcript)
 
 
-TO_RECORD = {"ExecutionUpgraded"}
-"""Kinds that are newer than the recorded histories; record some before a release."""
-
-
 def test_every_kind_of_event_is_in_some_history():
     kept = {event.kind for _, transcript in ALL for event in transcript.events}
 
-    assert set(ev.KINDS) - kept == TO_RECORD, "write a scenario that leads to it, and record it: see the README"
+    assert set(ev.KINDS) == kept, "write a scenario that leads to it, and record it: see the README"
 
 
 def test_every_workflow_is_in_some_history_and_every_scenario_has_its_files():

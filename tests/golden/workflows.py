@@ -320,3 +320,24 @@ async def changed() -> list[Any]:
 
     await workflow.wait_until(lambda: len(lines) == 2 and ready.is_set())
     return [*lines, str(workflow.uuid4())]
+
+
+@_workflow(name="grown1")
+async def grown1() -> list[Any]:
+    """Work, wait, and work again."""
+    seen: list[Any] = [workflow.version(), await double(1)]
+    seen.append(await workflow.wait_signal("go"))
+    seen.append(await double(2))
+    return [*seen, str(workflow.uuid4())]
+
+
+@_workflow(name="grown2")
+async def grown2() -> list[Any]:
+    """Do what version 1 did, and from the place of the upgrade on more than that."""
+    seen: list[Any] = [workflow.version(), await double(1)]
+    seen.append(await workflow.wait_signal("go"))
+    if workflow.version() >= 2:
+        seen += await asyncio.gather(double(3), asyncio.sleep(5, "slept"))
+        seen.append(workflow.patched("grown"))
+    seen.append(await double(2))
+    return [*seen, workflow.version(), str(workflow.uuid4())]
