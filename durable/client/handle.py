@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from durable.client.items import HistoryItem
     from durable.models import Instance
+    from durable.operations.shapes import Preview
 
 
 def get(instance_id: str) -> Handle:
@@ -63,9 +64,9 @@ class Handle:
         """Return all events of an execution; see ``client.history``."""
         return read.history(self.id, execution)
 
-    def signal(self, name: str, payload: Any = None) -> None:
+    def signal(self, name: str, payload: Any = None, *, reason: str = "", actor: Any = None) -> None:
         """Signal the instance; see ``client.signal``."""
-        operate.signal(self.id, name, payload)
+        operate.signal(self.id, name, payload, reason=reason, actor=actor)
 
     def query(self, name: str, *args: Any, **kwargs: Any) -> Any:
         """Ask the instance about itself; see ``client.query``."""
@@ -87,21 +88,21 @@ class Handle:
         """Have the workflow changed from async code."""
         return await change.aupdate(self.id, name, *args, update_id=update_id, timeout=timeout, **kwargs)
 
-    def cancel(self, *, reason: str = "") -> None:
+    def cancel(self, **options: Any) -> Preview | None:
         """Ask the instance to stop; see ``client.cancel``."""
-        operate.cancel(self.id, reason=reason)
+        return operate.cancel(self.id, **options)
 
-    def terminate(self, *, reason: str = "") -> None:
+    def terminate(self, **options: Any) -> Preview | None:
         """End the instance at once; see ``client.terminate``."""
-        operate.terminate(self.id, reason=reason)
+        return operate.terminate(self.id, **options)
 
-    def suspend(self, *, reason: str = "", children: bool = False) -> None:
+    def suspend(self, **options: Any) -> Preview | None:
         """Halt the instance; see ``client.suspend``."""
-        operate.suspend(self.id, reason=reason, children=children)
+        return operate.suspend(self.id, **options)
 
-    def resume(self, *, reason: str = "", children: bool = False) -> None:
+    def resume(self, **options: Any) -> Preview | None:
         """Let the instance go on; see ``client.resume``."""
-        operate.resume(self.id, reason=reason, children=children)
+        return operate.resume(self.id, **options)
 
     def rerun_from_activity(self, event_id: int, **options: Any) -> Any:
         """Start a new instance that runs again from an activity; see ``client.rerun_from_activity``."""

@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 import uuid
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
 
-from durable import conf, dispatch
+from durable import conf
+from durable.client import verbs
 from durable.core import events as ev
 from durable.core import payloads, texts
-from durable.core.errors import InvalidInput, NotOpen, UnknownActivity
+from durable.core.errors import InvalidInput, UnknownActivity
 from durable.core.failures import Failure
-from durable.engine import closing, lost, signals
+from durable.engine import lost, signals
 from durable.interceptors import SignalCall
-from durable.models import CLOSED, OPEN, Instance, Status
-from durable.store import instances, tasks
+from durable.operations import audit, control
+from durable.store import tasks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from durable.models import ActivityTask
+    from durable.operations.shapes import Preview
 
-_REASON = 1000
 
-
-def signal(instance_id: str, name: str, payload: Any = None) -> None:
+def signal(instance_id: str, name: str, payload: Any = None, *, reason: str = "", actor: Any = None) -> None:
     """Signal an instance; it is recorded exactly once, in order of arrival.
+
+    Programs signal all the time, and the history says so; an ``actor`` or a ``reason`` makes it an operation that the
+    audit keeps as well, without the payload.
+
+    Args:
+        instance_id: The instance.
+        name: The signal's name.
+        payload: Anything that has JSON.
+        reason: Why; recorded.
+        actor: Who sends it: a user or a name.
 
     Raises:
         UnknownInstance: There is none of this id.
@@ -34,6 +43,15 @@ def signal(instance_id: str, name: str, payload: Any = None) -> None:
         InvalidInput: The payload has no JSON, or the name is empty or too long.
         PayloadTooLarge, LimitExceeded: A limit of the settings is reached.
     """
+    if actor is None and not reason:
+        _signal(instance_id, name, payload)
+        return
+    hidden = None if payload is None else audit.HIDDEN
+    with audit.audited("signal", instance_id, actor=actor, reason=reason, atomic=True, name=str(name), payload=hidden):
+        _signal(instance_id, name, payload)
+
+
+def _signal(instance_id: str, name: str, payload: Any) -> None:
     texts.check_name(name, "signal(name)")
     where = f"signal {name}"
     encoded = conf.converter().encode(payload, where)
@@ -42,75 +60,119 @@ def signal(instance_id: str, name: str, payload: Any = None) -> None:
         signals.bring(SignalCall(instance_id=instance_id, name=name, headers={}), encoded)
 
 
-def cancel(instance_id: str, *, reason: str = "") -> None:
+def cancel(instance_id: str, *, reason: str = "", actor: Any = None, dry_run: bool = False) -> Preview | None:
     """Ask an instance to stop: its code gets ``asyncio.CancelledError`` and may clean up.
+
+    Args:
+        instance_id: The instance.
+        reason: Why; recorded.
+        actor: Who asks for it: a user, a name, or None for the system.
+        dry_run: Whether to return a Preview and change nothing.
 
     Raises:
         UnknownInstance: There is none of this id.
         NotOpen: It has ended.
+        LimitExceeded: Its inbox is full.
+        InvalidInput: The reason cannot be stored.
     """
-    with transaction.atomic(using=conf.settings.DATABASE):
-        signals.deliver(instance_id, ev.CancelRequested(reason=_reason(reason)), verb="be canceled")
+    return verbs.perform(
+        "cancel",
+        instance_id,
+        plan=lambda: control.plan_cancel(instance_id),
+        preview=control.preview,
+        carry_out=partial(control.cancel, reason=reason),
+        actor=actor,
+        reason=reason,
+        dry_run=dry_run,
+    )
 
 
-def terminate(instance_id: str, *, reason: str = "") -> None:
+def terminate(instance_id: str, *, reason: str = "", actor: Any = None, dry_run: bool = False) -> Preview | None:
     """End an instance at once, without running its code; its children by their policy.
 
     Terminating a terminated instance does nothing.
 
+    Args:
+        instance_id: The instance.
+        reason: Why; recorded.
+        actor: Who asks for it: a user, a name, or None for the system.
+        dry_run: Whether to return a Preview and change nothing.
+
     Raises:
         UnknownInstance: There is none of this id.
         NotOpen: It has ended otherwise.
+        InvalidInput: The reason cannot be stored.
     """
-    with transaction.atomic(using=conf.settings.DATABASE):
-        instance = instances.lock(instance_id)
-        if instance.status == Status.TERMINATED:
-            return
-        if instance.status in CLOSED:
-            raise NotOpen(instance_id, status=instance.status, verb="be terminated")
-        announce = closing.terminate(instance, reason=_reason(reason))
-        transaction.on_commit(lambda: dispatch.advance(announce), using=conf.settings.DATABASE, robust=True)
+    return verbs.perform(
+        "terminate",
+        instance_id,
+        plan=lambda: control.plan_terminate(instance_id),
+        preview=control.preview,
+        carry_out=partial(control.terminate, reason=reason),
+        actor=actor,
+        reason=reason,
+        dry_run=dry_run,
+    )
 
 
-def suspend(instance_id: str, *, reason: str = "", children: bool = False) -> None:
+def suspend(
+    instance_id: str, *, reason: str = "", children: bool = False, actor: Any = None, dry_run: bool = False
+) -> Preview | None:
     """Halt an instance: what comes in is kept, no activity begins. Suspending twice does nothing.
 
     Args:
         instance_id: The instance.
         reason: Why; recorded.
         children: Whether its children are halted as well.
+        actor: Who asks for it: a user, a name, or None for the system.
+        dry_run: Whether to return a Preview and change nothing.
 
     Raises:
         UnknownInstance: There is none of this id.
         NotOpen: It has ended.
+        InvalidInput: The reason cannot be stored.
     """
-    with transaction.atomic(using=conf.settings.DATABASE):
-        for instance in _tree(instance_id, "be suspended", children=children):
-            if instance.status == Status.SUSPENDED:
-                continue
-            if instance.head:
-                closing.append(instance, ev.ExecutionSuspended(reason=_reason(reason)))
-            instances.rows().filter(pk=instance.pk).update(status=Status.SUSPENDED)
-            tasks.hold(instance.execution_id)
+    return verbs.perform(
+        "suspend",
+        instance_id,
+        plan=lambda: control.plan_suspend(instance_id, children=children),
+        preview=control.preview,
+        carry_out=partial(control.suspend, reason=reason),
+        actor=actor,
+        reason=reason,
+        dry_run=dry_run,
+        children=children or None,
+    )
 
 
-def resume(instance_id: str, *, reason: str = "", children: bool = False) -> None:
+def resume(
+    instance_id: str, *, reason: str = "", children: bool = False, actor: Any = None, dry_run: bool = False
+) -> Preview | None:
     """Let a suspended instance go on; what came meanwhile is taken in order. Others are left alone.
 
+    Args:
+        instance_id: The instance.
+        reason: Why; recorded.
+        children: Whether its children go on as well.
+        actor: Who asks for it: a user, a name, or None for the system.
+        dry_run: Whether to return a Preview and change nothing.
+
     Raises:
         UnknownInstance: There is none of this id.
         NotOpen: It has ended.
+        InvalidInput: The reason cannot be stored.
     """
-    with transaction.atomic(using=conf.settings.DATABASE):
-        for instance in _tree(instance_id, "be resumed", children=children):
-            if instance.status != Status.SUSPENDED:
-                continue
-            if instance.head:
-                closing.append(instance, ev.ExecutionResumed(reason=_reason(reason)))
-            status = Status.RUNNING if instance.head else Status.PENDING
-            instances.rows().filter(pk=instance.pk).update(status=status)
-            dispatch.perform_on_commit(tasks.unhold(instance.execution_id))
-            dispatch.advance_on_commit(instance.queue, instance.pk)
+    return verbs.perform(
+        "resume",
+        instance_id,
+        plan=lambda: control.plan_resume(instance_id, children=children),
+        preview=control.preview,
+        carry_out=partial(control.resume, reason=reason),
+        actor=actor,
+        reason=reason,
+        dry_run=dry_run,
+        children=children or None,
+    )
 
 
 def complete_activity(token: str, result: Any = None) -> None:
@@ -157,20 +219,3 @@ def _external(token: str) -> ActivityTask:
     if found is None:
         raise UnknownActivity(f"token {token}")
     return found
-
-
-def _tree(instance_id: str, verb: str, *, children: bool) -> Iterator[Instance]:
-    instance = instances.lock(instance_id)
-    if instance.status not in OPEN:
-        raise NotOpen(instance_id, status=instance.status, verb=verb)
-    yield instance
-    if children:
-        below = instances.rows().filter(parent_id=instance_id, status__in=OPEN).values_list("pk", flat=True)
-        for child_id in below:
-            yield from _tree(child_id, verb, children=True)
-
-
-def _reason(reason: str) -> str:
-    if len(reason) > _REASON:
-        raise InvalidInput("reason", f"{len(reason):,} characters, the limit is {_REASON:,}")
-    return str(conf.converter().encode(reason, "reason"))

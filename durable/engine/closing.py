@@ -87,7 +87,7 @@ def _end_children(parent: Instance) -> list[tuple[str, str]]:
 
 def _end_child(child: Instance, parent: Instance) -> list[tuple[str, str]]:
     reason = f"the parent {parent.pk} is {parent.status}"
-    match child.options.get("parent_close", "terminate"):
+    match policy_of(child):
         case "terminate":
             return terminate(instances.lock(child.pk), reason=reason, by_parent=True)
         case "cancel":
@@ -95,6 +95,11 @@ def _end_child(child: Instance, parent: Instance) -> list[tuple[str, str]]:
             return [(child.queue, child.pk)]
         case _:
             return []
+
+
+def policy_of(child: Instance) -> str:
+    """Return what becomes of a child when its parent ends: ``terminate``, ``cancel`` or ``abandon``."""
+    return str(child.options.get("parent_close", "terminate"))
 
 
 def terminate(instance: Instance, *, reason: str, by_parent: bool = False) -> list[tuple[str, str]]:

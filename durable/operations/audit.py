@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
+from django.db import transaction
+
 from durable import conf
+from durable.core import texts
 from durable.core.errors import DurableError, InvalidInput, PermissionDenied
 from durable.models import Operation
 from durable.store import clock
@@ -28,11 +31,12 @@ def audited(
     actor: Any = None,
     reason: str = "",
     dry_run: bool = False,
+    atomic: bool = False,
     **arguments: Any,
 ) -> Iterator[None]:
     """Record what becomes of the block: done, refused, denied or failed.
 
-    Put it around the block's transaction, so that a refusal is recorded when that is rolled back.
+    A refusal is recorded when the block's transaction is rolled back, so that has to be inside, or ``atomic``.
 
     Args:
         verb: What is done.
@@ -40,34 +44,70 @@ def audited(
         actor: Who does it: a user, a name, or None for the system.
         reason: Why.
         dry_run: Whether it is only to be looked at.
+        atomic: Whether the block and the row of its success are one transaction.
         arguments: The verb's other arguments, as plain JSON; payloads as ``HIDDEN``.
 
     Raises:
-        InvalidInput: The reason is too long.
+        InvalidInput: The reason cannot be stored; that is recorded, too.
     """
-    if len(reason) > REASON:
-        raise InvalidInput("reason", f"{len(reason):,} characters, the limit is {REASON:,}")
-    row = Operation(
-        verb=verb,
-        instance_id=str(instance_id)[:255].replace("\0", ""),
-        actor_key=_key(actor),
-        actor_name=name_of(actor)[:255],
-        reason=reason,
-        dry_run=dry_run,
-        arguments={name: value for name, value in arguments.items() if value is not None},
-    )
+    row = operation(verb, instance_id, actor=actor, reason=reason, dry_run=dry_run, **arguments)
+    within = transaction.atomic(using=conf.settings.DATABASE) if atomic else nullcontext()
     try:
-        yield
+        with within:
+            check_reason(reason)
+            yield
+            _record(row, Operation.Outcome.DONE, "")
     except Exception as error:
         denied, refused = isinstance(error, PermissionDenied), isinstance(error, DurableError)
-        outcome = "denied" if denied else "refused" if refused else "failed"
-        _record(row, outcome, f"{type(error).__name__}: {error}")
+        _record(row, "denied" if denied else "refused" if refused else "failed", _told(error, arguments))
         raise
-    _record(row, Operation.Outcome.DONE, "")
+
+
+def _told(error: Exception, arguments: dict[str, Any]) -> str:
+    problem = str(error)
+    if isinstance(error, InvalidInput) and HIDDEN in arguments.values():
+        problem = f"{error.where}: {HIDDEN}"  # it may quote the payload
+    return f"{type(error).__name__}: {problem}"
+
+
+def operation(
+    verb: str, instance_id: str, *, actor: Any = None, reason: str = "", dry_run: bool = False, **arguments: Any
+) -> Operation:
+    """Return the row, not saved, that tells of a verb that was carried out; the arguments as for ``audited``."""
+    return Operation(
+        verb=verb,
+        instance_id=_stored(instance_id, 255),
+        actor_key=_key(actor),
+        actor_name=_stored(name_of(actor), 255),
+        reason=_stored(reason, REASON),
+        dry_run=dry_run,
+        arguments={name: value for name, value in arguments.items() if value is not None},
+        outcome=Operation.Outcome.DONE,
+        at=clock.now(),
+    )
+
+
+def check_reason(reason: str) -> str:
+    """Return a reason as it is, if it can be stored.
+
+    Raises:
+        InvalidInput: It is no text, is too long, or has characters that have no place in a text.
+    """
+    if not isinstance(reason, str):
+        raise InvalidInput("reason", f"give a str, not {reason!r}")
+    if len(reason) > REASON:
+        raise InvalidInput("reason", f"{len(reason):,} characters, the limit is {REASON:,}")
+    texts.check_plain(conf.converter().encode(reason, "reason"), "reason")
+    return reason
+
+
+def _stored(given: object, longest: int) -> str:
+    """Return what the audit keeps of a text that may be just what was refused."""
+    return str(given).replace("\0", "").encode(errors="replace").decode()[:longest]
 
 
 def _record(row: Operation, outcome: str, error: str) -> None:
-    row.outcome, row.error, row.at = outcome, error.replace("\0", "")[:2000], clock.now()
+    row.outcome, row.error, row.at = outcome, _stored(error, 2000), clock.now()
     row.save(using=conf.settings.DATABASE, force_insert=True)
 
 
