@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import transaction
 
 from durable import conf
-from durable.client import verbs
+from durable.client import performing
 from durable.core import events as ev
 from durable.core import payloads, texts
 from durable.core.errors import InvalidInput, UnknownActivity
@@ -75,7 +75,7 @@ def cancel(instance_id: str, *, reason: str = "", actor: Any = None, dry_run: bo
         LimitExceeded: Its inbox is full.
         InvalidInput: The reason cannot be stored.
     """
-    return verbs.perform(
+    return performing.perform(
         "cancel",
         instance_id,
         plan=lambda: control.plan_cancel(instance_id),
@@ -103,7 +103,7 @@ def terminate(instance_id: str, *, reason: str = "", actor: Any = None, dry_run:
         NotOpen: It has ended otherwise.
         InvalidInput: The reason cannot be stored.
     """
-    return verbs.perform(
+    return performing.perform(
         "terminate",
         instance_id,
         plan=lambda: control.plan_terminate(instance_id),
@@ -132,7 +132,7 @@ def suspend(
         NotOpen: It has ended.
         InvalidInput: The reason cannot be stored.
     """
-    return verbs.perform(
+    return performing.perform(
         "suspend",
         instance_id,
         plan=lambda: control.plan_suspend(instance_id, children=children),
@@ -162,7 +162,7 @@ def resume(
         NotOpen: It has ended.
         InvalidInput: The reason cannot be stored.
     """
-    return verbs.perform(
+    return performing.perform(
         "resume",
         instance_id,
         plan=lambda: control.plan_resume(instance_id, children=children),
