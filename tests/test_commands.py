@@ -17,6 +17,7 @@ from durable.models import Instance
 from project.celery import app
 
 COMMANDS = [
+    "durable_explain",
     "durable_export",
     "durable_lint",
     "durable_list",

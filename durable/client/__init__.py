@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from durable.client.ask import aquery, query
 from durable.client.change import aupdate, update
+from durable.client.explaining import explain
 from durable.client.handle import Handle, get
 from durable.client.items import HistoryItem
 from durable.client.operate import (
@@ -21,23 +22,33 @@ from durable.client.operate import (
 from durable.client.read import history, instance, result, status
 from durable.client.repair import rerun_from_activity, rewind, upgrade
 from durable.client.start import astart, start, start_definition
+from durable.core.explaining import Explanation, OpenCommand, Raised, TaskStack
+from durable.core.shown import Frame
+from durable.core.waits import Wait
 from durable.operations.shapes import UNSET, Args, Outcome, Preview, Step
 from durable.operations.versions import VersionUse, versions
 
 __all__ = [
     "UNSET",
     "Args",
+    "Explanation",
+    "Frame",
     "Handle",
     "HistoryItem",
+    "OpenCommand",
     "Outcome",
     "Preview",
+    "Raised",
     "Step",
+    "TaskStack",
     "VersionUse",
+    "Wait",
     "aquery",
     "astart",
     "aupdate",
     "cancel",
     "complete_activity",
+    "explain",
     "fail_activity",
     "get",
     "history",

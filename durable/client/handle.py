@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from durable.client import ask, change, operate, read, repair
+from durable.client import ask, change, explaining, operate, read, repair
 
 if TYPE_CHECKING:
     import uuid
 
     from durable.client.items import HistoryItem
+    from durable.core.explaining import Explanation
     from durable.models import Instance
     from durable.operations.shapes import Preview
 
@@ -63,6 +64,10 @@ class Handle:
     def history(self, execution: str | uuid.UUID | None = None) -> list[HistoryItem]:
         """Return all events of an execution; see ``client.history``."""
         return read.history(self.id, execution)
+
+    def explain(self, at: int | None = None, execution: str | uuid.UUID | None = None) -> Explanation:
+        """Say where the code stands, or stood after an event; see ``client.explain``."""
+        return explaining.explain(self.id, at, execution)
 
     def signal(self, name: str, payload: Any = None, *, reason: str = "", actor: Any = None) -> None:
         """Signal the instance; see ``client.signal``."""

@@ -496,6 +496,11 @@ class Execution:
         place = None if event_id is None else self._places.get(event_id)
         return frames.location(place) if place else self.waiting_at()
 
+    @property
+    def places(self) -> Mapping[int, Place | None]:
+        """Where the code asked for what it asked for in this step, by event id."""
+        return self._places
+
     def waiting_at(self) -> str:
         """Return ``file:line`` of where the main task waits."""
         return frames.waiting_at(self._main.get_coro()) if self._main else ""

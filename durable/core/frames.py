@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from durable.core import texts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import CodeType, FrameType
+    from collections.abc import Callable, Iterator
+    from types import CodeType, FrameType, TracebackType
 
     Place = tuple[CodeType, int]
 
@@ -133,10 +133,9 @@ def location(place: Place) -> str:
 def waiting_at(coroutine: Any) -> str:
     """Return ``file:line`` of the innermost code of the user that ``coroutine`` stands in."""
     found = ""
-    while (frame := getattr(coroutine, "cr_frame", None)) is not None:
+    for frame, _ in chain(coroutine):
         if not _is_ours(frame.f_code):
             found = f"{frame.f_code.co_filename}:{frame.f_lineno}"
-        coroutine = coroutine.cr_await
     return found
 
 
@@ -146,19 +145,51 @@ def waiting_in(coroutine: Any) -> Any:
     None when that code waits for a future itself, as ``gather`` gives one.
     """
     found = None
-    while (frame := getattr(coroutine, "cr_frame", None)) is not None:
+    for frame, awaitable in chain(coroutine):
         if not _is_ours(frame.f_code):
             found = None
         elif found is None:
-            found = coroutine
-        coroutine = following(coroutine)
+            found = awaitable
     return found
 
 
+def of_users(awaitable: Any) -> list[FrameType]:
+    """Return the frames of what stands still, the outermost first, without ours and asyncio's."""
+    return [frame for frame, _ in chain(awaitable) if not _is_ours(frame.f_code)]
+
+
+def of_trace(trace: TracebackType | None) -> Iterator[tuple[FrameType, int]]:
+    """Yield the frames that an exception passed, with their lines, the outermost first, without ours and asyncio's."""
+    while trace is not None:
+        if not _is_ours(trace.tb_frame.f_code):
+            yield trace.tb_frame, trace.tb_lineno
+        trace = trace.tb_next
+
+
+def chain(awaitable: Any) -> Iterator[tuple[FrameType, Any]]:
+    """Yield the frames of a coroutine that stands still and of all that it awaits, each with what it is of."""
+    while awaitable is not None:
+        for frame_of, awaits in _STANDING:
+            if (frame := getattr(awaitable, frame_of, None)) is not None:
+                yield frame, awaitable
+                awaitable = getattr(awaitable, awaits)
+                break
+        else:
+            awaitable = _hidden(awaitable)
+
+
 def following(coroutine: Any) -> Any:
-    """Return what a coroutine that stands still awaits."""
-    awaited = coroutine.cr_await
-    if type(awaited).__name__ == "coroutine_wrapper":
-        # What the ``__await__`` of an object gives hides a coroutine that only the collector sees.
-        return gc.get_referents(awaited)[0]
-    return awaited
+    """Return the coroutine that a coroutine which stands still awaits, or None."""
+    return next((awaitable for _, awaitable in itertools.islice(chain(coroutine), 1, None)), None)
+
+
+_STANDING = (("cr_frame", "cr_await"), ("ag_frame", "ag_await"), ("gi_frame", "gi_yieldfrom"))
+_HIDING = {"coroutine_wrapper", "async_generator_asend", "async_generator_athrow", "anext_awaitable"}
+
+
+def _hidden(awaitable: Any) -> Any:
+    """Return what an object hides that only the collector sees, such as what ``__await__`` gives does."""
+    if type(awaitable).__name__ not in _HIDING:
+        return None
+    inside = gc.get_referents(awaitable)
+    return next((each for each in inside if hasattr(each, "throw") or hasattr(each, "athrow")), None)

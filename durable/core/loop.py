@@ -260,6 +260,11 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         finally:
             asyncio._set_running_loop(outer)
 
+    @property
+    def created(self) -> int:
+        """How many futures and tasks there have been: the number of the last one."""
+        return self._created
+
     def tasks(self) -> list[Task]:
         """Return the tasks that have not ended, in order of creation."""
         return sorted(self._tasks, key=hash)

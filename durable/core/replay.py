@@ -112,11 +112,28 @@ def catch_up(
         NondeterminismError: The code does not do what the history records.
     """
     rest: list[cmd.Command] = []
+    for rest in retake(execution, history, whole=whole, differs=differs):  # noqa: B007 - the last one counts
+        pass
+    return rest
+
+
+def retake(
+    execution: Execution,
+    history: Iterable[ev.Event],
+    *,
+    whole: bool = False,
+    differs: Callable[[Any, Any], bool] = cmd.differs,
+) -> Iterator[list[cmd.Command]]:
+    """Do what ``catch_up`` does a step at a time: yield after each what the history does not record of it.
+
+    Raises:
+        NondeterminismError: The code does not do what the history records.
+    """
     for trigger, recorded, following in steps(history):
         rest = _retake(execution, trigger, recorded, following, sealed=whole or following is not None, differs=differs)
         if rest and following is not None:
             raise mismatch(execution, following, rest[0], seq=execution.head + 1)
-    return rest
+        yield rest
 
 
 def steps(history: Iterable[ev.Event]) -> Iterator[tuple[ev.Event, list[ev.Event], ev.Event | None]]:

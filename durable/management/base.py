@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -98,6 +99,19 @@ class DurableCommand(BaseCommand):
     def print_json(self, data: Any) -> None:
         """Write data as JSON."""
         self.stdout.write(json.dumps(data, indent=2, cls=DjangoJSONEncoder, ensure_ascii=False))
+
+
+def plain(value: Any) -> Any:
+    """Return what a client returned, dataclasses within it included, as what JSON has."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(key): plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    if isinstance(value, errors.DurableError):
+        return {"type": type(value).__name__, "message": str(value)}
+    return value
 
 
 def exit_code(error: errors.DurableError) -> int:
