@@ -19,6 +19,7 @@ LIMITS = {
     "inbox": 10_000,
     "fan_out": 10_000,
     "tags": 100,
+    "batch": 1_000_000,
 }
 
 

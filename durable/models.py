@@ -347,6 +347,43 @@ class Update(models.Model):
         return f"{self.name} ({self.update_id})"
 
 
+class BatchItem(models.Model):
+    """One of the instances that a batch is for, and what became of it."""
+
+    class Outcome(models.TextChoices):
+        """What became of it."""
+
+        PENDING = "pending", _("still to be done")
+        DONE = "done", _("done")
+        REFUSED = "refused", _("refused")
+        DENIED = "denied", _("denied")
+        FAILED = "failed", _("failed")
+        SKIPPED = "skipped", _("skipped, as the batch was stopped before")
+
+    pk = models.CompositePrimaryKey("batch_id", "number")
+    # No constraint, here and below: a batch and its instances are locked while their items are written.
+    batch = models.ForeignKey(
+        Instance, models.CASCADE, related_name="+", verbose_name=_("batch"), db_index=False, db_constraint=False
+    )
+    number = models.PositiveIntegerField(_("number"))
+    instance_id = models.CharField(_("instance"), max_length=255)
+    outcome = models.CharField(_("outcome"), max_length=16, choices=Outcome, default=Outcome.PENDING)
+    error = models.TextField(_("error"), blank=True, default="")
+    detail = models.JSONField(_("detail"), null=True)
+    at = models.DateTimeField(_("at"), null=True)
+
+    class Meta:
+        verbose_name = _("batch item")
+        verbose_name_plural = _("batch items")
+        ordering = ["batch", "number"]
+        constraints = [
+            models.UniqueConstraint(fields=["batch", "instance_id"], name="durable_batch_instance"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.instance_id} {self.outcome}"
+
+
 class Worker(models.Model):
     """A process that holds leases, and its last sign of life."""
 

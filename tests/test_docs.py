@@ -93,9 +93,9 @@ def test_every_python_block_compiles(page):
 @pytest.fixture
 def eager(monkeypatch, transactional_db):
     """One process does everything, knowing only what the page defines."""
-    ours = {key: value for key, value in registry._activities.items() if key.startswith("durable.")}
-    monkeypatch.setattr(registry, "_workflows", {})
-    monkeypatch.setattr(registry, "_activities", ours)
+    for kind in ("_workflows", "_activities"):
+        ours = {key: value for key, value in getattr(registry, kind).items() if key.startswith("durable.")}
+        monkeypatch.setattr(registry, kind, ours)
     celery_app.conf.task_always_eager = True
     clock.forget()
     yield

@@ -49,7 +49,7 @@ def test_workflows_of_each_app_are_found(start):
         "from durable import registry; print(registry.workflow_types())",
     )
 
-    assert done.stdout == "['order2']\n", done.stderr
+    assert done.stdout == "['durable.batch', 'order2']\n", done.stderr
 
 
 def test_broken_workflows_module_stops_start_up_with_its_own_traceback(start):

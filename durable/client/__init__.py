@@ -6,6 +6,7 @@ A ``Handle`` has the same verbs as methods.
 from __future__ import annotations
 
 from durable.client.ask import aquery, query
+from durable.client.batches import BatchOutcome, BatchReport, batch, batch_report, batch_retry
 from durable.client.change import aupdate, update
 from durable.client.explaining import explain
 from durable.client.handle import Handle, get
@@ -31,6 +32,8 @@ from durable.operations.versions import VersionUse, versions
 __all__ = [
     "UNSET",
     "Args",
+    "BatchOutcome",
+    "BatchReport",
     "Explanation",
     "Frame",
     "Handle",
@@ -46,6 +49,9 @@ __all__ = [
     "aquery",
     "astart",
     "aupdate",
+    "batch",
+    "batch_report",
+    "batch_retry",
     "cancel",
     "complete_activity",
     "explain",

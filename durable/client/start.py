@@ -85,7 +85,7 @@ def _start(
     payloads.dumps(arguments, where, conf.limit("payload"))
     instance_id = options.get("id")
     if instance_id is None:
-        instance_id = str(uuid7())
+        instance_id = new_id()
     texts.check_id(instance_id)
     tags = encode_tags(options.get("tags", {}))
     queue = options.get("queue") or definition.queue or conf.settings.QUEUE
@@ -120,6 +120,11 @@ def _start(
     )
     with transaction.atomic(using=conf.settings.DATABASE):
         return intercepting.start(call, begin)
+
+
+def new_id() -> str:
+    """Return an id for an instance; later ones sort behind earlier ones."""
+    return str(uuid7())
 
 
 def _signaled(handle: Handle, signal: tuple[str, Any] | None) -> Handle:

@@ -77,7 +77,7 @@ def operation(
     return Operation(
         verb=verb,
         instance_id=_stored(instance_id, 255),
-        actor_key=_key(actor),
+        actor_key=key_of(actor),
         actor_name=_stored(name_of(actor), 255),
         reason=_stored(reason, REASON),
         dry_run=dry_run,
@@ -118,6 +118,7 @@ def name_of(actor: Any) -> str:
     return actor if isinstance(actor, str) else str(actor.get_username())
 
 
-def _key(actor: Any) -> str:
+def key_of(actor: Any) -> str:
+    """Return the primary key of the user who acts, as text; empty if it is none."""
     # Not by its class: a project need not have Django's users installed.
     return "" if isinstance(actor, str) or getattr(actor, "is_anonymous", True) else str(actor.pk)

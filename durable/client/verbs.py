@@ -1,0 +1,135 @@
+"""The verbs that a batch can do, each to one instance."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from django.db import transaction
+
+from durable import conf
+from durable.client import operate, repair
+from durable.client.handle import Handle
+from durable.core.errors import InvalidInput
+from durable.operations.shapes import Args, Outcome, Preview
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_OF_A_BATCH = {"actor", "reason", "dry_run"}
+_OF_ONE = {"new_instance_id", "execution"}
+_INPUT = {"args", "kwargs"}
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A verb.
+
+    Attributes:
+        call: The client's function; its first argument is the instance's id.
+        permission: What a user must be permitted.
+    """
+
+    call: Callable[..., Any]
+    permission: str
+
+    @cached_property
+    def takes(self) -> frozenset[str]:
+        """The names of its options."""
+        return frozenset(list(inspect.signature(self.call).parameters)[1:])
+
+
+VERBS: dict[str, Verb] = {
+    "cancel": Verb(operate.cancel, "durable.operate_instance"),
+    "rerun": Verb(repair.rerun_from_activity, "durable.repair_instance"),
+    "resume": Verb(operate.resume, "durable.operate_instance"),
+    "rewind": Verb(repair.rewind, "durable.repair_instance"),
+    "signal": Verb(operate.signal, "durable.operate_instance"),
+    "suspend": Verb(operate.suspend, "durable.operate_instance"),
+    "terminate": Verb(operate.terminate, "durable.destroy_instance"),
+    "upgrade": Verb(repair.upgrade, "durable.repair_instance"),
+}
+
+
+def encode(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments that a verb shall get for each instance, as plain JSON.
+
+    Raises:
+        InvalidInput: There is no such verb, or it does not take them.
+    """
+    if name not in VERBS:
+        raise InvalidInput("batch(verb)", f"{name!r} is not one of {', '.join(VERBS)}")
+    verb = VERBS[name]
+    for unfit in sorted(arguments.keys() & _OF_ONE & verb.takes):
+        raise InvalidInput(f"batch({unfit})", f"this is for one instance, {name} the instances one by one")
+    try:
+        inspect.signature(verb.call).bind("id", **arguments)
+    except TypeError as error:
+        raise InvalidInput(f"batch({name})", str(error)) from None
+    return {key: _encoded(value, f"batch({key})") for key, value in arguments.items()}
+
+
+def _encoded(value: Any, where: str) -> Any:
+    if isinstance(value, Args):
+        value = {"args": list(value.args), "kwargs": value.kwargs}
+    return conf.converter().encode(value, where)
+
+
+def do(name: str, instance_id: str, arguments: dict[str, Any], *, reason: str, actor: Any, dry_run: bool) -> Any:
+    """Do a verb to an instance, or with ``dry_run`` only look, and return what it returned.
+
+    Args:
+        name: The verb.
+        instance_id: The instance.
+        arguments: What ``encode`` returned.
+        reason: Why.
+        actor: Who asked for it.
+        dry_run: Whether to change nothing.
+
+    Raises:
+        DurableError: It is refused.
+    """
+    verb = VERBS[name]
+    options = {key: _decoded(name, key, value) for key, value in arguments.items()}
+    options |= {key: value for key, value in (("reason", reason), ("actor", actor)) if key in verb.takes}
+    if not dry_run:
+        return verb.call(instance_id, **options)
+    if "dry_run" in verb.takes:
+        return verb.call(instance_id, dry_run=True, **options)
+    with transaction.atomic(using=conf.settings.DATABASE):
+        verb.call(instance_id, **options)
+        transaction.set_rollback(True, using=conf.settings.DATABASE)
+    return None
+
+
+def _decoded(name: str, key: str, value: Any) -> Any:
+    if (name, key) == ("rerun", "input") and isinstance(value, dict) and value.keys() == _INPUT:
+        return Args(*value["args"], **value["kwargs"])
+    return value
+
+
+def touched(result: Any) -> Iterator[str]:
+    """Yield the ids of further instances to which a verb was done in the same go."""
+    if isinstance(result, Outcome):
+        for child in result.children:
+            yield child.instance_id
+            yield from touched(child)
+
+
+def describe(result: Any) -> dict[str, Any] | None:
+    """Return what a verb returned, or would do, as plain JSON that is short."""
+    match result:
+        case Handle():
+            return {"new_instance_id": result.id}
+        case Outcome():
+            found: dict[str, Any] = {"execution_id": str(result.execution_id)}
+            return found | ({"advice": result.advice} if result.advice else {})
+        case Preview():
+            steps = {name: len(getattr(result, name)) for name in ("kept", "rerun", "dropped", "rearmed")}
+            children = [child.instance_id for child in result.children]
+            told = {"signals_dropped": result.signals_dropped, "warnings": result.warnings}
+            return {"version": result.version, **steps, **told, "children": children}
+        case _:
+            return None

@@ -1,0 +1,75 @@
+"""Filters of instances that JSON can hold, to be kept and sent."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from django.core.exceptions import FieldError, ValidationError
+from django.db.models.fields.json import KeyTransform
+
+from durable.core.errors import InvalidInput
+from durable.store import instances
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
+
+    from durable.models import Instance
+
+FIELDS = (
+    *("id", "name", "version", "status", "queue", "app_id", "parent", "rerun_from", "attempt"),
+    *("created_at", "started_at", "closed_at"),
+)
+"""What can be filtered by, beside ``tags``."""
+
+LOOKUPS = ("exact", "in", "lt", "lte", "gt", "gte", "range", "isnull", "startswith", "contains")
+
+
+def find(filter: dict[str, Any]) -> QuerySet[Instance]:
+    """Return the instances that a filter chooses, in no order.
+
+    Args:
+        filter: Django's lookups on ``FIELDS``, such as ``{"status": "failed", "created_at__gte": "2026-01-31"}``;
+            and ``tags``, which maps names to values.
+
+    Raises:
+        InvalidInput: It cannot be taken: it is empty, or has an unknown field or lookup, or a value that does not fit.
+    """
+    if not filter:
+        raise InvalidInput("filter", "it is empty; to choose all instances, write for example {'version__gte': 0}")
+    found: QuerySet[Instance] = instances.rows().order_by()
+    for key, value in filter.items():
+        where = f"filter[{key!r}]"
+        try:
+            found = _with_tags(found, value) if key == "tags" else found.filter(**{_checked(key): _value(key, value)})
+        except (FieldError, ValidationError, TypeError, ValueError) as error:
+            raise InvalidInput(where, "; ".join(getattr(error, "messages", [str(error)]))) from None
+    return found
+
+
+def _checked(key: str) -> str:
+    field, _, lookup = key.partition("__")
+    if field not in FIELDS:
+        raise FieldError(f"there is no such field; there are {', '.join(FIELDS)} and tags")
+    if lookup and lookup not in LOOKUPS:
+        raise FieldError(f"there is no such lookup; there are {', '.join(LOOKUPS)}")
+    return key
+
+
+def _value(key: str, value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_value(key, each) for each in value]
+    if key.partition("__")[0].endswith("_at") and isinstance(value, str):
+        at = datetime.fromisoformat(value)
+        return at if at.tzinfo else at.replace(tzinfo=UTC)
+    return value
+
+
+def _with_tags(found: QuerySet[Instance], tags: Any) -> QuerySet[Instance]:
+    if not isinstance(tags, dict):
+        raise TypeError("give an object that maps names to values")
+    for number, (name, value) in enumerate(tags.items()):
+        # Not tags__name=value: the name of a tag may look like a lookup.
+        alias = f"tag{number}"
+        found = found.alias(**{alias: KeyTransform(name, "tags")}).filter(**{alias: value})
+    return found
