@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from django.db import transaction
 from django.db.models import QuerySet
 
 from durable import conf
@@ -127,8 +126,8 @@ def batch(
     }
     if not 1 <= concurrency <= 100:
         raise InvalidInput("batch(concurrency)", f"{concurrency} is not from 1 to 100")
-    audited = audit.audited("batch", batch_id, actor=actor, reason=reason, dry_run=dry_run, of=verb)
-    with audited, transaction.atomic(using=conf.settings.DATABASE):
+    audited = audit.audited("batch", batch_id, actor=actor, reason=reason, dry_run=dry_run, atomic=True, of=verb)
+    with audited:
         if not batching.permitted(actor, verb):
             raise PermissionDenied(audit.name_of(actor), verb)
         chosen = _by_filter(of) if isinstance(of, dict) else _by_id(batch_id, of)
