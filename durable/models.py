@@ -385,7 +385,7 @@ class BatchItem(models.Model):
 
 
 class Worker(models.Model):
-    """A process that holds leases, and its last sign of life."""
+    """A process that holds leases or looks for due work, and its last signs of life."""
 
     id = models.CharField(_("id"), primary_key=True, max_length=64)
     hostname = models.CharField(_("host"), max_length=255)
@@ -393,6 +393,7 @@ class Worker(models.Model):
     queues = models.JSONField(_("queues"), default=list)
     started_at = models.DateTimeField(_("started"))
     heartbeat_at = models.DateTimeField(_("last sign of life"))
+    swept_at = models.DateTimeField(_("last looked for due work"), null=True)
 
     class Meta:
         verbose_name = _("worker")

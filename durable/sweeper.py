@@ -12,6 +12,7 @@ from celery import bootsteps, signals
 from celery.utils.log import get_logger
 from django.db import connections
 
+from durable import dispatch
 from durable.conf import settings
 from durable.engine import presence, running, stalling, sweep
 from durable.store import clock, workers
@@ -54,6 +55,7 @@ class Sweeper(bootsteps.StartStopStep):
         try:
             with _unforked():
                 workers.forget_dead()
+                workers.sweep(dispatch.served_queues())
                 stalling.retry_all()
         except Exception:
             logger.exception("could not look at stalled instances")
@@ -68,7 +70,17 @@ class Sweeper(bootsteps.StartStopStep):
                 connections.close_all()
                 pause = settings.POLL
             self._stop.wait(pause)
+        self._leave()
         connections.close_all()
+
+    def _leave(self) -> None:
+        if presence.current() is not None:
+            return  # what runs here still holds leases: they go when it ends
+        try:
+            with _unforked():
+                workers.leave()
+        except Exception:
+            logger.warning("could not say that this process stops looking for due work", exc_info=True)
 
 
 _forking = threading.RLock()
@@ -90,6 +102,10 @@ def _unforked() -> Iterator[None]:
             yield
         finally:
             connections.close_all()
+
+
+_ROUND = workers.SWEEP_EACH // 3
+"""One in so many of the looks for what else there is says that this process is there."""
 
 
 class Pace:
@@ -121,7 +137,11 @@ class Pace:
         self._ticks += 1
         self._look_at = time.monotonic() + settings.POLL
         if place == 2:
-            sweep.LOOKS[number % len(sweep.LOOKS)]()
+            said, others = divmod(number, _ROUND)
+            if others:
+                sweep.LOOKS[(number - said - 1) % len(sweep.LOOKS)]()
+            else:
+                workers.sweep(dispatch.served_queues())
             return
         # Far enough ahead to cover the tick that looks for something else.
         self._due = sweep.look(2 * settings.POLL)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from celery import shared_task
 from django.db import connections
 
+from durable import dispatch
 from durable.engine import advance as _advance
 from durable.engine import perform as _perform
 from durable.engine import sweep as _sweep
+from durable.store import workers
 
 
 def _drop_broken_connections() -> None:
@@ -36,4 +38,5 @@ def perform(queue: str) -> None:
 def sweep() -> None:
     """Find what is due and what was left behind; workers do this by themselves, beat may as well."""
     _drop_broken_connections()
+    workers.sweep(dispatch.served_queues())
     _sweep.sweep()

@@ -74,8 +74,8 @@ def test_suspended_and_closed_instances_are_not_announced(committing, time, tick
 
 def test_idle_worker_asks_one_statement_a_tick(committing):
     pace = Pace()
-    pace.tick()  # the first one asks for the time as well
-    for _ in range(12):
+    workers.sweep([])  # asks for the time as well
+    for _ in range(2 * workers.SWEEP_EACH):
         pace._look_at = 0.0
         with cost() as counted:
             pause = pace.tick()
@@ -106,6 +106,42 @@ def test_each_look_is_one_statement_when_there_is_nothing(committing):
         with cost() as counted:
             look()
         assert len(counted.statements) <= 1, (look, counted.statements)
+
+
+def test_idle_worker_says_now_and_then_that_it_looks_for_due_work(committing, time):
+    pace = Pace()
+    seen = []
+    for _ in range(3 * workers.SWEEP_EACH):
+        pace._look_at = 0.0
+        pace.tick()
+        seen.append(Worker.objects.filter(swept_at__isnull=False).exists())
+        Worker.objects.all().delete()
+
+    assert seen.count(True) == 3
+    assert not workers.sweeping()
+    workers.sweep(["default"])
+    assert [worker.pk for worker in workers.serving("default")] == [workers.me()]
+    assert workers.serving("other") == []
+    time.forward(3 * workers.SWEEP_EACH * durable_settings.POLL + 1)
+    assert workers.serving("default") == []
+
+
+def test_every_look_has_its_turn(committing, monkeypatch):
+    looks = [0] * len(sweep.LOOKS)
+
+    def counting(place):
+        def look():
+            looks[place] += 1
+
+        return look
+
+    monkeypatch.setattr(sweep, "LOOKS", tuple(map(counting, range(len(looks)))))
+    pace = Pace()
+    for _ in range(12 * len(looks)):
+        pace._look_at = 0.0
+        pace.tick()
+
+    assert set(looks) == {3}
 
 
 def test_worker_row_is_fresh_while_it_holds_leases_and_gone_afterwards(committing):

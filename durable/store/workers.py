@@ -1,4 +1,4 @@
-"""Workers: the processes that hold leases, and their signs of life."""
+"""Workers: the processes that hold leases or look for due work, and their signs of life."""
 
 from __future__ import annotations
 
@@ -6,11 +6,19 @@ import os
 import socket
 import uuid
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from django.db import IntegrityError, transaction
 
 from durable import conf
 from durable.models import Worker
 from durable.store import clock
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+SWEEP_EACH = 12
+"""Each how many looks for due work a process says that it does so."""
 
 _ids: dict[int, str] = {}
 
@@ -27,10 +35,25 @@ def me() -> str:
 def beat(queues: list[str]) -> None:
     """Record a sign of life of this process."""
     now = clock.sync()
-    if not rows().filter(pk=me()).update(heartbeat_at=now, queues=queues):
-        rows().create(
-            id=me(), hostname=socket.gethostname(), pid=os.getpid(), queues=queues, started_at=now, heartbeat_at=now
-        )
+    _show(queues, now, heartbeat_at=now)
+
+
+def sweep(queues: list[str]) -> None:
+    """Record that this process looks for due work; one of ``SWEEP_EACH`` looks is enough."""
+    now = clock.now()
+    _show(queues, now, heartbeat_at=now, swept_at=now)
+
+
+def _show(queues: list[str], now: datetime, **signs: datetime) -> None:
+    mine = rows().filter(pk=me())
+    if mine.update(queues=queues, **signs):
+        return
+    facts = {"hostname": socket.gethostname(), "pid": os.getpid(), "queues": queues, "started_at": now}
+    try:
+        with transaction.atomic(using=conf.settings.DATABASE):
+            rows().create(id=me(), **facts, **{"heartbeat_at": now, **signs})
+    except IntegrityError:
+        mine.update(**signs)  # another thread of this process was quicker
 
 
 def leave() -> None:
@@ -41,6 +64,17 @@ def leave() -> None:
 def alive() -> Any:
     """Return the ids of the workers that showed a sign of life lately, as a subquery."""
     return rows().filter(heartbeat_at__gt=clock.now() - timedelta(seconds=conf.settings.LEASE)).values("pk")
+
+
+def sweeping() -> Any:
+    """Return the workers that look for due work, by what they said lately."""
+    return rows().filter(swept_at__gt=clock.now() - timedelta(seconds=3 * SWEEP_EACH * conf.settings.POLL))
+
+
+def serving(queue: str) -> list[Worker]:
+    """Return the workers that serve a queue and showed a sign of life lately: one that works, or one that looks."""
+    shown = {worker.pk: worker for worker in (*sweeping(), *rows().filter(pk__in=alive()))}
+    return [worker for worker in shown.values() if queue in worker.queues]
 
 
 def forget_dead() -> None:
