@@ -22,6 +22,7 @@ from durable.client.operate import (
 )
 from durable.client.read import history, instance, result, status
 from durable.client.repair import rerun_from_activity, rewind, upgrade
+from durable.client.restart import restart
 from durable.client.start import astart, start, start_definition
 from durable.core.explaining import Explanation, OpenCommand, Raised, TaskStack
 from durable.core.shown import Frame
@@ -61,6 +62,7 @@ __all__ = [
     "instance",
     "query",
     "rerun_from_activity",
+    "restart",
     "result",
     "resume",
     "rewind",

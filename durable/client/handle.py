@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from durable.client import ask, change, explaining, operate, read, repair
+from durable.client.restart import restart
 
 if TYPE_CHECKING:
     import uuid
@@ -108,6 +109,10 @@ class Handle:
     def resume(self, **options: Any) -> Preview | None:
         """Let the instance go on; see ``client.resume``."""
         return operate.resume(self.id, **options)
+
+    def restart(self, **options: Any) -> Any:
+        """Start a new instance with what this one was started with; see ``client.restart``."""
+        return restart(self.id, **options)
 
     def rerun_from_activity(self, event_id: int, **options: Any) -> Any:
         """Start a new instance that runs again from an activity; see ``client.rerun_from_activity``."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
 from django.db import IntegrityError, transaction
 
 from durable import conf, dispatch, registry
-from durable.client.handle import Handle
+from durable.client import handle as handles
 from durable.core import payloads, texts
 from durable.core.definitions import workflow_options
 from durable.core.errors import AlreadyExists, LimitExceeded
@@ -24,8 +25,10 @@ else:
     from uuid6 import uuid7
 
 if TYPE_CHECKING:
+    import uuid
     from collections.abc import Mapping, Sequence
 
+    from durable.client.handle import Handle
     from durable.core.definitions import WorkflowDefinition
 
 
@@ -87,39 +90,17 @@ def _start(
     if instance_id is None:
         instance_id = new_id()
     texts.check_id(instance_id)
-    tags = encode_tags(options.get("tags", {}))
-    queue = options.get("queue") or definition.queue or conf.settings.QUEUE
-
-    def newborn(generation: int, headers: dict[str, Any]) -> creation.Newborn:
-        return creation.new(
-            instance_id=instance_id,
-            name=definition.name,
-            version=definition.version,
-            arguments=arguments,
-            queue=queue,
-            tags=tags,
-            options=creation.with_defaults(definition, options),
-            headers=headers,
-            generation=generation,
-        )
-
-    def begin(headers: dict[str, Any]) -> Handle:
-        existing = instances.find_locked(instance_id) or _insert(newborn(0, headers))
-        if existing is not None:
-            if not _replaces(existing, definition, options.get("id_reuse", "reject")):
-                return _signaled(Handle(existing.pk), signal)
-            if existing.has_updates:
-                updates.forget(existing.pk)
-            _replace(newborn(instances.executions().filter(instance=existing).count(), headers))
-        if not options.get("delay"):
-            dispatch.advance_on_commit(queue, instance_id)
-        return _signaled(Handle(instance_id), signal)
-
-    call = StartCall(
-        instance_id=instance_id, workflow=definition.type_name, queue=queue, headers=dict(options.get("headers", {}))
+    beginning = Beginning(
+        definition=definition,
+        instance_id=instance_id,
+        arguments=arguments,
+        queue=options.get("queue") or definition.queue or conf.settings.QUEUE,
+        tags=encode_tags(options.get("tags", {})),
+        options=options,
+        signal=signal,
     )
     with transaction.atomic(using=conf.settings.DATABASE):
-        return intercepting.start(call, begin)
+        return begin(beginning)
 
 
 def new_id() -> str:
@@ -127,10 +108,74 @@ def new_id() -> str:
     return str(uuid7())
 
 
-def _signaled(handle: Handle, signal: tuple[str, Any] | None) -> Handle:
-    if signal is not None:
-        handle.signal(*signal)
-    return handle
+@dataclass(frozen=True, kw_only=True)
+class Beginning:
+    """An instance that is to be started, with everything as plain JSON.
+
+    Attributes:
+        arguments: ``{"args": [...], "kwargs": {...}}``.
+        options: ``id_reuse headers delay timeout retry``.
+        signal: The name and payload of a signal that is sent with the start.
+        rerun_from: The instance that it begins like, if there is one.
+        source: The execution that it begins like.
+    """
+
+    definition: WorkflowDefinition
+    instance_id: str
+    arguments: dict[str, Any]
+    queue: str
+    tags: dict[str, Any]
+    options: dict[str, Any]
+    signal: tuple[str, Any] | None = None
+    rerun_from: str | None = None
+    attempt: int = 0
+    source: uuid.UUID | None = None
+
+    def rows(self, headers: dict[str, Any], *, generation: int = 0) -> creation.Newborn:
+        """Return the rows, not saved."""
+        return creation.new(
+            instance_id=self.instance_id,
+            name=self.definition.name,
+            version=self.definition.version,
+            arguments=self.arguments,
+            queue=self.queue,
+            tags=self.tags,
+            options=creation.with_defaults(self.definition, self.options),
+            headers=headers,
+            generation=generation,
+            rerun_from=self.rerun_from,
+            attempt=self.attempt,
+            source=self.source,
+        )
+
+
+def begin(beginning: Beginning) -> Handle:
+    """Start an instance, in the transaction at hand, within the interceptors' hooks.
+
+    Raises:
+        AlreadyExists: The id is in use.
+        InvalidInput, PayloadTooLarge: An interceptor's headers cannot be stored.
+    """
+
+    def insert(headers: dict[str, Any]) -> Handle:
+        existing = instances.find_locked(beginning.instance_id) or _insert(beginning.rows(headers))
+        if existing is None or replaces(existing, beginning.definition, beginning.options.get("id_reuse", "reject")):
+            if existing is not None:
+                _replace(beginning, headers, existing)
+            if not beginning.options.get("delay"):
+                dispatch.advance_on_commit(beginning.queue, beginning.instance_id)
+        handle = handles.Handle(beginning.instance_id)
+        if beginning.signal is not None:
+            handle.signal(*beginning.signal)
+        return handle
+
+    call = StartCall(
+        instance_id=beginning.instance_id,
+        workflow=beginning.definition.type_name,
+        queue=beginning.queue,
+        headers=dict(beginning.options.get("headers", {})),
+    )
+    return intercepting.start(call, insert)
 
 
 def _insert(newborn: creation.Newborn) -> Instance | None:
@@ -147,8 +192,12 @@ def _insert(newborn: creation.Newborn) -> Instance | None:
     return None
 
 
-def _replaces(existing: Instance, definition: WorkflowDefinition, reuse: str) -> bool:
-    """Say whether a new execution is to take an existing instance's id; False is to return it as it is."""
+def replaces(existing: Instance, definition: WorkflowDefinition, reuse: str) -> bool:
+    """Say whether a new execution is to take an existing instance's id; False is to return it as it is.
+
+    Raises:
+        AlreadyExists: Neither, as ``id_reuse`` says.
+    """
     if reuse == "return_existing" and existing.name == definition.name:
         return False
     if reuse == "replace_closed" and existing.status in CLOSED:
@@ -156,8 +205,12 @@ def _replaces(existing: Instance, definition: WorkflowDefinition, reuse: str) ->
     raise AlreadyExists(existing.pk, status=existing.status)
 
 
-def _replace(newborn: creation.Newborn) -> None:
+def _replace(beginning: Beginning, headers: dict[str, Any], existing: Instance) -> None:
     """Begin a new execution in a closed instance; its old executions stay."""
+    if existing.has_updates:
+        updates.forget(existing.pk)
+    before = instances.executions().filter(instance=existing).count()
+    newborn = beginning.rows(headers, generation=before)
     newborn.instance.save(using=conf.settings.DATABASE, force_update=True)
     newborn.execution.save(using=conf.settings.DATABASE, force_insert=True)
     inbox.insert(newborn.inbox)

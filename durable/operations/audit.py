@@ -65,8 +65,9 @@ def audited(
 
 def _told(error: Exception, arguments: dict[str, Any]) -> str:
     problem = str(error)
-    if isinstance(error, InvalidInput) and HIDDEN in arguments.values():
-        problem = f"{error.where}: {HIDDEN}"  # it may quote the payload
+    shown = {"reason", *(name for name, value in arguments.items() if value != HIDDEN)}
+    if isinstance(error, InvalidInput) and error.where not in shown:
+        problem = f"{error.where}: {HIDDEN}"  # it may quote a payload
     return f"{type(error).__name__}: {problem}"
 
 

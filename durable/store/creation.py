@@ -45,6 +45,9 @@ def new(
     headers: dict[str, Any] | None = None,
     parent: Parent | None = None,
     generation: int = 0,
+    rerun_from: str | None = None,
+    attempt: int = 0,
+    source: uuid.UUID | None = None,
 ) -> Newborn:
     """Return the rows of a new instance.
 
@@ -59,6 +62,9 @@ def new(
         headers: What it carries along.
         parent: Whose child it is.
         generation: How many executions of the same id were begun before.
+        rerun_from: The id of the instance that it begins like.
+        attempt: How many times that was begun like another one, and once more.
+        source: The execution that it begins like.
     """
     now = clock.now()
     execution_id = uuid.uuid4()
@@ -75,10 +81,19 @@ def new(
         parent_id=parent.instance_id if parent else None,
         parent_execution_id=parent.execution_id if parent else None,
         parent_event_id=parent.event_id if parent else None,
+        rerun_from=rerun_from,
+        attempt=attempt,
         status=Status.PENDING,
         created_at=now,
     )
-    execution = Execution(id=execution_id, instance=instance, number=generation + 1, version=version, created_at=now)
+    execution = Execution(
+        id=execution_id,
+        instance=instance,
+        number=generation + 1,
+        source_id=source,
+        version=version,
+        created_at=now,
+    )
     starts_at = now + timedelta(seconds=options.get("delay", 0.0))
     rows = [start_row(instance, execution_id, visible_at=starts_at, generation=generation)]
     if "timeout" in options:

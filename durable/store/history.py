@@ -17,7 +17,7 @@ from durable.store import clock
 
 if TYPE_CHECKING:
     import uuid
-    from collections.abc import Generator, Sequence
+    from collections.abc import Collection, Generator, Sequence
     from datetime import datetime
 
 logger = logging.getLogger("durable.store")
@@ -83,22 +83,42 @@ def _row(execution_id: uuid.UUID, seq: int, event: ev.Event, data: Dumped, at: d
 
 
 def read(execution_id: uuid.UUID, *, after: int = 0) -> Generator[ev.Event, None, None]:
-    """Yield the events after ``after``, in order, a few at a time.
+    """Return the events after ``after``, in order, a few at a time.
 
     Raises:
         UndecodableEvent: One cannot be read.
     """
+    return _read(_rows(execution_id).filter(seq__gt=after))
+
+
+def _rows(execution_id: uuid.UUID) -> Any:
+    return HistoryEvent.objects.using(conf.settings.DATABASE).filter(execution_id=execution_id)
+
+
+def _read(found: Any) -> Generator[ev.Event, None, None]:
     decode = conf.codec().decode
-    rows: Any = (
-        HistoryEvent.objects.using(conf.settings.DATABASE)
-        .filter(execution_id=execution_id, seq__gt=after)
-        .order_by("seq")
-        .values_list("seq", "kind", "recorded_at", _TEXT)
-    )
+    rows = found.order_by("seq").values_list("seq", "kind", "recorded_at", _TEXT)
     # Closed by us, not by the collector: the database keeps a cursor for it.
-    with closing(rows.iterator(chunk_size=2000)) as found:
-        for seq, kind, recorded_at, text in found:
+    with closing(rows.iterator(chunk_size=2000)) as each:
+        for seq, kind, recorded_at, text in each:
             yield ev.decode(kind, decode(text), at=recorded_at.timestamp(), seq=seq)
+
+
+def first(execution_id: uuid.UUID) -> ev.ExecutionStarted | None:
+    """Return the event that an execution began with, or None if it did not come to that.
+
+    Raises:
+        UndecodableEvent: It cannot be read.
+    """
+    with closing(_read(_rows(execution_id).filter(seq=1))) as events:
+        event = next(events, None)
+    return event if isinstance(event, ev.ExecutionStarted) else None
+
+
+def outline(execution_id: uuid.UUID, kinds: Collection[str]) -> list[tuple[str, int | None, str]]:
+    """Return ``(kind, event id, name)`` of the events of some kinds, in order, and read no payload."""
+    found = _rows(execution_id).filter(kind__in=kinds).order_by("seq")
+    return list(found.values_list("kind", "event_id", "name"))
 
 
 def asked(execution_id: uuid.UUID, event_id: int) -> ev.ActivityScheduled:
