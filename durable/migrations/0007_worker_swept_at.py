@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("durable", "0005_updates"),
+        ("durable", "0006_batches"),
     ]
 
     operations = [
