@@ -16,18 +16,33 @@ import types
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
+from importlib.metadata import entry_points
 from itertools import pairwise, takewhile
 from pathlib import Path
 
 import pytest
+from _pytest.fixtures import FixtureFunctionDefinition
 from django.core.management import BaseCommand, load_command_class
 from django.dispatch import Signal
 from markdown_it import MarkdownIt
 
-from durable import activity, analyzer, checks, client, conf, interceptors, registry, telemetry, testing, workflow
+from durable import (
+    activity,
+    analyzer,
+    checks,
+    client,
+    conf,
+    interceptors,
+    pytest_plugin,
+    registry,
+    telemetry,
+    testing,
+    workflow,
+)
 from durable.core import errors, events
 from durable.engine import cache
 from durable.store import clock
+from durable.testing import factories
 from project import celery_app
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -139,8 +154,8 @@ class Follower:
         self._shell: subprocess.Popen[str] | None = None
         # Without what the tests run under, and with this checkout in place of an installed package.
         hidden = ("DJANGO_", "DURABLE_", "DATABASE_URL", "BROKER_URL", "COVERAGE_", "PYTEST_")
-        self._env = {key: value for key, value in os.environ.items() if not key.startswith(hidden)}
-        self._env |= {"PYTHONPATH": str(ROOT), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        self.env = {key: value for key, value in os.environ.items() if not key.startswith(hidden)}
+        self.env |= {"PYTHONPATH": str(ROOT), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
     def follow(self, block: Block) -> None:
         """Do what one block says."""
@@ -164,17 +179,17 @@ class Follower:
             log = (self._place / "worker.log").open("ab")
             with log:
                 self._worker = subprocess.Popen(
-                    command, cwd=self._place, env=self._env, stdout=log, stderr=log, start_new_session=True
+                    command, cwd=self._place, env=self.env, stdout=log, stderr=log, start_new_session=True
                 )
             return
-        subprocess.run(command, cwd=self._place, env=self._env, check=True, capture_output=True)
+        subprocess.run(command, cwd=self._place, env=self.env, check=True, capture_output=True)
 
     def _type(self, block: Block) -> None:
         if self._shell is None:
             self._shell = subprocess.Popen(
                 [sys.executable, "-c", SHELL],
                 cwd=self._place,
-                env={**self._env, "DJANGO_SETTINGS_MODULE": "mysite.settings"},
+                env={**self.env, "DJANGO_SETTINGS_MODULE": "mysite.settings"},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -236,6 +251,35 @@ def test_doctest_reads_all_of_a_tutorial():
         assert all(doctest.DocTestParser().get_examples(block.text) for block in typed)
 
 
+# --- pages that hold the tests of a project
+
+TESTED = [page for page in PAGES if page not in TUTORIALS and any(block.file for block in blocks(page))]
+
+SETTINGS = """
+INSTALLED_APPS = ["django.contrib.auth", "django.contrib.contenttypes", "durable", "shop"]
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
+SECRET_KEY = "secret"
+USE_TZ = True
+"""
+
+
+@pytest.mark.parametrize("page", TESTED, ids=name)
+def test_tests_of_a_page_pass(page, tmp_path):
+    with follower(tmp_path) as reader:
+        for block in filter(lambda block: block.file, blocks(page)):
+            reader.follow(block)
+    (tmp_path / "shop" / "__init__.py").touch()
+    (tmp_path / "settings.py").write_text(SETTINGS)
+    (tmp_path / "pytest.ini").write_text("[pytest]\npythonpath = .\nDJANGO_SETTINGS_MODULE = settings\n")
+    fixtures = [] if entry_points(group="pytest11", name="durable") else ["-p", "durable.pytest_plugin"]
+
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *fixtures]
+    done = subprocess.run(command, cwd=tmp_path, env=reader.env, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stdout
+    assert "passed" in done.stdout
+
+
 # --- reference: complete, and no more than there is
 
 
@@ -291,11 +335,21 @@ def test_testing_page_lists_every_name_and_every_method():
     listed = {key.partition("(")[0] for key in rows(REFERENCE / "testing.md", "Names")}
     assert listed == set(testing.__all__)
 
-    for kind in (testing.Simulation, testing.Mock, testing.Simulated):
+    for kind in (testing.Simulation, testing.Mock, testing.Simulated, testing.Worker, testing.History):
         section = (REFERENCE / "testing.md").read_text().partition(f"\n## {kind.__name__}\n")[2].partition("\n## ")[0]
         cells = [re.findall(r"`(\w+)", line.split("|")[1]) for line in section.splitlines() if line[:2] == "| "]
         own = {name for name in vars(kind) if name[0] != "_"} - INTERNAL.get(kind, set())
         assert {name for cell in cells for name in cell} - {"used", "where"} == own
+
+
+def test_testing_page_lists_every_fixture_and_every_factory_with_what_it_takes():
+    made = {key for key, value in vars(pytest_plugin).items() if isinstance(value, FixtureFunctionDefinition)}
+    assert set(rows(REFERENCE / "testing.md", "pytest fixtures")) == made
+
+    listed = rows(REFERENCE / "testing.md", "Factories")
+    assert set(listed) == {"InstanceFactory", "ExecutionFactory"}
+    for factory, row in listed.items():
+        assert set(getattr(factories, factory)._meta.declarations) <= set(re.findall(r"`(\w+)`", row[0]))
 
 
 INTERNAL = {testing.Mock: {"concerns", "misfit", "rank", "use", "disappointment"}}

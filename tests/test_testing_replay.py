@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from durable import (
@@ -55,6 +57,28 @@ def export(path, *made):
 
 def transcript(instance_id="o-1", name="order", events=EVENTS):
     return Transcript(instance_id=instance_id, workflow=name, version=2, events=tuple(events))
+
+
+def test_a_history_in_a_few_words_is_replayed(order):
+    begun = testing.history_of("order2", 1)
+    assert [str(command) for command in testing.replay(order, begun).commands] == ["ActivityScheduled(charge)"]
+
+    declined = testing.replay(order, begun.activity("charge", 1, error=ValueError("declined")))
+    assert declined.outcome.failure.type == "ActivityError"
+
+
+def test_timers_of_a_history_in_a_few_words_are_those_of_the_code(order):
+    @workflow.defn
+    async def late() -> str:
+        await asyncio.sleep(10)
+        await asyncio.sleep(5)
+        return f"{workflow.time():.0f}"
+
+    decision = testing.replay(late, testing.history_of("late").timer(10).timer(5).completed("15"))
+
+    assert (decision.commands, decision.outcome.result) == ((), "15")
+    with pytest.raises(NondeterminismError, match="TimerStarted"):
+        testing.replay(late, testing.history_of("late").activity("charge", 1))
 
 
 def test_events_are_replayed(order):

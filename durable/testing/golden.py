@@ -15,13 +15,14 @@ from durable.core.errors import InvalidInput, NondeterminismError
 from durable.core.execution import LIMITS
 from durable.core.transcripts import Transcript
 from durable.engine import guards
+from durable.testing.histories import History, timed
 
 if TYPE_CHECKING:
     from durable.client import HistoryItem
     from durable.core.definitions import WorkflowDefinition
     from durable.core.replay import Decision
 
-    Recorded = Transcript | Sequence[ev.Event] | Sequence[HistoryItem]
+    Recorded = Transcript | History | Sequence[ev.Event] | Sequence[HistoryItem]
 
 
 @overload
@@ -41,7 +42,8 @@ def replay(
         workflow: The code; None is the registered workflow of the recorded name and version.
         history: The path of an export, for a list of decisions, one for each
             execution in it; if a workflow is given, for those of its name.
-            Or one history: what ``client.history`` returned, or a list of events.
+            Or one history: what ``client.history`` returned, what ``history_of``
+            made, or a list of events.
 
     Raises:
         NondeterminismError: The code does not do what a history records; a
@@ -54,6 +56,8 @@ def replay(
         return _replay_file(workflow, Path(history))
     if isinstance(history, Transcript):
         return _replay(workflow, history, whole=True)
+    if isinstance(history, History):
+        history = timed(history.events, begun=0.0, step=0.0)
     if not history:
         raise InvalidInput("replay(history)", "it is empty, so it shows nothing")
     events = [each if isinstance(each, ev.Event) else _event(each) for each in history]
