@@ -7,6 +7,7 @@ STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest
 SERVERS := $(BIN)/python -m tests.servers
 ARGS ?=
+JOBS ?= auto
 
 # Passed on to the benchmarks: W=W1,W2 (workloads), ROUNDS=3, DB=postgres or sqlite.
 W ?=
@@ -41,28 +42,29 @@ lint: $(STAMP) ## Check format, style, types, layers, migrations, spelling and D
 	@echo "==> lint: spelling"; $(BIN)/codespell
 	@echo "==> lint: Django checks"; $(BIN)/python manage.py check --fail-level WARNING
 
-test: ## Run every test: on SQLite, on PostgreSQL with Redis, and the core's coverage
+test: ## Run every test: the core with its branch coverage, then the rest on SQLite, and on PostgreSQL with Redis
 	@echo "==> test 1/4: environment"
 	@$(MAKE) --no-print-directory venv
-	@echo "==> test 2/4: SQLite"
-	@$(MAKE) --no-print-directory test-sqlite
-	@echo "==> test 3/4: PostgreSQL and Redis"
-	@$(MAKE) --no-print-directory test-postgres
-	@echo "==> test 4/4: the core and its branch coverage"
+	@echo "==> test 2/4: the core and its branch coverage"
 	@$(MAKE) --no-print-directory test-core
+	@echo "==> test 3/4: SQLite"
+	@$(MAKE) --no-print-directory test-sqlite
+	@echo "==> test 4/4: PostgreSQL and Redis"
+	@$(MAKE) --no-print-directory test-postgres
 	@echo "==> test: all passed"
 
-test-core: $(STAMP) ## Run the core's tests; every branch must be covered
-	$(PYTEST) tests/core --cov --cov-report=term-missing:skip-covered $(ARGS)
+# The core and the analyzer need no database.
+WITH_DATABASE := $(PYTEST) -n $(JOBS) --dist worksteal --ignore=tests/core --ignore=tests/analyzer
 
-test-strict: $(STAMP) ## Run the engine's tests in strict mode, on SQLite
-	env -u DATABASE_URL -u BROKER_URL DURABLE_STRICT=1 $(PYTEST) $(filter-out tests/test_docs.py tests/test_benchmarks.py,$(wildcard tests/test_*.py)) $(ARGS)
+test-core: $(STAMP) ## Run the tests that need no database; every branch of the core must be covered by its own
+	$(PYTEST) -n $(JOBS) --dist worksteal tests/core --cov --cov-report=term-missing:skip-covered $(ARGS)
+	$(PYTEST) -n $(JOBS) --dist worksteal tests/analyzer $(ARGS)
 
 test-sqlite: $(STAMP) ## Run the tests on SQLite
-	env -u DATABASE_URL -u BROKER_URL $(PYTEST) $(ARGS)
+	env -u DATABASE_URL -u BROKER_URL $(WITH_DATABASE) $(ARGS)
 
 test-postgres: $(STAMP) ## Run the tests on PostgreSQL and Redis (throw-away ones, or DATABASE_URL and BROKER_URL)
-	$(SERVERS) --postgres --redis -- $(PYTEST) $(ARGS)
+	$(SERVERS) --postgres --redis -- $(WITH_DATABASE) $(ARGS)
 
 test-debian: $(STAMP) ## Run the tests marked debian on MariaDB and RabbitMQ, installed from Debian's packages if missing
 	@missing=$$($(BIN)/python -c 'from tests import debian; print(*debian.missing())'); \
