@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from celery import current_app
@@ -13,7 +15,7 @@ from durable import analyzer, conf, registry
 from durable.interceptors import Interceptor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from django.apps import AppConfig
 
@@ -38,11 +40,18 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "REDISPATCH": (int, float),
     "STALL_RETRY": (int, float),
     "ON_NONDETERMINISM": str,
+    "UPDATE_OUTCOMES": (int, float),
+    "VERSIONING": (dict, type(None)),
     "STRICT": bool,
     "CONVERTER": str,
     "CODEC": str,
     "INTERCEPTORS": (list, tuple),
     "LIMITS": dict,
+}
+
+_ROUTING: dict[str, tuple[tuple[type, ...], str]] = {
+    "EXCLUDE_TYPES": ((list, tuple, set, frozenset), "Give a list of type names, e.g. ['order', 'invoice2']."),
+    "MAP_MULTI_APP_TYPES": ((dict,), "Give a dict of type names and app ids, e.g. {'invoice': 'billing'}."),
 }
 
 
@@ -77,6 +86,7 @@ def _values(given: dict[str, Any]) -> Iterator[checks.CheckMessage]:
         except Exception as error:  # noqa: BLE001 - whatever a user's module raises is the finding
             yield checks.Error(f"DURABLE[{path!r}] cannot be used: {error}", id="durable.E006")
     yield from _interceptors(given.get("INTERCEPTORS", ()))
+    yield from _versioning(given)
     limits = given.get("LIMITS", {})
     for name, value in limits.items() if isinstance(limits, dict) else ():
         if name not in conf.LIMITS:
@@ -97,6 +107,47 @@ def _interceptors(paths: Any) -> Iterator[checks.CheckMessage]:
             problem = str(error)
         if problem:
             yield checks.Error(f"DURABLE['INTERCEPTORS']: {path!r} cannot be used: {problem}", id="durable.E008")
+
+
+def _versioning(given: dict[str, Any]) -> Iterator[checks.CheckMessage]:
+    versioning = given.get("VERSIONING")
+    if not isinstance(versioning, dict):
+        return
+    for name in versioning.keys() - _ROUTING.keys():
+        hint = f"There are: {', '.join(_ROUTING)}."
+        yield checks.Error(f"DURABLE['VERSIONING'] has no key {name!r}.", hint=hint, id="durable.E009")
+    for name, (kinds, hint) in _ROUTING.items():
+        value: Any = versioning.get(name, kinds[0]())
+        texts = [*value, *getattr(value, "values", list)()] if isinstance(value, kinds) else [None]
+        if not all(isinstance(text, str) and text for text in texts):
+            yield checks.Error(f"DURABLE['VERSIONING'][{name!r}] cannot be {value!r}.", hint=hint, id="durable.E009")
+            return
+    excluded, apps = versioning.get("EXCLUDE_TYPES", ()), versioning.get("MAP_MULTI_APP_TYPES", {})
+    yield from _routes(excluded, apps)
+    if apps and given.get("QUEUE", conf.Settings.QUEUE) == conf.Settings.QUEUE:
+        hint = "Set DURABLE['QUEUE'] to a name of this project's own in each project, e.g. 'durable.shop'."
+        what = (
+            "Other apps share this database, and any of them may announce work on the queue 'default' to its workers."
+        )
+        yield checks.Warning(what, hint=hint, id="durable.W010")
+
+
+def _routes(excluded: Iterable[str], apps: dict[str, str]) -> Iterator[checks.CheckMessage]:
+    for named in sorted({*excluded} & apps.keys()):
+        what = f"DURABLE['VERSIONING'] both excludes {named!r} and maps it to another app."
+        yield checks.Error(what, hint="It is excluded. Remove one of the two.", id="durable.E009")
+    for app_id in sorted({*apps.values()}):
+        if not re.fullmatch(r"[A-Za-z0-9_.-]{1,90}", app_id):
+            what = f"DURABLE['VERSIONING']['MAP_MULTI_APP_TYPES']: {app_id!r} cannot be the id of an app."
+            hint = "It is part of a queue's name: 1 to 90 of A-Z, a-z, 0-9, dot, dash and underscore."
+            yield checks.Error(what, hint=hint, id="durable.E009")
+    known = {name for each in registry.workflows() for name in (each.name, each.type_name)}
+    for named in sorted({*excluded} - known):
+        near = [name for name in sorted(known) if name.lower() == named.lower()]
+        near = near or get_close_matches(named, known)
+        hint = f"Upper and lower case count. Did you mean {', '.join(near)}?" if near else "Remove it."
+        what = f"DURABLE['VERSIONING']['EXCLUDE_TYPES']: there is no workflow {named!r}."
+        yield checks.Warning(what, hint=hint, id="durable.W009")
 
 
 @checks.register(TAG)

@@ -40,6 +40,7 @@ class Settings:
         UPDATE_OUTCOMES: How long the outcome of an update is kept at least, once it was rejected or its execution
             has ended.
         ON_NONDETERMINISM: ``stall`` or ``fail``.
+        VERSIONING: How versions of workflows are chosen, see ``durable.engine.routing``; None is as they are named.
         STRICT: Whether to catch what is not deterministic as early as can be; for development and tests.
         CONVERTER: Dotted path of the payload converter.
         CODEC: Dotted path of the codec that stored JSON passes through.
@@ -59,6 +60,7 @@ class Settings:
     STALL_RETRY: float = 30.0
     UPDATE_OUTCOMES: float = 86_400.0
     ON_NONDETERMINISM: str = "stall"
+    VERSIONING: dict[str, Any] | None = None
     STRICT: bool = False
     CONVERTER: str = "durable.converters.DjangoConverter"
     CODEC: str = "durable.codecs.PlainCodec"

@@ -86,6 +86,11 @@ def workflow_type(type_name: str) -> WorkflowDefinition:
     return found
 
 
+def family(type_name: str) -> tuple[str, int]:
+    """Split a type name, whether known or not, into a workflow's name and version."""
+    return (type_name, 0) if type_name in _workflows else split_version(type_name)
+
+
 def activity(name: str) -> ActivityDefinition:
     """Return the activity of this name.
 

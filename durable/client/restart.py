@@ -150,7 +150,7 @@ def _plan(
 
 def _beginning(source: Instance, definition: WorkflowDefinition, chosen: str, options: dict[str, Any]) -> Beginning:
     started = history.first(source.execution_id)
-    kept = {name: value for name, value in source.options.items() if name != "parent_close"}
+    kept = {name: value for name, value in source.options.items() if name not in ("parent_close", "resolve")}
     is_new = chosen != source.pk
     return Beginning(
         definition=definition,
@@ -158,6 +158,7 @@ def _beginning(source: Instance, definition: WorkflowDefinition, chosen: str, op
         # As it is stored: what was encoded once is not decoded and encoded again.
         arguments=source.input,
         queue=source.queue,
+        app_id=source.app_id,
         tags=source.tags if started is None else started.tags,
         options={**kept, **options, "headers": source.headers or {}},
         rerun_from=source.pk if is_new else source.rerun_from,

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from asgiref.sync import sync_to_async
 from django.db import IntegrityError, transaction
 
-from durable import conf, dispatch, registry
+from durable import conf, dispatch
 from durable.client import handle as handles
 from durable.core import payloads, texts
 from durable.core.definitions import workflow_options
 from durable.core.errors import AlreadyExists, LimitExceeded
-from durable.engine import intercepting
+from durable.engine import intercepting, routing
 from durable.interceptors import StartCall
 from durable.models import CLOSED, Instance
 from durable.store import creation, inbox, instances, updates
@@ -54,10 +54,11 @@ def start(
         AlreadyExists: The id is in use.
         PayloadTooLarge, LimitExceeded: A limit of the settings is reached.
     """
-    definition = registry.workflow_type(workflow) if isinstance(workflow, str) else workflow
+    route = routing.of(workflow)
     first = options.pop("signal", None)
-    checked = {**definition.overrides, **workflow_options(definition.type_name, **options)}
-    return _start(definition, tuple(args), dict(kwargs or {}), checked, first)
+    given = {} if isinstance(workflow, str) else workflow.overrides
+    checked = {**given, **workflow_options(route.definition.type_name, **options)}
+    return _start(route, tuple(args), dict(kwargs or {}), checked, first)
 
 
 async def astart(
@@ -73,16 +74,17 @@ async def astart(
 
 def start_definition(definition: WorkflowDefinition, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Handle:
     """Start an instance of a definition with the options that it carries."""
-    return _start(definition, args, kwargs, definition.overrides, None)
+    return _start(routing.of(definition), args, kwargs, definition.overrides, None)
 
 
 def _start(
-    definition: WorkflowDefinition,
+    route: routing.Route,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     options: dict[str, Any],
     signal: tuple[str, Any] | None,
 ) -> Handle:
+    definition = route.definition
     arguments = definition.signature.bind(args, kwargs, conf.converter())
     where = f"input of {definition.type_name}"
     payloads.dumps(arguments, where, conf.limit("payload"))
@@ -94,9 +96,10 @@ def _start(
         definition=definition,
         instance_id=instance_id,
         arguments=arguments,
-        queue=options.get("queue") or definition.queue or conf.settings.QUEUE,
+        queue=route.queue or options.get("queue") or definition.queue or conf.settings.QUEUE,
+        app_id=route.app_id,
         tags=encode_tags(options.get("tags", {})),
-        options=options,
+        options={**options, "resolve": True} if route.app_id else options,
         signal=signal,
     )
     with transaction.atomic(using=conf.settings.DATABASE):
@@ -118,6 +121,7 @@ class Beginning:
         signal: The name and payload of a signal that is sent with the start.
         rerun_from: The instance that it begins like, if there is one.
         source: The execution that it begins like.
+        app_id: The app that it belongs to, if not to this one.
     """
 
     definition: WorkflowDefinition
@@ -130,6 +134,7 @@ class Beginning:
     rerun_from: str | None = None
     attempt: int = 0
     source: uuid.UUID | None = None
+    app_id: str = ""
 
     def rows(self, headers: dict[str, Any], *, generation: int = 0) -> creation.Newborn:
         """Return the rows, not saved."""
@@ -146,6 +151,7 @@ class Beginning:
             rerun_from=self.rerun_from,
             attempt=self.attempt,
             source=self.source,
+            app_id=self.app_id,
         )
 
 

@@ -6,7 +6,7 @@ what came later from outside that which still counts; the rest the code decides 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from durable.core import events as ev
@@ -91,6 +91,17 @@ def reopen(history: Sequence[ev.Event]) -> Edit:
     """Begin anew before the execution was told to stop, or, if it was not asked, before its end."""
     stops = (i for i, event in enumerate(history) if isinstance(event, ev.CancelRequested))
     return _edit(history, next(stops, _place_of_end(history)), _still_counts)
+
+
+def on_version(edited: Edit, version: int) -> Edit:
+    """Have an edit begin on a version of the workflow, unless what it keeps goes by that one in the end anyhow."""
+    versions = [event.version for event in edited.kept if isinstance(event, ev.ExecutionStarted | ev.ExecutionUpgraded)]
+    if not versions or versions[-1] == version:
+        return edited
+    start, *others = edited.kept
+    assert isinstance(start, ev.ExecutionStarted)  # noqa: S101 - every history begins so
+    rest = (event for event in others if not isinstance(event, ev.ExecutionUpgraded))
+    return replace(edited, kept=(replace(start, version=version), *rest))
 
 
 def unresolved(history: Sequence[ev.Event]) -> frozenset[int]:

@@ -295,7 +295,8 @@ class ChildScheduled(Asked):
 
     Attributes:
         instance_id: The id that the child gets.
-        version: The version that it runs on; None until it is routed.
+        version: The version that it runs on; if another app is to say which, the one that was asked for.
+        app_id: That app; empty is the parent's own.
         options: ``queue``, ``timeout``, ``delay``, ``parent_close``, ``retry``.
         inherited: Whether it is the child of another instance, whose history a rerun began with.
     """
@@ -306,6 +307,7 @@ class ChildScheduled(Asked):
     tags: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
     inherited: bool = False
+    app_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

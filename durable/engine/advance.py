@@ -16,7 +16,7 @@ from durable.core.errors import ConcurrencyConflict
 from durable.core.execution import LIMITS, Execution
 from durable.core.failures import Failure
 from durable.core.replay import catch_up, interpreter
-from durable.engine import cache, closing, guards, in_place, intercepting, lost, stalling, updates, watchdog
+from durable.engine import cache, closing, guards, in_place, intercepting, lost, routing, stalling, updates, watchdog
 from durable.engine.turn import Turn
 from durable.models import Instance, Status
 from durable.store import clock, history, inbox, instances
@@ -75,7 +75,7 @@ def _turn(instance_id: str, leave_at: float) -> str | None:
             instance = instances.try_lock(instance_id)
             if instance is None:
                 return None
-            execution_id = instance.execution_id
+            execution_id, queue = instance.execution_id, instance.queue
             rows = _due(instance)
             if instance.status == Status.STALLED and any(kind == inbox.TIMEOUT for _, kind, _ in rows):
                 _time_out(instance)
@@ -92,6 +92,8 @@ def _turn(instance_id: str, leave_at: float) -> str | None:
         _follow(turn, execution_id, leave_at)
     elif not instance.head:
         return None  # not begun: whatever waits, waits for the start
+    if instance.queue != queue:
+        return None  # it went to another app, whose workers are told
     # Whoever found the instance locked went away: look, now that it is free, for what they left.
     is_open = instance.status in (Status.PENDING, Status.RUNNING)
     return instance.queue if is_open and inbox.has_due(instance.execution_id) else None
@@ -145,6 +147,7 @@ def _due(instance: Instance) -> list[tuple[int, str, str]]:
 
 def _take(instance: Instance, rows: Sequence[tuple[int, str, str]], *, inline: bool) -> Turn:
     """Apply rows and store what follows, in the transaction at hand."""
+    routing.resolve(instance)
     execution, rest = live(instance)
     try:
         turn = Turn(instance, execution, clock.now())
@@ -246,7 +249,8 @@ def _event(turn: Turn, pk: int, kind: str, text: str) -> ev.Event | None:
     if isinstance(event, ev.UpdateAccepted):
         return updates.offer(turn, event, row=pk)
     if isinstance(event, ev.ExecutionStarted):
-        return replace(event, python=interpreter())  # of who takes the first step, not of who asked for it
+        # Of who takes the first step, not of who asked for it.
+        return replace(event, python=interpreter(), name=turn.instance.name, version=turn.instance.version)
     if isinstance(event, ev.Answer) and event.event_id not in execution.open:
         telemetry.logger.debug("%s: a late %s is dropped", turn.instance.pk, event)
         return None

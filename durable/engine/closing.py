@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from durable import telemetry
 from durable.core import events as ev
 from durable.core.failures import Failure
 from durable.core.retry import RetryPolicy
-from durable.engine import intercepting
+from durable.engine import intercepting, routing
 from durable.models import OPEN, Execution, Instance, Status
 from durable.store import clock, creation, history, inbox, instances, tasks, updates
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from durable.core.execution import Execution as Live
 
 TIMED_OUT = "ExecutionTimeout"
@@ -155,7 +158,17 @@ def _tell_parent(instance: Instance) -> list[tuple[str, str]]:
 
 
 def _continue(instance: Instance, end: ev.ExecutionContinued) -> Closed:
-    _next(instance, Execution.Origin.CONTINUED, ended_as="continued", arguments=end.input, carried=end.carried)
+    queue, changes = instance.queue, routing.again(instance, end)
+    _next(
+        instance,
+        Execution.Origin.CONTINUED,
+        ended_as="continued",
+        arguments=end.input,
+        carried=end.carried,
+        changes=changes,
+    )
+    if instance.queue != queue:
+        return Closed(announce=[(instance.queue, instance.pk)])
     return Closed(again=True)
 
 
@@ -188,13 +201,16 @@ def _next(
     arguments: dict[str, Any],
     carried: Any = (),
     wait: float = 0.0,
+    changes: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
     """Begin the next execution of an instance and make it the current one."""
     old = instance.execution_id
+    for name, value in changes.items():
+        setattr(instance, name, value)
     source = instances.executions().get(pk=old)
     instances.end_execution(old, ended_as)
     begun = instances.begin_execution(instance, origin=origin, source=source)
-    values = {"execution_id": begun.pk, "head": 0, "patches": {}, **instances.NO_LEASE}
+    values = {"execution_id": begun.pk, "head": 0, "patches": {}, **instances.NO_LEASE, **changes}
     instances.rows().filter(pk=instance.pk).update(**values)
     for name, value in values.items():
         setattr(instance, name, value)

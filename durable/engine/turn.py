@@ -15,9 +15,16 @@ from durable.core import commands as cmd
 from durable.core import events as ev
 from durable.core import texts
 from durable.core.definitions import type_name
-from durable.core.errors import AlreadyExists, ConcurrencyConflict, DurableError, InvalidId, LimitExceeded
+from durable.core.errors import (
+    AlreadyExists,
+    ConcurrencyConflict,
+    DurableError,
+    InvalidId,
+    LimitExceeded,
+    UnknownWorkflow,
+)
 from durable.core.failures import Failure
-from durable.engine import closing, intercepting, presence, signals, strict, updates, watchdog, work
+from durable.engine import closing, intercepting, presence, routing, signals, strict, updates, watchdog, work
 from durable.interceptors import StartCall
 from durable.models import OPEN, ActivityTask, InboxEvent, Instance, Status
 from durable.store import clock, creation, history, inbox, instances, patches, tasks, workers
@@ -26,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from durable.core.definitions import WorkflowDefinition
     from durable.core.execution import Execution
 
 
@@ -74,6 +82,7 @@ class Turn:
 
     def note(self, issued: Sequence[cmd.Command]) -> None:
         """Note commands that are not recorded yet."""
+        issued = [routing.child(c) if isinstance(c, ev.ChildScheduled) else c for c in issued]
         self._events.extend(history.record(command) for command in issued if isinstance(command, cmd.Recordable))
         self._pending.extend(issued)
 
@@ -160,11 +169,15 @@ class Turn:
         if (refusal := self._refusal(child.instance_id)) is not None:
             self.apply(ev.ChildFailed(event_id=child.event_id, failure=Failure.of(refusal)))
             return
-        definition = next((w for w in registry.workflows() if (w.name, w.version) == (child.name, child.version)), None)
+        definition = None if child.app_id else _registered(child)
+        name, version = (definition.name, definition.version) if definition else (child.name, child.version or 0)
         queue = child.options.get("queue") or (definition and definition.queue) or self.instance.queue
+        options = child.options
+        if child.app_id:
+            queue, options = routing.queue_of(child.app_id), {**options, "resolve": True}
         call = StartCall(
             instance_id=child.instance_id,
-            workflow=type_name(child.name, child.version or 0),
+            workflow=type_name(name, version),
             queue=queue,
             headers={**(self.instance.headers or {}), **child.options.get("headers", {})},
             parent_id=self.instance.pk,
@@ -174,12 +187,13 @@ class Turn:
             call,
             lambda headers: creation.new(
                 instance_id=child.instance_id,
-                name=child.name,
-                version=child.version or 0,
+                name=name,
+                version=version,
                 arguments=child.input,
                 queue=queue,
+                app_id=child.app_id,
                 tags=child.tags,
-                options=creation.with_defaults(definition, child.options),
+                options=creation.with_defaults(definition, options),
                 headers=headers,
                 parent=creation.Parent(
                     instance_id=self.instance.pk, execution_id=self.instance.execution_id, event_id=child.event_id
@@ -344,3 +358,11 @@ class Turn:
 
         if self._announce or counts or soon:
             transaction.on_commit(announce, using=conf.settings.DATABASE, robust=True)
+
+
+def _registered(child: ev.ChildScheduled) -> WorkflowDefinition | None:
+    """Return the workflow that a child runs, if this process knows it."""
+    try:
+        return registry.workflow_type(type_name(child.name, child.version or 0))
+    except UnknownWorkflow:
+        return None

@@ -94,9 +94,10 @@ def plan(
         input=target.input if input is UNSET else _arguments(target, input),
         rerun_of={"instance": source.pk, "event_id": event_id},
     )
+    version = _recorded_version(source, source_execution) if version is None else version
     instance = _instance(source, start, new_id, event_id, version)
     registry.workflow(instance.name, instance.version)
-    edited = edit.fork(events, event_id, keep_siblings=siblings == "keep")
+    edited = edit.on_version(edit.fork(events, event_id, keep_siblings=siblings == "keep"), instance.version)
     beginning.check(instance, edited)
     if instances.rows().filter(pk=new_id).exists():
         raise AlreadyExists(new_id)
@@ -126,6 +127,13 @@ def _execution(source: Instance, execution: str | uuid.UUID | None) -> uuid.UUID
     return wanted
 
 
+def _recorded_version(source: Instance, execution_id: uuid.UUID) -> int:
+    """Return the version that an execution was on in the end: it may have been upgraded."""
+    if execution_id == source.execution_id:
+        return source.version
+    return int(instances.executions().values_list("version", flat=True).get(pk=execution_id))
+
+
 def _target(execution_id: uuid.UUID, events: Sequence[ev.Event], event_id: int) -> ev.ActivityScheduled:
     found = next((e for e in events if isinstance(e, ev.Asked) and e.event_id == event_id), None)
     if found is None:
@@ -152,14 +160,12 @@ def _arguments(target: ev.ActivityScheduled, given: Any) -> dict[str, Any]:
     return encoded
 
 
-def _instance(
-    source: Instance, start: ev.ExecutionStarted, new_id: str, event_id: int, version: int | None
-) -> Instance:
+def _instance(source: Instance, start: ev.ExecutionStarted, new_id: str, event_id: int, version: int) -> Instance:
     now = clock.now()
     return Instance(
         id=new_id,
         name=start.name,
-        version=start.version if version is None else version,
+        version=version,
         status=Status.RUNNING,
         queue=source.queue,
         app_id=source.app_id,
@@ -185,7 +191,7 @@ def carry_out(planned: Plan) -> Outcome:
     instance, edited = planned.instance, _inherited(planned)
     start = edited.kept[0]
     assert isinstance(start, ev.ExecutionStarted)  # noqa: S101 - every history begins so
-    start = replace(start, version=instance.version, parent=None, attempt=instance.attempt)
+    start = replace(start, parent=None, attempt=instance.attempt)
     edited = replace(edited, kept=(start, *edited.kept[1:]))
     instance.head = len(edited.kept)
     instance.patches = patches.with_marks({}, [event for event in edited.kept if isinstance(event, ev.PatchMarked)])

@@ -72,7 +72,7 @@ def plan(instance_id: str, *, to: int | None = None) -> Plan:
 
 def _plan(instance: Instance, *, to: int | None = None) -> Plan:
     events = list(history.read(instance.execution_id))
-    edited = _edit(instance, events, to)
+    edited = edit.on_version(_edit(instance, events, to), instance.version)
     beginning.check(instance, edited)
     planned = Plan(instance=instance, edited=edited, source_id=instance.execution_id, timeout=_time_left(instance))
     for asked in edited.children:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+_KEPT = {"timeout", "retry", "parent_close", "resolve"}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parent:
     """Who started a child, and by which event."""
@@ -48,6 +51,7 @@ def new(
     rerun_from: str | None = None,
     attempt: int = 0,
     source: uuid.UUID | None = None,
+    app_id: str = "",
 ) -> Newborn:
     """Return the rows of a new instance.
 
@@ -58,13 +62,15 @@ def new(
         arguments: ``{"args": [...], "kwargs": {...}}``.
         queue: Where its turns run.
         tags: What operators can search for.
-        options: ``delay``, ``timeout``, ``retry``, ``parent_close``.
+        options: ``delay timeout retry parent_close``; and ``resolve``, if the version is for whoever takes
+            the first turn to choose.
         headers: What it carries along.
         parent: Whose child it is.
         generation: How many executions of the same id were begun before.
         rerun_from: The id of the instance that it begins like.
         attempt: How many times that was begun like another one, and once more.
         source: The execution that it begins like.
+        app_id: The app that it belongs to; empty is the caller's own.
     """
     now = clock.now()
     execution_id = uuid.uuid4()
@@ -76,7 +82,8 @@ def new(
         input=arguments,
         tags=tags,
         headers=headers or None,
-        options={k: v for k, v in options.items() if k in {"timeout", "retry", "parent_close"}},
+        app_id=app_id,
+        options={k: v for k, v in options.items() if k in _KEPT},
         execution_id=execution_id,
         parent_id=parent.instance_id if parent else None,
         parent_execution_id=parent.execution_id if parent else None,

@@ -98,6 +98,11 @@ def has_due(execution_id: uuid.UUID) -> bool:
     return bool(rows().filter(execution_id=execution_id, visible_at__lte=clock.now()).exists())
 
 
+def has_signals(execution_id: uuid.UUID) -> bool:
+    """Say whether signals wait for an execution."""
+    return bool(rows().filter(execution_id=execution_id, kind=ev.SignalReceived.__name__).exists())
+
+
 def delete(row_ids: Iterable[int]) -> None:
     """Delete rows that are in a history now."""
     rows().filter(pk__in=list(row_ids)).delete()

@@ -519,3 +519,45 @@ def test_version_is_that_of_the_last_upgrade():
     log = played(told, ev.ExecutionUpgraded(version=3), signal("go"))
 
     assert log[-1] == ev.ExecutionCompleted(result=[0, 3, 3])
+
+
+# --- on another version
+
+
+def _upgraded_log(*upgrades: tuple[int, int]) -> list[ev.Event]:
+    """Return three activities' history in which an upgrade follows the results of some."""
+    after = dict(upgrades)
+    log: list[ev.Event] = [STARTED]
+    for number, name in enumerate("abc"):
+        log += [scheduled(number, name), completed(number)]
+        log += [ev.ExecutionUpgraded(version=after[number])] if number in after else []
+    return log
+
+
+def test_edit_that_goes_by_the_version_already_stays_as_it_is():
+    edited = edit.fork(_upgraded_log((0, 2)), 2)
+
+    assert edit.on_version(edited, 2) is edited
+    assert ev.ExecutionUpgraded(version=2) in edited.kept
+    plain = edit.fork(_upgraded_log(), 2)
+    assert edit.on_version(plain, 0) is plain
+
+
+@pytest.mark.parametrize("upgrades", [[], [(0, 1)], [(0, 2), (1, 1)]])
+def test_edit_begins_on_another_version_and_has_no_upgrades_of_its_past(upgrades):
+    edited = edit.on_version(edit.fork(_upgraded_log(*upgrades), 2), 2)
+
+    assert edited.kept[0] == replace(STARTED, version=2)
+    assert kinds(edited.kept[1:]) == [
+        "ActivityScheduled(a)",
+        "ActivityCompleted(0)",
+        "ActivityScheduled(b)",
+        "ActivityCompleted(1)",
+        "ActivityScheduled(c)",
+    ]
+
+
+def test_edit_that_keeps_nothing_has_no_version():
+    nothing = edit.reopen([ev.ExecutionTerminated(imposed=True)])
+
+    assert edit.on_version(nothing, 2) is nothing

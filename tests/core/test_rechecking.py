@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from durable.core import context
+from durable.core import events as ev
+from durable.core.definitions import define_workflow
 from durable.core.errors import NondeterminismError
 from durable.core.execution import Execution
 from durable.core.marks import side_effect
@@ -289,3 +292,23 @@ def test_commands_of_what_is_stored_may_not():
 
     with pytest.raises(NondeterminismError):
         recheck(execution, execution.anew(), [STARTED, scheduled(0, "refund")], history[2:])
+
+
+def test_version_and_app_of_a_child_are_not_the_codes():
+    """Who records them chose them: code asks for what it names."""
+
+    @workflow
+    async def parent():
+        await define_workflow(_child, name="kid").start_child(1)
+
+    execution, history = live(parent)
+    history = [replace(e, version=7, app_id="b") if isinstance(e, ev.ChildScheduled) else e for e in history]
+
+    recheck(execution, execution.anew(), [], history)
+
+    history = [replace(e, tags={"a": 1}) if isinstance(e, ev.ChildScheduled) else e for e in history]
+    with pytest.raises(NondeterminismError):
+        recheck(execution, execution.anew(), [], history)
+
+
+async def _child(number: int) -> None: ...
