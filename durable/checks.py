@@ -117,9 +117,8 @@ def _versioning(given: dict[str, Any]) -> Iterator[checks.CheckMessage]:
         hint = f"There are: {', '.join(_ROUTING)}."
         yield checks.Error(f"DURABLE['VERSIONING'] has no key {name!r}.", hint=hint, id="durable.E009")
     for name, (kinds, hint) in _ROUTING.items():
-        value: Any = versioning.get(name, kinds[0]())
-        texts = [*value, *getattr(value, "values", list)()] if isinstance(value, kinds) else [None]
-        if not all(isinstance(text, str) and text for text in texts):
+        value = versioning.get(name, kinds[0]())
+        if not isinstance(value, kinds) or not _are_names(value):
             yield checks.Error(f"DURABLE['VERSIONING'][{name!r}] cannot be {value!r}.", hint=hint, id="durable.E009")
             return
     excluded, apps = versioning.get("EXCLUDE_TYPES", ()), versioning.get("MAP_MULTI_APP_TYPES", {})
@@ -130,6 +129,11 @@ def _versioning(given: dict[str, Any]) -> Iterator[checks.CheckMessage]:
             "Other apps share this database, and any of them may announce work on the queue 'default' to its workers."
         )
         yield checks.Warning(what, hint=hint, id="durable.W010")
+
+
+def _are_names(value: Any) -> bool:
+    names = [*value, *value.values()] if isinstance(value, dict) else value
+    return all(isinstance(name, str) and name for name in names)
 
 
 def _routes(excluded: Iterable[str], apps: dict[str, str]) -> Iterator[checks.CheckMessage]:
