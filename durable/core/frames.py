@@ -55,11 +55,12 @@ def is_users(frame: FrameType, package: str) -> bool:
     if name.startswith("<") and "__file__" in frame.f_globals:
         name = frame.f_globals["__file__"]  # made with exec, as dataclasses make theirs
     if (library := _libraries.get(name)) is None:
-        library = _libraries[name] = _is_library(name)
+        library = _libraries[name] = is_library(name)
     return not library
 
 
-def _is_library(name: str) -> bool:
+def is_library(name: str) -> bool:
+    """Say whether a file is of a library, the standard one included."""
     return name.startswith((*_LIBRARIES, "<frozen ")) or any(each in name for each in _PACKAGES)
 
 
