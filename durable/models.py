@@ -89,6 +89,9 @@ class Instance(models.Model):
     started_at = models.DateTimeField(_("started"), null=True)
     closed_at = models.DateTimeField(_("closed"), null=True)
     retry_at = models.DateTimeField(_("tried again at"), null=True)
+    # Of instances that have failed or are stalled: since when, and what those have in common that are alike.
+    failed_at = models.DateTimeField(_("failed or stalled"), null=True)
+    fingerprint = models.CharField(_("fingerprint of the failure"), max_length=32, blank=True, default="")
 
     class Meta:
         verbose_name = _("instance")
@@ -99,6 +102,12 @@ class Instance(models.Model):
             models.Index(fields=["status", "-created_at"], name="durable_instance_status"),
             models.Index(fields=["lease_worker"], name="durable_instance_lease", condition=Q(lease__isnull=False)),
             models.Index(fields=["retry_at"], name="durable_instance_retry", condition=Q(retry_at__isnull=False)),
+            # All that failure groups count, so that they need not look at the rows.
+            models.Index(
+                fields=["status", "name", "fingerprint", "failed_at", "id"],
+                name="durable_instance_failure",
+                condition=Q(failed_at__isnull=False),
+            ),
         ]
         permissions = [
             ("view_payload", _("Can see inputs and results")),

@@ -27,6 +27,7 @@ from durable.client.start import astart, start, start_definition
 from durable.core.explaining import Explanation, OpenCommand, Raised, TaskStack
 from durable.core.shown import Frame
 from durable.core.waits import Wait
+from durable.operations.failing import FailureGroup, failure_groups
 from durable.operations.shapes import UNSET, Args, Outcome, Preview, Step
 from durable.operations.versions import VersionUse, versions
 
@@ -36,6 +37,7 @@ __all__ = [
     "BatchOutcome",
     "BatchReport",
     "Explanation",
+    "FailureGroup",
     "Frame",
     "Handle",
     "HistoryItem",
@@ -57,6 +59,7 @@ __all__ = [
     "complete_activity",
     "explain",
     "fail_activity",
+    "failure_groups",
     "get",
     "history",
     "instance",

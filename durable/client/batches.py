@@ -15,6 +15,7 @@ from durable.core import texts
 from durable.core.errors import InvalidInput, LimitExceeded, NotClosed, PermissionDenied
 from durable.models import CLOSED, BatchItem, Instance
 from durable.operations import audit
+from durable.operations.failing import FailureGroup
 from durable.store import batches, clock, filters, instances
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class BatchReport:
 
 def batch(
     verb: str,
-    of: QuerySet[Instance] | Iterable[str | Handle] | dict[str, Any],
+    of: QuerySet[Instance] | Iterable[str | Handle] | dict[str, Any] | FailureGroup,
     *,
     reason: str = "",
     actor: Any = None,
@@ -97,7 +98,8 @@ def batch(
 
     Args:
         verb: ``rewind``, ``upgrade``, ``cancel``, ...
-        of: A queryset of instances, or their ids, or a filter as JSON can hold it, see ``filters.find``.
+        of: A queryset of instances, or their ids, or a filter as JSON can hold it, see ``filters.find``, or a group
+            of failures.
         reason: Why; recorded for each.
         actor: Who asks for it: a user, whose permission is checked for each, a name, or None for the system.
         dry_run: Whether to find out what would become of each, and change nothing.
@@ -114,6 +116,8 @@ def batch(
         PermissionDenied: The user may not do this to any instance.
     """
     batch_id = start.new_id() if id is None else id
+    if isinstance(of, FailureGroup):
+        of = of.filter
     order = {
         "verb": verb,
         "arguments": verbs.encode(verb, arguments),
@@ -158,7 +162,7 @@ def _ids(of: Any) -> Iterator[str]:
         yield from of.using(conf.settings.DATABASE).values_list("pk", flat=True).iterator(chunk_size=2000)
         return
     if isinstance(of, str | bytes) or not isinstance(of, Iterable):
-        raise InvalidInput("batch(of)", "give ids, a queryset of Instance, or a filter")
+        raise InvalidInput("batch(of)", "give ids, a queryset of Instance, a filter, or a group of failures")
     for each in of:
         instance_id = each.id if isinstance(each, Handle) else each.pk if isinstance(each, Instance) else each
         texts.check_id(instance_id)

@@ -41,8 +41,8 @@ class Likeness:
 
     Attributes:
         error: The name of the exception's class; what an activity or a child raised goes for the workflow's own.
-        place: The innermost place in the user's code, as ``file:function:line``, or ``file:line`` where the function is not
-            known; empty if there is none.
+        place: The innermost place in the user's code, as ``file:function:line``, or ``file:line`` if no more is known;
+            empty if there is none.
         message: What it said, with what differs from case to case replaced.
     """
 

@@ -50,7 +50,8 @@ def _end(instance: Instance, end: ev.End, live: Live | None) -> Closed:
         case ev.ExecutionCompleted(result=result):
             outcome: dict[str, Any] = {"status": Status.COMPLETED, "result": result}
         case ev.ExecutionFailed(failure=failure):
-            outcome = {"status": Status.FAILED, "failure": failure.to_json()}
+            alike = instances.failed(instance.name, failure)
+            outcome = {"status": Status.FAILED, "failure": failure.to_json(), **alike}
         case ev.ExecutionCanceled():
             outcome = {"status": Status.CANCELED}
         case ev.ExecutionTerminated(reason=reason):
@@ -62,7 +63,14 @@ def _end(instance: Instance, end: ev.End, live: Live | None) -> Closed:
 
 
 def _close(instance: Instance, outcome: dict[str, Any], live: Live | None) -> Closed:
-    values = {**outcome, "closed_at": clock.now(), "stall": None, "retry_at": None, **instances.NO_LEASE}
+    values = {
+        **instances.NOT_FAILED,
+        **outcome,
+        "closed_at": clock.now(),
+        "stall": None,
+        "retry_at": None,
+        **instances.NO_LEASE,
+    }
     instances.rows().filter(pk=instance.pk).update(**values)
     for name, value in values.items():
         setattr(instance, name, value)

@@ -87,7 +87,10 @@ def _park(instance: Instance, facts: dict[str, Any]) -> None:
     facts = {name: value.replace("\0", "\\0") if isinstance(value, str) else value for name, value in facts.items()}
     was_stalled = instance.status == Status.STALLED
     retry_at = clock.now() + timedelta(seconds=conf.settings.STALL_RETRY)
-    instances.rows().filter(pk=instance.pk).update(status=Status.STALLED, stall=facts, retry_at=retry_at)
+    alike = instances.stalled(instance.name, facts)
+    if was_stalled and instance.fingerprint == alike["fingerprint"]:
+        del alike["failed_at"]
+    instances.rows().filter(pk=instance.pk).update(status=Status.STALLED, stall=facts, retry_at=retry_at, **alike)
     instance.status, instance.stall = Status.STALLED, facts
     if not was_stalled:
         telemetry.logger.warning("%s is stalled: %s", instance.pk, facts["message"])

@@ -335,7 +335,7 @@ class Turn:
         if self.instance.started_at is None:
             values["started_at"] = self.at
         if self.instance.stall or self.instance.failed_turns:
-            values |= {"stall": None, "retry_at": None, "failed_turns": 0}
+            values |= {"stall": None, "retry_at": None, "failed_turns": 0, **instances.NOT_FAILED}
         if marks := [event for event, _ in self._events if isinstance(event, ev.PatchMarked)]:
             values["patches"] = patches.with_marks(self.instance.patches, marks)
         shown = {"status": "custom_status", "progress": "progress", "tags": "tags"}

@@ -165,6 +165,7 @@ def _reset(instance: Instance, edited: edit.Edit) -> None:
         "closed_at": None,
         "retry_at": None,
         "failed_turns": 0,
+        **instances.NOT_FAILED,
         **instances.NO_LEASE,
     }
     instances.rows().filter(pk=instance.pk).update(**values)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 FIELDS = (
     *("id", "name", "version", "status", "queue", "app_id", "parent", "rerun_from", "attempt"),
-    *("created_at", "started_at", "closed_at"),
+    *("created_at", "started_at", "closed_at", "failed_at", "fingerprint"),
 )
 """What can be filtered by, beside ``tags``."""
 

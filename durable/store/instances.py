@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db import connections
 
 from durable import conf
+from durable.core import likeness
 from durable.core.errors import UnknownExecution, UnknownInstance
 from durable.models import Execution, Instance, Status
 from durable.store import clock, inbox, workers
+
+if TYPE_CHECKING:
+    from durable.core.failures import Failure
+
 
 PAYLOADS = ("input", "headers", "result", "failure", "custom_status")
 """The columns that pass through the codec."""
@@ -122,6 +127,19 @@ def release(instance_id: str, lease: uuid.UUID) -> bool:
 
 
 NO_LEASE: dict[str, Any] = {"lease": None, "lease_worker": "", "lease_event_id": None, "lease_until": None}
+
+
+NOT_FAILED: dict[str, Any] = {"failed_at": None, "fingerprint": ""}
+
+
+def failed(name: str, failure: Failure) -> dict[str, Any]:
+    """Return what is stored of an instance of a workflow that fails now, to be found with those that are alike."""
+    return {"failed_at": clock.now(), "fingerprint": likeness.of_failure(failure).fingerprint(name, Status.FAILED)}
+
+
+def stalled(name: str, facts: dict[str, Any]) -> dict[str, Any]:
+    """Return the same of one that stalls now."""
+    return {"failed_at": clock.now(), "fingerprint": likeness.of_stall(facts).fingerprint(name, Status.STALLED)}
 
 
 def begin_execution(

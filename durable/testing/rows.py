@@ -126,7 +126,14 @@ def begin_execution(*, instance: Instance, origin: str, told: Told) -> Execution
     tasks.rows().filter(execution_id=before.pk).delete()
     inbox.move_on(before.pk, made.pk)
     instance.execution, instance.head = made, 0
-    fresh = {"closed_at": None, "result": None, "failure": None, "stall": None, "retry_at": None}
+    fresh = {
+        "closed_at": None,
+        "result": None,
+        "failure": None,
+        "stall": None,
+        "retry_at": None,
+        **instances.NOT_FAILED,
+    }
     instances.rows().filter(pk=instance.pk).update(execution_id=made.pk, head=0, **fresh)
     start = creation.start_row(instance, made.pk, arguments=whole.start.input, generation=made.number - 1)
     _write(instance, told, whole, start=start, begun=begun)
@@ -147,6 +154,8 @@ def _write(instance: Instance, told: Told, whole: History, *, start: InboxEvent,
     values: dict[str, Any] = {"started_at": instance.started_at or begun}
     if whole.end is not None:
         values |= {**_outcome(whole.end), "closed_at": last}
+        if isinstance(whole.end, ev.ExecutionFailed):
+            values |= {**instances.failed(instance.name, whole.end.failure), "failed_at": last}
         instances.executions().filter(pk=instance.execution_id).update(status=values["status"], closed_at=last)
         inbox.clear(instance.execution_id)
     else:
@@ -154,7 +163,8 @@ def _write(instance: Instance, told: Told, whole: History, *, start: InboxEvent,
         _leave_open(instance, whole, events)
     if told.status == Status.STALLED:
         retry_at = clock.now() + timedelta(seconds=conf.settings.STALL_RETRY)
-        values |= {"stall": stalling.facts_of(told.stall or _mismatch(events)), "retry_at": retry_at}
+        facts = stalling.facts_of(told.stall or _mismatch(events))
+        values |= {"stall": facts, "retry_at": retry_at, **instances.stalled(instance.name, facts), "failed_at": last}
     instances.rows().filter(pk=instance.pk).update(**values)
     _create_children(instance, whole, events, told.seconds)
 
