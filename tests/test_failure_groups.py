@@ -198,7 +198,7 @@ def test_those_that_failed_before_the_upgrade_get_their_groups(engine, order, mo
     kept = dict(Instance.objects.values_list("pk", "fingerprint"))
     Instance.objects.update(failed_at=None, fingerprint="")
     assert client.failure_groups() == []
-    migration = importlib.import_module("durable.migrations.0008_fingerprints")
+    migration = importlib.import_module("durable.migrations.0009_fingerprints")
     monkeypatch.setattr(migration, "AT_ONCE", 2)
 
     migration.fingerprints(apps, SimpleNamespace(connection=connection))

@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("durable", "0006_batches"),
+        ("durable", "0007_worker_swept_at"),
     ]
 
     operations = [

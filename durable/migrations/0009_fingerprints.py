@@ -42,7 +42,7 @@ class Migration(migrations.Migration):
     atomic = False
 
     dependencies = [
-        ("durable", "0007_failure_groups"),
+        ("durable", "0008_failure_groups"),
     ]
 
     operations = [migrations.RunPython(fingerprints, migrations.RunPython.noop, elidable=True)]
