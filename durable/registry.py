@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
@@ -137,6 +138,6 @@ def _object(definition: ActivityDefinition) -> object:
 
 
 def _place(definition: WorkflowDefinition | ActivityDefinition) -> str:
-    code = getattr(definition.fn, "__code__", None)
+    code = getattr(inspect.unwrap(definition.fn), "__code__", None)
     where = f" ({code.co_filename}:{code.co_firstlineno})" if code else ""
     return f"{definition.fn.__module__}.{definition.fn.__qualname__}{where}"

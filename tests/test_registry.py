@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 
 from durable import DuplicateName, InvalidDefinition, UnknownActivity, UnknownWorkflow, activity, registry, workflow
@@ -47,6 +49,19 @@ def test_two_workflows_of_one_name_and_version_are_refused(fresh):
 
     assert "order2" in refused.value.first
     assert "other" in refused.value.second
+
+
+def test_place_of_a_decorated_function_is_its_own(fresh):
+    def original() -> None: ...
+
+    @activity.defn(name="charge")
+    @functools.wraps(original)
+    def traced() -> None: ...
+
+    with pytest.raises(DuplicateName) as refused:
+        activity.defn(name="charge")(lambda: None)
+
+    assert refused.value.first.endswith(f"({__file__}:{original.__code__.co_firstlineno})")
 
 
 def test_same_definition_may_come_twice(fresh):

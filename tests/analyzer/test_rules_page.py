@@ -35,7 +35,7 @@ def sections():
     for number, token in enumerate(tokens):
         if token.type == "heading_open":
             title = tokens[number + 1].content
-            current = found.setdefault(title, []) if token.tag == "h3" else None
+            current = found.setdefault(title, []) if title.startswith("DUR") else None
         elif token.type == "fence" and token.info.startswith("python") and current is not None:
             current.append(token.content)
     return found
