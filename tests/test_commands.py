@@ -29,6 +29,7 @@ COMMANDS = [
     "durable_start",
     "durable_upgrade",
     "durable_versions",
+    "durable_why",
 ]
 
 

@@ -24,10 +24,13 @@ from durable.client.read import history, instance, result, status
 from durable.client.repair import rerun_from_activity, rewind, upgrade
 from durable.client.restart import restart
 from durable.client.start import astart, start, start_definition
+from durable.client.whys import Why, why
 from durable.core.explaining import Explanation, OpenCommand, Raised, TaskStack
 from durable.core.shown import Frame
 from durable.core.waits import Wait
+from durable.operations.facts import LeaseFacts, QueueFacts, TaskFacts
 from durable.operations.failing import FailureGroup, failure_groups
+from durable.operations.reasons import Reason
 from durable.operations.shapes import UNSET, Args, Outcome, Preview, Step
 from durable.operations.versions import VersionUse, versions
 
@@ -41,14 +44,19 @@ __all__ = [
     "Frame",
     "Handle",
     "HistoryItem",
+    "LeaseFacts",
     "OpenCommand",
     "Outcome",
     "Preview",
+    "QueueFacts",
     "Raised",
+    "Reason",
     "Step",
+    "TaskFacts",
     "TaskStack",
     "VersionUse",
     "Wait",
+    "Why",
     "aquery",
     "astart",
     "aupdate",
@@ -78,4 +86,5 @@ __all__ = [
     "update",
     "upgrade",
     "versions",
+    "why",
 ]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from durable.client import ask, change, explaining, operate, read, repair
+from durable.client import ask, change, explaining, operate, read, repair, whys
 from durable.client.restart import restart
 
 if TYPE_CHECKING:
     import uuid
 
     from durable.client.items import HistoryItem
+    from durable.client.whys import Why
     from durable.core.explaining import Explanation
     from durable.models import Instance
     from durable.operations.shapes import Preview
@@ -69,6 +70,10 @@ class Handle:
     def explain(self, at: int | None = None, execution: str | uuid.UUID | None = None) -> Explanation:
         """Say where the code stands, or stood after an event; see ``client.explain``."""
         return explaining.explain(self.id, at, execution)
+
+    def why(self) -> Why:
+        """Say what the instance waits for, and whether anybody is there to bring it; see ``client.why``."""
+        return whys.why(self.id)
 
     def signal(self, name: str, payload: Any = None, *, reason: str = "", actor: Any = None) -> None:
         """Signal the instance; see ``client.signal``."""
