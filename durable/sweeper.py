@@ -15,6 +15,7 @@ from django.db import connections
 from durable import dispatch
 from durable.conf import settings
 from durable.engine import presence, running, stalling, sweep
+from durable.operations import recover
 from durable.store import clock, workers
 
 if TYPE_CHECKING:
@@ -59,6 +60,11 @@ class Sweeper(bootsteps.StartStopStep):
                 stalling.retry_all()
         except Exception:
             logger.exception("could not look at stalled instances")
+        try:
+            with _unforked():
+                recover.at_start()
+        except Exception:
+            logger.exception("could not look for instances that were left behind")
         pace = Pace()
         while not self._stop.is_set():
             try:

@@ -21,6 +21,7 @@ COMMANDS = [
     "durable_export",
     "durable_lint",
     "durable_list",
+    "durable_recover",
     "durable_rerun",
     "durable_rewind",
     "durable_replay",

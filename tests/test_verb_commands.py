@@ -374,7 +374,7 @@ def test_versions_are_listed(versions):
 
 
 def test_versions_as_json(versions):
-    uses = Told("durable_versions", "--json").json
+    uses = Told("durable_versions", "--workflow", "order", "--json").json
 
     assert [(use["version"], use["open"], use["safe_to_delete"]) for use in uses] == [
         (1, 2, False),

@@ -21,7 +21,7 @@ from durable.client.operate import (
     terminate,
 )
 from durable.client.read import history, instance, result, status
-from durable.client.repair import rerun_from_activity, rewind, upgrade
+from durable.client.repair import recover, rerun_from_activity, rewind, upgrade
 from durable.client.restart import restart
 from durable.client.start import astart, start, start_definition
 from durable.client.whys import Why, why
@@ -31,6 +31,7 @@ from durable.core.waits import Wait
 from durable.operations.facts import LeaseFacts, QueueFacts, TaskFacts
 from durable.operations.failing import FailureGroup, failure_groups
 from durable.operations.reasons import Reason
+from durable.operations.recovered import Failed, RecoveryReport, Resumed, Stalled, Terminal
 from durable.operations.shapes import UNSET, Args, Outcome, Preview, Step
 from durable.operations.versions import VersionUse, versions
 
@@ -40,6 +41,7 @@ __all__ = [
     "BatchOutcome",
     "BatchReport",
     "Explanation",
+    "Failed",
     "FailureGroup",
     "Frame",
     "Handle",
@@ -51,9 +53,13 @@ __all__ = [
     "QueueFacts",
     "Raised",
     "Reason",
+    "RecoveryReport",
+    "Resumed",
+    "Stalled",
     "Step",
     "TaskFacts",
     "TaskStack",
+    "Terminal",
     "VersionUse",
     "Wait",
     "Why",
@@ -72,6 +78,7 @@ __all__ = [
     "history",
     "instance",
     "query",
+    "recover",
     "rerun_from_activity",
     "restart",
     "result",

@@ -10,14 +10,16 @@ from durable import conf
 from durable.client import handle
 from durable.core.errors import DurableError
 from durable.operations import audit, rerun
+from durable.operations import recover as recovering
 from durable.operations import rewind as rewinding
 from durable.operations import upgrade as upgrading
+from durable.operations.recovered import RecoveryReport
 from durable.operations.shapes import UNSET, Outcome, Preview
 
 if TYPE_CHECKING:
     import uuid
 
-__all__ = ["rerun_from_activity", "rewind", "upgrade"]
+__all__ = ["recover", "rerun_from_activity", "rewind", "upgrade"]
 
 
 @overload
@@ -216,3 +218,20 @@ def upgrade(
         if dry_run:
             return Preview(verb="upgrade", instance_id=instance_id, allowed=False, refusal=error)
         raise
+
+
+def recover(*, workflow: str | None = None, limit: int | None = None, dry_run: bool = False) -> list[RecoveryReport]:
+    """Replay the running instances on the code at hand, see to it that each goes on, and tell how each stands.
+
+    One that has ended and was not closed is closed. What an instance waits
+    for and has no row any more, a task, a timer or a child, is handed out
+    again. One whose code does something else than its history records is
+    stalled, or failed if the settings say so. Nothing of theirs is run. What
+    goes wrong with one instance is in its report, and harms no other.
+
+    Args:
+        workflow: The workflow's name, without its version; None is all.
+        limit: How many instances at most, the oldest first.
+        dry_run: Whether to report only, and change nothing.
+    """
+    return list(recovering.each(recovering.running(workflow=workflow, limit=limit), dry_run=dry_run))

@@ -240,6 +240,19 @@ class LimitExceeded(DurableError):
         super().__init__(f"{limit}: {value:,} is over the limit of {maximum:,}{'; ' + advice if advice else ''}")
 
 
+class InvalidHistory(DurableError):
+    """An instance's history cannot be one of its workflow.
+
+    Attributes:
+        instance_id: Whose history.
+        problem: What is wrong with it.
+    """
+
+    def __init__(self, instance_id: str, problem: str) -> None:
+        self.instance_id, self.problem = instance_id, problem
+        super().__init__(f"the history of {instance_id!r} cannot be one of its workflow: {problem}")
+
+
 class UndecodableEvent(DurableError):
     """A stored event cannot be read.
 
@@ -585,6 +598,7 @@ __all__ = [
     "ForbiddenInWorkflow",
     "InTransaction",
     "InvalidDefinition",
+    "InvalidHistory",
     "InvalidId",
     "InvalidInput",
     "InvalidTranscript",

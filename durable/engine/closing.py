@@ -138,20 +138,22 @@ def append(instance: Instance, *events: ev.Event) -> None:
     instances.rows().filter(pk=instance.pk).update(head=instance.head)
 
 
-def _tell_parent(instance: Instance) -> list[tuple[str, str]]:
-    assert instance.parent_event_id is not None  # noqa: S101 - set together with the execution
-    assert instance.parent_execution_id is not None  # noqa: S101
-    event_id = instance.parent_event_id
-    answer: ev.Answer
-    match instance.status:
+def answer(child: Instance) -> ev.Answer:
+    """Return the event that tells its parent how a child ended."""
+    event_id = child.parent_event_id
+    assert event_id is not None  # noqa: S101 - set together with the parent
+    match child.status:
         case Status.COMPLETED:
-            answer = ev.ChildCompleted(event_id=event_id, result=instance.result)
+            return ev.ChildCompleted(event_id=event_id, result=child.result)
         case Status.CANCELED:
-            answer = ev.ChildCanceled(event_id=event_id)
+            return ev.ChildCanceled(event_id=event_id)
         case _:
-            answer = ev.ChildFailed(
-                event_id=event_id, failure=Failure.from_json(instance.failure or {"type": "WorkflowFailed"})
-            )
+            failure = Failure.from_json(child.failure or {"type": "WorkflowFailed"})
+            return ev.ChildFailed(event_id=event_id, failure=failure)
+
+
+def _tell_parent(instance: Instance) -> list[tuple[str, str]]:
+    assert instance.parent_execution_id is not None  # noqa: S101 - the caller asked
     waiting = (
         instances.executions()
         .filter(pk=instance.parent_execution_id, status=Status.RUNNING)
@@ -160,7 +162,7 @@ def _tell_parent(instance: Instance) -> list[tuple[str, str]]:
     )
     if waiting is None:
         return []
-    inbox.insert([inbox.row(instance.parent_execution_id, answer)])
+    inbox.insert([inbox.row(instance.parent_execution_id, answer(instance))])
     parent_id, queue = waiting
     return [(queue, parent_id)]
 

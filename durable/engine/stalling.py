@@ -50,15 +50,20 @@ def stall(instance_id: str, error: DurableError) -> None:
     """Park an instance, or fail it if the settings say so; the turn that raised is rolled back."""
     with transaction.atomic(using=conf.settings.DATABASE):
         instance = instances.try_lock(instance_id)
-        if instance is None or instance.status not in (Status.PENDING, Status.RUNNING, Status.STALLED):
-            return
-        if isinstance(error, NondeterminismError) and conf.settings.ON_NONDETERMINISM == "fail":
-            end = ev.ExecutionFailed(failure=Failure.of(error), imposed=True)
-            closing.append(instance, end)
-            announce = closing.close(instance, end).announce
-            transaction.on_commit(lambda: dispatch.advance(announce), using=conf.settings.DATABASE, robust=True)
-            return
+        if instance is not None and instance.status in (Status.PENDING, Status.RUNNING, Status.STALLED):
+            record(instance, error)
+
+
+def record(instance: Instance, error: DurableError) -> bool:
+    """Park a locked instance, or fail it if the settings say so; say whether it failed."""
+    if not (isinstance(error, NondeterminismError) and conf.settings.ON_NONDETERMINISM == "fail"):
         _park(instance, facts_of(error))
+        return False
+    end = ev.ExecutionFailed(failure=Failure.of(error), imposed=True)
+    closing.append(instance, end)
+    announce = closing.close(instance, end).announce
+    transaction.on_commit(lambda: dispatch.advance(announce), using=conf.settings.DATABASE, robust=True)
+    return True
 
 
 def facts_of(error: DurableError) -> dict[str, Any]:

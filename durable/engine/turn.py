@@ -86,12 +86,13 @@ class Turn:
         self._events.extend(history.record(command) for command in issued if isinstance(command, cmd.Recordable))
         self._pending.extend(issued)
 
-    def take_up(self, asked: ev.Asked, *, due: datetime | None = None) -> None:
+    def take_up(self, asked: ev.Asked, *, due: datetime | None = None, told: bool = False) -> None:
         """Make rows again for something that the history holds without an answer.
 
         Args:
             asked: What was asked for.
             due: When it is due, if it is a timer.
+            told: Whether the history says already that it was started, if it is a child.
         """
         match asked:
             case ev.ActivityScheduled():
@@ -103,7 +104,7 @@ class Turn:
                 self._inbox[asked.event_id] = inbox.row(self.instance.execution_id, fired, visible_at=due)
             case ev.ChildScheduled():
                 self._taken = self._ids_taken([asked])
-                self._start_child(asked)
+                self._start_child(asked, told=told)
             case _:
                 raise TypeError(f"{asked} cannot be taken up")
 
@@ -165,7 +166,7 @@ class Turn:
         row = inbox.row(self.instance.execution_id, ev.TimerFired(event_id=timer.event_id), visible_at=fire_at)
         self._inbox[timer.event_id] = row
 
-    def _start_child(self, child: ev.ChildScheduled) -> None:
+    def _start_child(self, child: ev.ChildScheduled, *, told: bool = False) -> None:
         if (refusal := self._refusal(child.instance_id)) is not None:
             self.apply(ev.ChildFailed(event_id=child.event_id, failure=Failure.of(refusal)))
             return
@@ -202,7 +203,8 @@ class Turn:
         )
         self._children[child.instance_id] = newborn
         self._announce.append((queue, child.instance_id))
-        self.apply(ev.ChildStarted(event_id=child.event_id))
+        if not told:
+            self.apply(ev.ChildStarted(event_id=child.event_id))
 
     def _ids_taken(self, pending: Sequence[cmd.Command]) -> set[str]:
         wanted = [command.instance_id for command in pending if isinstance(command, ev.ChildScheduled)]

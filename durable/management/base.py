@@ -135,6 +135,13 @@ def json_object(text: str) -> dict[str, Any]:
     return value
 
 
+def positive(text: str) -> int:
+    """Return the number from 1 that a text on the command line stands for; for argparse's ``type=``."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"not a number from 1: {text!r}")
+    return int(text)
+
+
 def tag(text: str) -> tuple[str, Any]:
     """Return the name and value of ``name=value``; a value that is not JSON is a text. For argparse's ``type=``."""
     name, equals, value = text.partition("=")

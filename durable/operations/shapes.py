@@ -123,7 +123,7 @@ class Outcome:
         }
 
 
-def facts_of(error: DurableError) -> dict[str, Any]:
+def facts_of(error: Exception) -> dict[str, Any]:
     """Return an error as plain JSON: its class, its message, and of its fields what is plain."""
     plain = {
         name: value for name, value in vars(error).items() if value is None or isinstance(value, str | int | float)

@@ -151,6 +151,11 @@ ONE_OF_EACH = [
     ),
     (errors.ChannelClosed("send"), "cannot send: the channel is closed", {"verb": "send"}),
     (
+        errors.InvalidHistory("order-7", "it has no ExecutionStarted"),
+        "the history of 'order-7' cannot be one of its workflow: it has no ExecutionStarted",
+        {"instance_id": "order-7", "problem": "it has no ExecutionStarted"},
+    ),
+    (
         errors.InvalidTranscript("a.jsonl", 3, "event 2 is missing"),
         "a.jsonl, line 3 is no transcript: event 2 is missing",
         {"source": "a.jsonl", "line": 3, "problem": "event 2 is missing"},

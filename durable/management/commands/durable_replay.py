@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from contextlib import closing, nullcontext
 from itertools import islice
@@ -14,7 +13,7 @@ from django.core.management.base import CommandError
 from durable.core import transcripts as lines
 from durable.core.errors import NondeterminismError, UnknownInstance
 from durable.management import choosing, tables
-from durable.management.base import INPUT, INTERRUPTED, DurableCommand
+from durable.management.base import INPUT, INTERRUPTED, DurableCommand, positive
 from durable.management.files import written
 from durable.management.progress import Progress
 from durable.models import OPEN
@@ -45,9 +44,9 @@ class Command(DurableCommand):
         """Add the arguments."""
         choosing.add_arguments(parser, default="open")
         parser.add_argument(
-            "--sample", type=_count, metavar="N", help="N of each workflow and version, always the same"
+            "--sample", type=positive, metavar="N", help="N of each workflow and version, always the same"
         )
-        parser.add_argument("--limit", type=_count, metavar="N", help="N at most, the newest ones")
+        parser.add_argument("--limit", type=positive, metavar="N", help="N at most, the newest ones")
         parser.add_argument("--json", action="store_true", help="print a JSON object")
         parser.add_argument(
             "--from-file", action="append", default=[], metavar="FILE", help="replay an export; needs no database"
@@ -94,12 +93,6 @@ class Command(DurableCommand):
         if misfits:
             raise CommandError(summary)
         self.stderr.write(summary, self.style.SUCCESS)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"not a number from 1: {text!r}")
-    return int(text)
 
 
 def _of_database(progress: Progress, file: IO[str] | None, **options: Any) -> Generator[Report, None, None]:
