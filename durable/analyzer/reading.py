@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING
 
-from durable.analyzer import awaits, calls, flow, rules, sets, state, tables
+from durable.analyzer import awaits, calls, direct, flow, rules, sets, state, tables
 from durable.analyzer.places import Place, Problem, Rule
 from durable.analyzer.rules import RULES, Finding
 from durable.analyzer.things import is_a
@@ -26,6 +26,7 @@ _RULES: tuple[Rule, ...] = (
     state.shared_state,
     state.queries,
     awaits.unawaited,
+    direct.past_the_history,
 )
 _CONSTRUCTORS = ("__new__", "__init__", "__post_init__")
 

@@ -74,6 +74,7 @@ DATABASE, CACHE, FILES, NETWORK, THREADS = "DUR006", "DUR007", "DUR008", "DUR009
 OTHER_LOOP, SHARED_STATE, SET_ORDER, IDENTITY, UNAWAITED = "DUR011", "DUR012", "DUR013", "DUR014", "DUR015"
 SWALLOWED, BUSY_LOOP, ENDLESS_LOOP, QUERY, LOGGING = "DUR016", "DUR017", "DUR018", "DUR019", "DUR020"
 ANNOTATION, HEARTBEAT, UNUSED_IGNORE, UNKNOWN_IGNORE = "DUR021", "DUR022", "DUR023", "DUR024"
+PAST_HISTORY = "DUR025"
 
 _ALL = (
     Rule(
@@ -225,6 +226,12 @@ _ALL = (
         text="A comment that silences rules names rules.",
         hint="manage.py durable_lint --list-rules lists them.",
         severity=Severity.HINT,
+    ),
+    Rule(
+        id=PAST_HISTORY,
+        name="past the history",
+        text="Workflow code awaits activities and children.",
+        hint="Await it: await charge(...).",
     ),
 )
 

@@ -86,6 +86,12 @@ class _Builder:
 
     def _read(self, node: ast.AST, scope: Scope) -> None:
         match node:
+            case ast.Constant() | ast.expr_context():
+                return  # most of all nodes
+            case ast.Name(id=name, ctx=context):
+                if not isinstance(context, ast.Load):
+                    self._bind(scope, name, Binding(node=node))
+                return
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda():
                 self._function(node, scope)
                 return
@@ -111,8 +117,6 @@ class _Builder:
 
     def _statement(self, node: ast.AST, scope: Scope) -> None:
         match node:
-            case ast.Name(id=name, ctx=ast.Store() | ast.Del()):
-                self._bind(scope, name, Binding(node=node))
             case ast.Import() | ast.ImportFrom():
                 self._import(node, scope)
             case ast.Global(names=names):

@@ -37,6 +37,7 @@ _RANDOM = "Use workflow.random(), which replay repeats; workflow.random().choice
 _UUID = "Use workflow.uuid4(), which replay repeats."
 _NAP = "Use await asyncio.sleep(...), which is a durable timer in a workflow."
 _LOCK = "Use asyncio.Lock and its like, which wait for nothing but the workflow's own tasks."
+_OTHERS = "Run a child, use workflow.signal_instance(), or do it in an activity."
 _GATHER = "Run activities side by side with asyncio.gather() or a TaskGroup."
 
 CALLS: dict[str, Entry] = {
@@ -75,6 +76,13 @@ CALLS: dict[str, Entry] = {
         rules.DATABASE,
         "save asave delete adelete refresh_from_db arefresh_from_db full_clean validate_unique",
         under="django.db.models.Model()",
+    ),
+    **_entries(
+        rules.DATABASE,
+        "start astart get history signal query aquery update aupdate cancel terminate suspend resume restart purge "
+        "rewind rerun_from_activity restore upgrade recover batch versions complete_activity fail_activity",
+        under="durable.client",
+        hint=_OTHERS,
     ),
     **_entries(rules.FILES, "builtins.open os.open os.read os.write os.fdopen codecs.open io.FileIO"),
     **_entries(

@@ -61,6 +61,46 @@ async def awaits_all() -> list[str]:
     return results
 
 
+def plain_too() -> None:
+    charge.run(3)  # want: DUR025 charge.run() runs the activity in the workflow itself
+
+
+class Desk:
+    @activity.defn(name="desk.call")
+    def call(self, number: int) -> str: ...
+
+    def run(self) -> None: ...
+
+
+desk = Desk()
+
+
+@workflow.defn
+async def runs_past_the_history() -> None:
+    charge.run(1)  # want: DUR025 charge.run() runs the activity in the workflow itself
+    charge.options(queue="slow").run(2)  # want: DUR025 charge.options(queue='slow').run()
+    list(map(charge.run, [1, 2]))  # want: DUR025 charge.run()
+    asyncio.get_running_loop().call_soon(charge.run, 1)  # want: DUR025 charge.run()
+    run = charge.run
+    run(1)  # want: DUR025 charge.run()
+    plain_too()
+    child.start(1)  # want: DUR025 child.start() is for code outside of workflows
+    child.options(id="x").start(1)  # want: DUR025 start() is for code outside
+    desk.call.run(1)  # want: DUR025 desk.call.run()
+
+
+@workflow.defn
+async def runs_by_the_history() -> None:
+    desk.run()
+    await charge.options(queue="slow")(1)
+    workflow.side_effect(charge.run)
+    workflow.side_effect(lambda: charge.run(1))
+    handle = child.start_child(1)
+    await handle
+    charge.name
+    await asyncio.gather(*map(charge, [1, 2]))
+
+
 @workflow.defn
 async def swallows() -> None:
     try:

@@ -24,7 +24,7 @@ from django.db import connection, transaction
 from django.db.models import Q
 from django.shortcuts import get_object_or_404
 
-from durable import activity, workflow
+from durable import activity, client, workflow
 from project.shop.models import Order
 
 log = logging.getLogger(__name__)
@@ -46,6 +46,8 @@ async def looks_around() -> None:
     environ.get("HOME")  # want: DUR004 os.environ
     getenv("HOME")  # want: DUR004 os.getenv
     os.getpid()  # want: DUR004 os.getpid
+    client.signal("order-1", "go")  # want: DUR006 durable.client.signal uses the database
+    client.get("order-1").cancel()  # want: DUR006 durable.client.get uses
     settings.DEBUG  # want: DUR005 django.conf.settings may change with a deploy
     if settings.TIME_ZONE == "UTC":  # want: DUR005 django.conf.settings
         pass
