@@ -193,10 +193,29 @@ class Site:
         self.all.append(worker)
         return worker
 
-    def client(self, workflow: str, instance_id: str, arguments: Sequence[Any]) -> int:
-        """Start a workflow from a process of its own and return its exit code."""
+    def client(
+        self,
+        workflow: str,
+        instance_id: str,
+        arguments: Sequence[Any],
+        *,
+        durable: dict[str, Any] | None = None,
+        **env: str,
+    ) -> int:
+        """Start a workflow from a process of its own and return its exit code.
+
+        Args:
+            workflow: The type name.
+            instance_id: The id that it is to have.
+            arguments: For the workflow.
+            durable: Settings that differ.
+            env: More for its environment.
+        """
+        settings = {"ACCEPTANCE_DURABLE": json.dumps(durable or {})}
         command = [sys.executable, "-m", "tests.acceptance.client", workflow, instance_id, json.dumps(arguments)]
-        return subprocess.run(command, cwd=ROOT, env={**os.environ, **self.env}, check=False, timeout=60).returncode
+        return subprocess.run(
+            command, cwd=ROOT, env={**os.environ, **self.env, **settings, **env}, check=False, timeout=60
+        ).returncode
 
 
 @contextlib.contextmanager
