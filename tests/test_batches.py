@@ -528,3 +528,9 @@ def test_rows_are_gone_with_the_batch(engine, orders):
     Instance.objects.filter(pk=handle.id).delete()
 
     assert not BatchItem.objects.exists()
+
+
+def test_batches_are_no_versions_of_the_projects(engine, orders):
+    engine.result(client.batch("rewind", []))
+
+    assert {use.name for use in client.versions()} == {"order", "waiting"}

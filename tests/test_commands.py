@@ -17,8 +17,10 @@ from durable.models import Instance
 from project.celery import app
 
 COMMANDS = [
+    "durable_batch",
     "durable_explain",
     "durable_export",
+    "durable_failures",
     "durable_lint",
     "durable_list",
     "durable_recover",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from durable.operations.failing import FailureGroup
 from durable.store import batches, clock, filters, instances
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Generator, Iterator
     from datetime import datetime
 
 LANES = 4
@@ -150,16 +151,17 @@ def _by_filter(filter: dict[str, Any]) -> dict[str, Any]:
 
 def _by_id(batch_id: str, of: Any) -> dict[str, Any]:
     """Note which instances a batch is for."""
-    end = batches.insert(batch_id, _up_to_limit(_ids(of)))
+    with closing(_ids(of)) as ids:  # there may be a cursor, which is to go before the transaction does
+        end = batches.insert(batch_id, _up_to_limit(ids))
     total = batches.rows().filter(batch_id=batch_id).count()
     return {"order": {"filter": None}, "total": total, "after": None, "next": 0, "end": end, "counts": {}}
 
 
-def _ids(of: Any) -> Iterator[str]:
+def _ids(of: Any) -> Generator[str, None, None]:
     if isinstance(of, QuerySet):
         if of.model is not Instance:
             raise InvalidInput("batch(of)", f"this is a queryset of {of.model.__name__}; give one of Instance")
-        yield from of.using(conf.settings.DATABASE).values_list("pk", flat=True).iterator(chunk_size=2000)
+        yield from _each(of.using(conf.settings.DATABASE).values_list("pk", flat=True))
         return
     if isinstance(of, str | bytes) or not isinstance(of, Iterable):
         raise InvalidInput("batch(of)", "give ids, a queryset of Instance, a filter, or a group of failures")
@@ -167,6 +169,10 @@ def _ids(of: Any) -> Iterator[str]:
         instance_id = each.id if isinstance(each, Handle) else each.pk if isinstance(each, Instance) else each
         texts.check_id(instance_id)
         yield instance_id
+
+
+def _each(instance_ids: QuerySet[Any, str]) -> Generator[str, None, None]:
+    yield from instance_ids.iterator(chunk_size=2000)
 
 
 def _up_to_limit(instance_ids: Iterator[str]) -> Iterator[str]:
@@ -242,16 +248,17 @@ def batch_retry(
         raise NotClosed(found.pk, status=found.status, verb="retry it")
     order = found.input["args"][0]
     rows = _rows(found, outcomes).order_by("number").values_list("instance_id", flat=True)
-    return batch(
-        order["verb"],
-        rows.iterator(chunk_size=2000),
-        reason=order["reason"] if reason is None else reason,
-        actor=actor,
-        dry_run=dry_run,
-        queue=found.queue,
-        concurrency=order["lanes"],
-        **order["arguments"],
-    )
+    with closing(_each(rows)) as ids:
+        return batch(
+            order["verb"],
+            ids,
+            reason=order["reason"] if reason is None else reason,
+            actor=actor,
+            dry_run=dry_run,
+            queue=found.queue,
+            concurrency=order["lanes"],
+            **order["arguments"],
+        )
 
 
 def _find(batch_id: str | Handle) -> Instance:

@@ -28,7 +28,11 @@ class Progress:
 
     def step(self) -> None:
         """Count one more."""
-        self.done += 1
+        self.reach(self.done + 1)
+
+    def reach(self, done: int) -> None:
+        """Say that there were so many by now."""
+        self.done = done
         if self._shows and time.monotonic() >= self._next:
             self._next = time.monotonic() + _PAUSE
             self._write(self._line())

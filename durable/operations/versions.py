@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 
+OURS = "durable."
+"""How the names begin of the workflows that come with this package."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionUse:
     """How much a version of a workflow is in use.
@@ -41,7 +45,7 @@ class VersionUse:
 
 
 def versions() -> list[VersionUse]:
-    """Return all versions that are registered or in use, by name and number."""
+    """Return all versions that are registered or in use, by name and number; not those of our own workflows."""
     is_open, is_closed = Q(status__in=OPEN), Q(status__in=CLOSED)
     found = (
         instances.rows()
@@ -67,4 +71,5 @@ def versions() -> list[VersionUse]:
             safe_to_delete=key not in past and key not in used,
         )
         for key in sorted(registered | past | set(used))
+        if not key[0].startswith(OURS)
     ]
