@@ -13,6 +13,7 @@ from django.utils.module_loading import import_string
 
 from durable import analyzer, conf, registry
 from durable.interceptors import Interceptor
+from durable.models import CLOSED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -39,6 +40,7 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "POLL": (int, float),
     "REDISPATCH": (int, float),
     "STALL_RETRY": (int, float),
+    "RETENTION": dict,
     "ON_NONDETERMINISM": str,
     "UPDATE_OUTCOMES": (int, float),
     "VERSIONING": (dict, type(None)),
@@ -87,6 +89,7 @@ def _values(given: dict[str, Any]) -> Iterator[checks.CheckMessage]:
             yield checks.Error(f"DURABLE[{path!r}] cannot be used: {error}", id="durable.E006")
     yield from _interceptors(given.get("INTERCEPTORS", ()))
     yield from _versioning(given)
+    yield from _retention(given.get("RETENTION", {}))
     limits = given.get("LIMITS", {})
     for name, value in limits.items() if isinstance(limits, dict) else ():
         if name not in conf.LIMITS:
@@ -94,6 +97,15 @@ def _values(given: dict[str, Any]) -> Iterator[checks.CheckMessage]:
             yield checks.Warning(f"DURABLE['LIMITS'][{name!r}] is not a limit.", hint=hint, id="durable.W002")
         elif not isinstance(value, int) or value <= 0:
             yield checks.Error(f"DURABLE['LIMITS'][{name!r}] must be a whole number over 0.", id="durable.E007")
+
+
+def _retention(given: Any) -> Iterator[checks.CheckMessage]:
+    for status, age in given.items() if isinstance(given, dict) else ():
+        is_number = isinstance(age, int | float) and not isinstance(age, bool)
+        if status not in CLOSED or not is_number or age < 0:
+            what = f"DURABLE['RETENTION'] cannot have {status!r}: {age!r}."
+            hint = f"Map statuses of closed instances ({', '.join(CLOSED)}) to seconds."
+            yield checks.Error(what, hint=hint, id="durable.E010")
 
 
 def _interceptors(paths: Any) -> Iterator[checks.CheckMessage]:

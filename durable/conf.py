@@ -39,6 +39,7 @@ class Settings:
         STALL_RETRY: How often a stalled instance is tried again.
         UPDATE_OUTCOMES: How long the outcome of an update is kept at least, once it was rejected or its execution
             has ended.
+        RETENTION: How long closed instances are kept, by status; those of other statuses for ever.
         ON_NONDETERMINISM: ``stall`` or ``fail``.
         VERSIONING: How versions of workflows are chosen, see ``durable.engine.routing``; None is as they are named.
         STRICT: Whether to catch what is not deterministic as early as can be; for development and tests.
@@ -59,6 +60,7 @@ class Settings:
     REDISPATCH: float = 5.0
     STALL_RETRY: float = 30.0
     UPDATE_OUTCOMES: float = 86_400.0
+    RETENTION: dict[str, float] = {}
     ON_NONDETERMINISM: str = "stall"
     VERSIONING: dict[str, Any] | None = None
     STRICT: bool = False

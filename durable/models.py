@@ -100,6 +100,9 @@ class Instance(models.Model):
         indexes = [
             models.Index(fields=["name", "-created_at"], name="durable_instance_name"),
             models.Index(fields=["status", "-created_at"], name="durable_instance_status"),
+            models.Index(
+                fields=["status", "closed_at"], name="durable_instance_closed", condition=Q(closed_at__isnull=False)
+            ),
             models.Index(fields=["lease_worker"], name="durable_instance_lease", condition=Q(lease__isnull=False)),
             models.Index(fields=["retry_at"], name="durable_instance_retry", condition=Q(retry_at__isnull=False)),
             # All that failure groups count, so that they need not look at the rows.

@@ -24,6 +24,7 @@ COMMANDS = [
     "durable_lint",
     "durable_list",
     "durable_recover",
+    "durable_purge",
     "durable_rerun",
     "durable_rewind",
     "durable_replay",

@@ -20,6 +20,7 @@ from durable.client.operate import (
     suspend,
     terminate,
 )
+from durable.client.purge import purge
 from durable.client.read import history, instance, result, status
 from durable.client.repair import recover, rerun_from_activity, rewind, upgrade
 from durable.client.restart import restart
@@ -30,6 +31,7 @@ from durable.core.shown import Frame
 from durable.core.waits import Wait
 from durable.operations.facts import LeaseFacts, QueueFacts, TaskFacts
 from durable.operations.failing import FailureGroup, failure_groups
+from durable.operations.purge import Purged
 from durable.operations.reasons import Reason
 from durable.operations.recovered import Failed, RecoveryReport, Resumed, Stalled, Terminal
 from durable.operations.shapes import UNSET, Args, Outcome, Preview, Step
@@ -50,6 +52,7 @@ __all__ = [
     "OpenCommand",
     "Outcome",
     "Preview",
+    "Purged",
     "QueueFacts",
     "Raised",
     "Reason",
@@ -77,6 +80,7 @@ __all__ = [
     "get",
     "history",
     "instance",
+    "purge",
     "query",
     "recover",
     "rerun_from_activity",

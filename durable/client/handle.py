@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from durable.client import ask, change, explaining, operate, read, repair, whys
+from durable.client.purge import purge
 from durable.client.restart import restart
 
 if TYPE_CHECKING:
@@ -114,6 +115,10 @@ class Handle:
     def resume(self, **options: Any) -> Preview | None:
         """Let the instance go on; see ``client.resume``."""
         return operate.resume(self.id, **options)
+
+    def purge(self, **options: Any) -> Any:
+        """Delete the instance for good; see ``client.purge``."""
+        return purge(self.id, **options)
 
     def restart(self, **options: Any) -> Any:
         """Start a new instance with what this one was started with; see ``client.restart``."""

@@ -12,6 +12,7 @@ from django.db import transaction
 from durable import conf
 from durable.client import operate, repair
 from durable.client.handle import Handle
+from durable.client.purge import purge
 from durable.client.restart import restart
 from durable.core.errors import InvalidInput
 from durable.operations.shapes import Args, Outcome, Preview
@@ -44,6 +45,7 @@ class Verb:
 
 VERBS: dict[str, Verb] = {
     "cancel": Verb(operate.cancel, "durable.operate_instance"),
+    "purge": Verb(purge, "durable.destroy_instance"),
     "rerun": Verb(repair.rerun_from_activity, "durable.repair_instance"),
     "restart": Verb(restart, "durable.repair_instance"),
     "resume": Verb(operate.resume, "durable.operate_instance"),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from django.db.models import F, Q, Value
 
 from durable import conf, dispatch
-from durable.engine import lost, stalling
+from durable.engine import lost, retention, stalling
 from durable.models import ActivityTask, InboxEvent, Status
 from durable.store import clock, inbox, tasks, updates
 
@@ -103,6 +103,7 @@ LOOKS: tuple[Callable[[], Any], ...] = (
     stalling.retry_stalled,
     inbox.forget_late,
     updates.forget_old,
+    retention.purge_old,
     clock.sync,
 )
 """What is looked for now and then, besides what is due; one statement each when there is nothing."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager, nullcontext
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
@@ -14,7 +15,7 @@ from durable.models import Operation
 from durable.store import clock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 REASON = 1000
 """The longest reason, in characters."""
@@ -59,11 +60,17 @@ def audited(
             _record(row, Operation.Outcome.DONE, "")
     except Exception as error:
         denied, refused = isinstance(error, PermissionDenied), isinstance(error, DurableError)
-        _record(row, "denied" if denied else "refused" if refused else "failed", _told(error, arguments))
+        _record(row, "denied" if denied else "refused" if refused else "failed", told(error, arguments))
         raise
 
 
-def _told(error: Exception, arguments: dict[str, Any]) -> str:
+def told(error: Exception, arguments: Mapping[str, Any] = MappingProxyType({})) -> str:
+    """Return what the audit says of an error.
+
+    Args:
+        error: The error.
+        arguments: The verb's, as recorded: what is wrong with them may be told.
+    """
     problem = str(error)
     shown = {"reason", *(name for name, value in arguments.items() if value != HIDDEN)}
     if isinstance(error, InvalidInput) and error.where not in shown:

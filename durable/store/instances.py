@@ -77,6 +77,18 @@ def lock(instance_id: str) -> Instance:
     return found
 
 
+def lock_all(*, skip_locked: bool = False, **asked: Any) -> list[Instance]:
+    """Lock the instances that fit, always in the same order, and return them without their payloads.
+
+    Args:
+        skip_locked: Whether to leave out what somebody else has just now, where the database can tell.
+        asked: Django's lookups.
+    """
+    features = connections[conf.settings.DATABASE].features
+    query = _locking(skip_locked=skip_locked and features.has_select_for_update_skip_locked)
+    return list(query.filter(**asked).defer(*PAYLOADS).order_by("pk"))
+
+
 def try_lock(instance_id: str, *, payloads: bool = True) -> Instance | None:
     """Lock an instance and return it; None if there is none, or somebody else has it just now.
 
