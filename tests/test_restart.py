@@ -178,6 +178,25 @@ def test_another_version_can_be_asked_for(engine, order):
     assert client.restart("a").instance.version == 0
 
 
+def test_version_is_routed_as_at_a_start(engine, order, settings):
+    begun(engine, order.options(id="a"), Decimal(1))
+
+    @workflow.defn(name="order", version=2)
+    async def order2(amount: Decimal, *, wait: bool = False) -> str:
+        return f"two {amount}"
+
+    settings.DURABLE = {"VERSIONING": {"MAP_MULTI_APP_TYPES": {"other": "shop"}}}
+    assert client.restart("a").instance.version == 2
+    assert client.restart("a", version=0).instance.version == 0
+    settings.DURABLE = {"VERSIONING": {"MAP_MULTI_APP_TYPES": {"order": "shop"}}}
+    elsewhere = client.restart("a").instance
+    assert (elsewhere.app_id, elsewhere.queue, elsewhere.input) == (
+        "shop",
+        "durable.shop",
+        {"args": ["1"], "kwargs": {}},
+    )
+
+
 def test_refusals_write_nothing_but_their_row(engine, order):
     begun(engine, order.options(id="a"), Decimal(1))
     Operation.objects.all().delete()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -11,8 +12,9 @@ from durable.client import performing
 from durable.client.start import Beginning, begin, new_id, replaces
 from durable.core import events as ev
 from durable.core import texts
-from durable.core.definitions import workflow_options
-from durable.core.errors import NotClosed
+from durable.core.definitions import type_name, workflow_options
+from durable.core.errors import NotClosed, UnknownWorkflow
+from durable.engine import routing
 from durable.models import OPEN
 from durable.operations import control
 from durable.operations.shapes import Preview, Step
@@ -20,7 +22,6 @@ from durable.store import history, instances
 
 if TYPE_CHECKING:
     from durable.client.handle import Handle
-    from durable.core.definitions import WorkflowDefinition
     from durable.models import Instance
 
 _ASKED = tuple(name for name, kind in ev.KINDS.items() if issubclass(kind, ev.Asked))
@@ -87,7 +88,7 @@ def restart(
         id_reuse: What to do if the id is taken, as at a start: ``replace_closed`` begins a new execution in the
             closed instance that has it.
         terminate_first: Whether to terminate an open one; else it is refused.
-        version: The version of the workflow; None is the recorded one.
+        version: The version of the workflow; None is what a start of the recorded one would run.
         reason: Why; recorded.
         actor: Who asks for it: a user, a name, or None for the system.
         dry_run: Whether to return a Preview and change nothing.
@@ -130,7 +131,8 @@ def _plan(
     is_open = source.status in OPEN
     if is_open and not terminate_first:
         raise NotClosed(instance_id, status=source.status, verb="restart it, or say terminate_first")
-    definition = registry.workflow(source.name, source.version if version is None else version)
+    route = _route(source, version)
+    definition = route.definition
     definition.signature.unbind(source.input, conf.converter())
     checked = workflow_options(definition.type_name, id_reuse=id_reuse)
     chosen = new_instance_id
@@ -141,26 +143,34 @@ def _plan(
     gives_way = is_open and chosen == source.pk and id_reuse == "replace_closed"  # it will be closed by then
     return Plan(
         source=source,
-        beginning=_beginning(source, definition, chosen, checked),
+        beginning=_beginning(source, route, chosen, checked),
         ended=control.ends(source) if is_open else None,
         existing=existing,
         replaces=existing is not None and (gives_way or replaces(existing, definition, id_reuse)),
     )
 
 
-def _beginning(source: Instance, definition: WorkflowDefinition, chosen: str, options: dict[str, Any]) -> Beginning:
+def _route(source: Instance, version: int | None) -> routing.Route:
+    if version is None:
+        with suppress(UnknownWorkflow):
+            return routing.of(type_name(source.name, source.version))
+        version = source.version
+    return routing.Route(definition=registry.workflow(source.name, version))
+
+
+def _beginning(source: Instance, route: routing.Route, chosen: str, options: dict[str, Any]) -> Beginning:
     started = history.first(source.execution_id)
     kept = {name: value for name, value in source.options.items() if name not in ("parent_close", "resolve")}
     is_new = chosen != source.pk
     return Beginning(
-        definition=definition,
+        definition=route.definition,
         instance_id=chosen,
         # As it is stored: what was encoded once is not decoded and encoded again.
         arguments=source.input,
-        queue=source.queue,
-        app_id=source.app_id,
+        queue=route.queue or source.queue,
+        app_id=route.app_id,
         tags=source.tags if started is None else started.tags,
-        options={**kept, **options, "headers": source.headers or {}},
+        options={**kept, **options, **({"resolve": True} if route.app_id else {}), "headers": source.headers or {}},
         rerun_from=source.pk if is_new else source.rerun_from,
         attempt=source.attempt + 1,
         source=source.execution_id,
