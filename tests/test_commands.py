@@ -18,6 +18,7 @@ from project.celery import app
 
 COMMANDS = [
     "durable_batch",
+    "durable_compare",
     "durable_explain",
     "durable_export",
     "durable_failures",

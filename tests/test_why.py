@@ -12,7 +12,6 @@ import pytest
 from django.core.management import call_command
 
 from durable import RetryPolicy, UnknownInstance, activity, client, registry, workflow
-from durable.core.texts import duration
 from durable.engine import cache
 from durable.engine.advance import advance
 from durable.models import ActivityTask, InboxEvent, Worker
@@ -452,15 +451,6 @@ def test_every_reason_has_a_rank_and_a_test():
         text = source.read()
 
     assert [kind for kind in reasoning.RANKS if f'"{kind}"' not in text] == []
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(-5, "0.0 s"), (0.04, "0.0 s"), (9.96, "10.0 s"), (10, "10 s"), (119, "119 s"), (120, "2 min"), (7199, "120 min"),
-     (7200, "2 h"), (172_799, "48 h"), (172_800, "2 days")],
-)  # fmt: skip
-def test_durations_are_as_exact_as_people_need_them(seconds, text):
-    assert duration(seconds) == text
 
 
 # --- the command

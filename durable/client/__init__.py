@@ -8,6 +8,7 @@ from __future__ import annotations
 from durable.client.ask import aquery, query
 from durable.client.batches import BatchOutcome, BatchReport, batch, batch_report, batch_retry
 from durable.client.change import aupdate, update
+from durable.client.comparing import Compared, ComparedEvent, Comparison, compare
 from durable.client.explaining import explain
 from durable.client.handle import Handle, get
 from durable.client.items import HistoryItem
@@ -42,6 +43,9 @@ __all__ = [
     "Args",
     "BatchOutcome",
     "BatchReport",
+    "Compared",
+    "ComparedEvent",
+    "Comparison",
     "Explanation",
     "Failed",
     "FailureGroup",
@@ -73,6 +77,7 @@ __all__ = [
     "batch_report",
     "batch_retry",
     "cancel",
+    "compare",
     "complete_activity",
     "explain",
     "fail_activity",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from durable.client import ask, change, explaining, operate, read, repair, whys
+from durable.client import ask, change, comparing, explaining, operate, read, repair, whys
 from durable.client.purge import purge
 from durable.client.restart import restart
 
 if TYPE_CHECKING:
     import uuid
 
+    from durable.client.comparing import Comparison
     from durable.client.items import HistoryItem
     from durable.client.whys import Why
     from durable.core.explaining import Explanation
@@ -75,6 +76,16 @@ class Handle:
     def why(self) -> Why:
         """Say what the instance waits for, and whether anybody is there to bring it; see ``client.why``."""
         return whys.why(self.id)
+
+    def compare(
+        self,
+        other: str,
+        *,
+        execution: str | uuid.UUID | None = None,
+        other_execution: str | uuid.UUID | None = None,
+    ) -> Comparison:
+        """Lay the instance and another one side by side; see ``client.compare``."""
+        return comparing.compare(self.id, other, execution=execution, other_execution=other_execution)
 
     def signal(self, name: str, payload: Any = None, *, reason: str = "", actor: Any = None) -> None:
         """Signal the instance; see ``client.signal``."""
