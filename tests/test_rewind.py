@@ -592,7 +592,184 @@ def test_tree_with_a_node_that_diverges_is_left_alone(engine, world):
     assert handle.instance.executions.count() == 1
 
 
+def test_child_that_the_code_gave_up_on_stays_canceled(engine, time, world, settings):
+    settings.DURABLE = {"RUN_INLINE": False}
+    act, quick = world.act("act"), world.act("quick")
+
+    @workflow.defn
+    async def kid() -> str:
+        try:
+            return await workflow.wait_signal("go")
+        finally:
+            await quick()
+
+    @workflow.defn
+    async def parent() -> str:
+        try:
+            async with asyncio.timeout(10):
+                await kid.options(id="kid", parent_close="abandon")()
+        except TimeoutError:
+            return await act()
+        return "in time"
+
+    world.broken = {"act"}
+    handle = parent.start()
+    engine.run_until_quiet()
+    time.forward(11)
+    advance(handle.id)  # the kid is told to stop, and the activity handed out
+    perform("default")
+    advance(handle.id)
+    assert handle.status == "failed"
+    engine.run_until_quiet()
+    assert "ChildCanceled" not in kinds(handle)
+    assert client.get("kid").status == "canceled"
+    world.broken.clear()
+
+    preview = client.rewind(handle.id, dry_run=True)
+    client.rewind(handle.id)
+
+    assert ([step.kind for step in preview.kept], preview.children) == (["TimerStarted", "ChildScheduled"], [])
+    assert engine.result(handle) == "act2"
+    assert client.get("kid").instance.executions.count() == 1
+
+
+def test_child_whose_id_somebody_else_has_fails_again_and_does_not_hang(engine, world):
+    @workflow.defn
+    async def other() -> str:
+        return await workflow.wait_signal("go")
+
+    @workflow.defn
+    async def parent() -> str:
+        return await other.options(id="taken")()
+
+    other.options(id="taken").start()
+    handle = parent.start()
+    failed(engine, handle)
+
+    client.rewind(handle.id)
+    failed(engine, handle)
+    Instance.objects.filter(pk="taken").delete()
+    client.rewind(handle.id)
+    engine.run_until_quiet()
+    client.get("taken").signal("go", "went")
+
+    assert engine.result(handle) == "went"
+
+
+def test_parent_that_fails_at_once_again_takes_its_rewound_children_with_it(engine, world):
+    act = world.act("act")
+
+    @workflow.defn
+    async def kid() -> str:
+        return await workflow.wait_signal("go")
+
+    @workflow.defn
+    async def parent() -> None:
+        kid.options(id="kid").start_child()
+        await act()
+        raise TypeError("a bug")
+
+    handle = parent.start()
+    failed(engine, handle)
+    assert client.get("kid").status == "terminated"
+
+    outcome = client.rewind(handle.id)
+
+    assert [child.instance_id for child in outcome.children] == ["kid"]
+    assert (handle.status, client.get("kid").status) == ("failed", "terminated")
+    assert client.get("kid").instance.executions.count() == 2
+
+
+def test_cancel_that_a_child_had_not_seen_yet_is_taken_back_with_its_reason(engine, world, settings):
+    settings.DURABLE = {"RUN_INLINE": False}
+    act = world.act("act")
+
+    @workflow.defn
+    async def kid() -> str:
+        return await workflow.wait_signal("go")
+
+    @workflow.defn
+    async def parent() -> str:
+        waiting = kid.options(id="kid", parent_close="cancel").start_child()
+        await act()
+        return await waiting
+
+    world.broken = {"act"}
+    handle = parent.start()
+    advance(handle.id)
+    advance("kid")
+    perform("default")
+    advance(handle.id)
+    assert (handle.status, client.get("kid").status) == ("failed", "running")
+    world.broken.clear()
+
+    client.rewind(handle.id)
+    client.get("kid").signal("go", "went")
+
+    assert engine.result(handle) == "went"
+
+
 # --- to an event
+
+
+def test_activity_that_the_code_had_given_up_on_does_not_run(engine, path, world):
+    slow, quick, last = world.act("slow"), world.act("quick"), world.act("last")
+
+    @workflow.defn
+    async def flow() -> str:
+        pending = [asyncio.ensure_future(act()) for act in (slow.options(queue="slow"), quick)]
+        _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
+            task.cancel()
+        return await last()
+
+    handle = flow.start()
+    advance(handle.id)
+    perform("default")
+    advance(handle.id)
+    engine.run_until_quiet()
+    assert handle.status == "completed"
+
+    preview = client.rewind(handle.id, to=2, dry_run=True)
+    client.rewind(handle.id, to=2)
+
+    assert preview.rerun == []
+    assert engine.result(handle) == "last2"
+    assert world.ran["slow"] == 0
+
+
+def test_timer_that_the_code_gives_up_on_at_once_is_not_said_to_be_set(engine, world):
+    first, second = world.act("first"), world.act("second")
+
+    @workflow.defn
+    async def flow() -> str:
+        async with asyncio.timeout(50):
+            both = await asyncio.gather(first(), second(), return_exceptions=True)
+        if isinstance(both[0], Exception):
+            raise both[0]
+        return str(both)
+
+    world.broken = {"first"}
+    handle = flow.start()
+    failed(engine, handle)
+    # While the first is still to come, the timer is.
+    assert [step.kind for step in client.rewind(handle.id, dry_run=True).rearmed] == ["TimerStarted"]
+
+    @workflow.defn
+    async def hasty() -> str:
+        rest = asyncio.ensure_future(asyncio.sleep(50))
+        await first()
+        rest.cancel()
+        return await second()
+
+    world.broken = {"second"}
+    handle = hasty.start()
+    failed(engine, handle)
+
+    preview = client.rewind(handle.id, to=2, dry_run=True)
+
+    assert [step.kind for step in preview.kept] == ["ActivityScheduled", "TimerStarted"]
+    assert (preview.rearmed, preview.rerun) == ([], [])
 
 
 @pytest.mark.parametrize("end", ["completed", "canceled", "terminated", "failed"])

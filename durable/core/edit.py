@@ -104,6 +104,20 @@ def on_version(edited: Edit, version: int) -> Edit:
     return replace(edited, kept=(replace(start, version=version), *rest))
 
 
+def without(edited: Edit, called_off: Collection[int]) -> Edit:
+    """Return an edit that answers what the code had called off by its place, instead of handing it out again."""
+    answers: list[ev.Event] = [
+        ev.ActivityCanceled(event_id=a.event_id) for a in edited.rerun if a.event_id in called_off
+    ]
+    answers += [ev.ChildCanceled(event_id=c.event_id) for c in edited.children if c.event_id in called_off]
+    return replace(
+        edited,
+        replies=(*answers, *edited.replies),
+        rerun=tuple(asked for asked in edited.rerun if asked.event_id not in called_off),
+        children=tuple(asked for asked in edited.children if asked.event_id not in called_off),
+    )
+
+
 def unresolved(history: Sequence[ev.Event]) -> frozenset[int]:
     """Return the event ids of failures that no success of the same thing follows."""
     asked = {event.event_id: event for event in history if isinstance(event, ev.Asked)}

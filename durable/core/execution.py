@@ -55,12 +55,14 @@ class Open:
         event: What was asked for.
         waiter: The future or timer that waits for the answer; None when
             nobody waits any more but the end is still to be recorded.
+        called_off: Whether the code gave up on it.
     """
 
-    __slots__ = ("event", "waiter")
+    __slots__ = ("called_off", "event", "waiter")
 
     def __init__(self, event: ev.Asked, waiter: asyncio.Future[Any] | Timer | None) -> None:
         self.event, self.waiter = event, waiter
+        self.called_off = False
 
     @property
     def is_awaited(self) -> bool:
@@ -407,6 +409,7 @@ class Execution:
         if event_id in self._issued and not child:
             del self._issued[event_id], self.open[event_id]  # asked for in this very step: it never was
             return
+        asked.called_off = True
         if child:
             self._issued[-2 - event_id] = CancelChild(event_id=event_id)
         else:

@@ -2,39 +2,129 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from durable.core import events as ev
+from durable.core.errors import AlreadyExists
+from durable.core.failures import Failure
 from durable.core.loop import BeyondRecord
 from durable.core.replay import catch_up
 from durable.engine import advance, intercepting, watchdog
 from durable.engine.turn import Turn
-from durable.store import clock, history
+from durable.store import clock, history, instances
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
+    from durable.core.commands import Command
     from durable.core.edit import Edit
     from durable.core.execution import Execution
     from durable.models import Instance
 
 
-def check(instance: Instance, edited: Edit) -> None:
-    """Replay what an edit keeps on the code at hand; nothing outside is touched.
+class Rehearsal:
+    """An execution that begins with an edited history, without touching anything outside.
+
+    Attributes:
+        called_off: Event ids of what the code has given up on by the end of that history.
+        is_whole: Whether all of it could be seen: only the real thing runs a side effect.
+    """
+
+    def __init__(self, instance: Instance, edited: Edit) -> None:
+        self._edited, self.is_whole = edited, True
+        self._execution = _fresh(instance, dry=True)
+        self._pending: list[Command] = []
+        self._ids = {instance.pk}
+        self._refused: set[int] = set()
+        with self._looking():
+            self._pending += catch_up(self._execution, edited.kept, whole=not edited.is_cut)
+        self.called_off = frozenset(pk for pk, asked in self._execution.open.items() if asked.called_off)
+
+    @contextmanager
+    def _looking(self) -> Iterator[None]:
+        try:
+            with watchdog.watch(self._execution):
+                yield
+        except BeyondRecord:
+            self.is_whole = False
+        except BaseException:
+            self._execution.close()
+            raise
+
+    def spared(self, events: Iterable[ev.Event], *, children: Iterable[ev.ChildScheduled] = ()) -> frozenset[int]:
+        """Play the first turn, and return what the code does not wait for after it: it gave up on it, or ended.
+
+        Args:
+            events: What the code sees.
+            children: Those that are started.
+        """
+        self._start(children)
+        for event in events:
+            if not (isinstance(event, ev.Answer) and event.event_id not in self._execution.open):
+                self._step(event)
+        while pending := self._pending:
+            self._pending = []
+            self._start(command for command in pending if isinstance(command, ev.ChildScheduled))
+        return self._spared()
+
+    def _step(self, event: ev.Event) -> None:
+        if self.is_whole:
+            with self._looking():
+                self._pending += self._execution.step(replace(event, at=max(event.at, self._execution.loop.now)))
+
+    def _start(self, children: Iterable[ev.ChildScheduled]) -> None:
+        for child in children:
+            if child.instance_id in self._ids or instances.rows().filter(pk=child.instance_id).exists():
+                self._refused.add(child.event_id)
+                refusal = Failure.of(AlreadyExists(child.instance_id))
+                self._step(ev.ChildFailed(event_id=child.event_id, failure=refusal))
+            self._ids.add(child.instance_id)
+
+    def _spared(self) -> frozenset[int]:
+        execution = self._execution
+        end = execution.outcome
+        waits = {pk for pk, asked in execution.open.items() if not asked.called_off}
+        # What nobody waits for goes on when the code returns, and is called off when it fails.
+        goes_on = waits if end is None or isinstance(end, ev.ExecutionCompleted) else set()
+        rerun = {asked.event_id for asked in self._edited.rerun if asked.event_id not in goes_on}
+        timers = {timer.event_id for timer in self._edited.rearmed if end is not None or timer.event_id not in waits}
+        return frozenset(rerun | timers | self._refused)
+
+    def close(self) -> None:
+        """Unwind the code."""
+        self._execution.close()
+
+
+@contextmanager
+def rehearse(instance: Instance, edited: Edit) -> Iterator[Rehearsal]:
+    """Replay what an edit keeps on the code at hand.
 
     Raises:
         UnknownWorkflow, VersionNotAvailable: This process cannot run it.
         NondeterminismError: The code does not do what the history records.
     """
-    execution = _fresh(instance, dry=True)
+    rehearsal = Rehearsal(instance, edited)
     try:
-        with suppress(BeyondRecord), watchdog.watch(execution):
-            catch_up(execution, edited.kept, whole=not edited.is_cut)
+        yield rehearsal
     finally:
-        execution.close()
+        rehearsal.close()
+
+
+def handed_out(
+    edited: Edit, children: Iterable[ev.ChildScheduled], spared: Collection[int]
+) -> tuple[list[ev.Asked], list[ev.TimerStarted]]:
+    """Return what of an edit runs again, with the children to start, and which timers are set."""
+    again: list[ev.Asked] = [*edited.rerun, *children]
+    rerun = [asked for asked in again if asked.event_id not in spared]
+    return rerun, [timer for timer in edited.rearmed if timer.event_id not in spared]
+
+
+def warnings(*, is_foreseen: bool) -> list[str]:
+    """Return what to say of a rehearsal that could not see all."""
+    return [] if is_foreseen else ["the code comes to a side effect at once; what it calls off after it is not known"]
 
 
 def _fresh(instance: Instance, *, dry: bool = False) -> Execution:

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 SIBLINGS = ("rerun", "keep")
 
+_NOT_AT_ALL = "the activity will not run: with the results that its siblings keep, the code does not wait for it"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -47,6 +49,8 @@ class Plan:
         instance: The new one, not stored.
         edited: Its history.
         target: The activity that it begins with, as it shall be recorded.
+        spared: What the code calls off before it could run.
+        is_foreseen: Whether that is known.
     """
 
     source: Instance
@@ -54,6 +58,8 @@ class Plan:
     instance: Instance
     edited: edit.Edit
     target: ev.ActivityScheduled
+    spared: frozenset[int]
+    is_foreseen: bool
 
 
 def plan(
@@ -98,10 +104,20 @@ def plan(
     instance = _instance(source, start, new_id, event_id, version)
     registry.workflow(instance.name, instance.version)
     edited = edit.on_version(edit.fork(events, event_id, keep_siblings=siblings == "keep"), instance.version)
-    beginning.check(instance, edited)
+    with beginning.rehearse(instance, edited) as rehearsal:
+        edited = edit.without(edited, rehearsal.called_off)
+        spared = rehearsal.spared(edited.replies, children=_own_children(edited, new_id).values())
     if instances.rows().filter(pk=new_id).exists():
         raise AlreadyExists(new_id)
-    return Plan(source=source, source_execution=source_execution, instance=instance, edited=edited, target=target)
+    return Plan(
+        source=source,
+        source_execution=source_execution,
+        instance=instance,
+        edited=edited,
+        target=target,
+        spared=spared,
+        is_foreseen=rehearsal.is_whole,
+    )
 
 
 def _new_id(instance_id: str, new_instance_id: str | None) -> str:
@@ -221,7 +237,7 @@ def _insert(planned: Plan) -> None:
 def _inherited(planned: Plan) -> edit.Edit:
     """Return the history as the new instance's own: its target, its children, those that it inherits."""
     edited, new_id = planned.edited, planned.instance.pk
-    own = {asked.event_id: replace(asked, instance_id=f"{new_id}:{asked.event_id:04x}") for asked in edited.children}
+    own = _own_children(edited, new_id)
 
     def renewed(event: ev.Event) -> ev.Event:
         match event:
@@ -240,19 +256,24 @@ def _inherited(planned: Plan) -> edit.Edit:
     )
 
 
+def _own_children(edited: edit.Edit, new_id: str) -> dict[int, ev.ChildScheduled]:
+    return {asked.event_id: replace(asked, instance_id=f"{new_id}:{asked.event_id:04x}") for asked in edited.children}
+
+
 def preview(planned: Plan) -> Preview:
     """Return what a plan makes, as callers see it."""
     edited = planned.edited
-    again = {event.event_id for event in (*edited.rerun, *edited.rearmed, *edited.children)}
+    rerun, rearmed = beginning.handed_out(edited, edited.children, planned.spared)
+    again = {event.event_id for event in (*rerun, *rearmed)}
     return Preview(
         verb="rerun",
         instance_id=planned.source.pk,
         allowed=True,
         version=planned.instance.version,
         kept=steps(e for e in edited.kept if isinstance(e, ev.Asked) and e.event_id not in again),
-        rerun=steps([*edited.rerun, *edited.children]),
+        rerun=steps(rerun),
         dropped=steps(edited.dropped),
-        rearmed=steps(edited.rearmed),
+        rearmed=steps(rearmed),
         signals_dropped=[signal.name for signal in edited.signals_dropped],
         warnings=_warnings(planned),
     )
@@ -262,4 +283,8 @@ def _warnings(planned: Plan) -> list[str]:
     ids = [e.instance_id for e in planned.edited.dropped if isinstance(e, ev.ChildScheduled)]
     given = [child_id for child_id in ids if not child_id.startswith(f"{planned.source.pk}:")]
     taken = instances.rows().filter(pk__in=given).values_list("pk", flat=True)
-    return [f"a child with the id {child_id!r} exists: starting it again will fail" for child_id in sorted(taken)]
+    return [
+        *(f"a child with the id {child_id!r} exists: starting it again will fail" for child_id in sorted(taken)),
+        *beginning.warnings(is_foreseen=planned.is_foreseen),
+        *([_NOT_AT_ALL] if planned.target.event_id in planned.spared else []),
+    ]

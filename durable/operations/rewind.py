@@ -31,7 +31,9 @@ class Plan:
         rewound: Children that are rewound with it.
         reborn: Children whose rows are gone: they are started again.
         adopted: Children that are still open: they report to the new execution.
-        ended: Children that completed when nobody listened any more.
+        ended: How children ended that need not do anything more.
+        spared: What the code calls off before it could run.
+        is_foreseen: Whether that is known.
     """
 
     instance: Instance
@@ -42,7 +44,9 @@ class Plan:
     rewound: list[Plan] = field(default_factory=list)
     reborn: list[ev.ChildScheduled] = field(default_factory=list)
     adopted: list[Instance] = field(default_factory=list)
-    ended: list[ev.ChildCompleted] = field(default_factory=list)
+    ended: list[ev.Answer] = field(default_factory=list)
+    spared: frozenset[int] = frozenset()
+    is_foreseen: bool = True
 
     def tree(self) -> Iterator[Plan]:
         """Yield this plan and those below it, parents first."""
@@ -73,10 +77,14 @@ def plan(instance_id: str, *, to: int | None = None) -> Plan:
 def _plan(instance: Instance, *, to: int | None = None) -> Plan:
     events = list(history.read(instance.execution_id))
     edited = edit.on_version(_edit(instance, events, to), instance.version)
-    beginning.check(instance, edited)
-    planned = Plan(instance=instance, edited=edited, source_id=instance.execution_id, timeout=_time_left(instance))
-    for asked in edited.children:
-        _plan_child(planned, asked)
+    with beginning.rehearse(instance, edited) as rehearsal:
+        known = {asked.event_id for asked in edited.children}
+        edited = edit.without(edited, rehearsal.called_off - known)
+        planned = Plan(instance=instance, edited=edited, source_id=instance.execution_id, timeout=_time_left(instance))
+        for asked in edited.children:
+            _plan_child(planned, asked, called_off=asked.event_id in rehearsal.called_off)
+        planned.spared = rehearsal.spared([*planned.ended, *edited.replies], children=planned.reborn)
+        planned.is_foreseen = rehearsal.is_whole
     return planned
 
 
@@ -100,16 +108,18 @@ def _edit(instance: Instance, events: list[ev.Event], to: int | None) -> edit.Ed
     return edit.rewind(events, blame.culprits(definition, events, converter=conf.converter()))
 
 
-def _plan_child(parent: Plan, asked: ev.ChildScheduled) -> None:
+def _plan_child(parent: Plan, asked: ev.ChildScheduled, *, called_off: bool) -> None:
     child = instances.find_locked(asked.instance_id)
-    if child is None:
-        parent.reborn.append(asked)
-    elif (child.parent_id, child.parent_event_id) != (parent.instance.pk, asked.event_id):
-        return  # somebody else has its id by now: the code is told so as it was before
-    elif child.status in OPEN:
+    if child is not None and (child.parent_id, child.parent_event_id) != (parent.instance.pk, asked.event_id):
+        child = None  # somebody else has its id: the attempt to start it says so, as it did before
+    if child is not None and child.status in OPEN:
         parent.adopted.append(child)
-    elif child.status == Status.COMPLETED:
+    elif child is not None and child.status == Status.COMPLETED:
         parent.ended.append(ev.ChildCompleted(event_id=asked.event_id, result=child.result))
+    elif called_off:
+        parent.ended.append(ev.ChildCanceled(event_id=asked.event_id))
+    elif child is None:
+        parent.reborn.append(asked)
     else:
         parent.rewound.append(_plan(child))
 
@@ -118,8 +128,10 @@ def carry_out(planned: Plan, *, reason: str, actor: str) -> Outcome:
     """Do what was planned, in the transaction at hand."""
     for node in planned.tree():
         _begin(node)
-    for node in (node for node in planned.tree() if node.edited.kept):
-        _go_on(node, reason=reason, actor=actor)
+    # Children first: a parent may end in its first turn, and its children with it.
+    for node in reversed(list(planned.tree())):
+        if node.edited.kept:
+            _go_on(node, reason=reason, actor=actor)
     return _outcome(planned, advice=_advice(planned.instance))
 
 
@@ -139,6 +151,8 @@ def _begin(node: Plan) -> None:
         inbox.insert([creation.start_row(instance, node.execution_id)])
         dispatch.advance_on_commit(instance.queue, instance.pk)
     instances.rows().filter(pk__in=[child.pk for child in node.adopted]).update(parent_execution_id=node.execution_id)
+    for adopted in node.adopted:
+        inbox.take_back_cancel(adopted.execution_id)
     if node.timeout is not None:
         due = clock.now() + timedelta(seconds=node.timeout)
         inbox.insert([inbox.timeout_row(node.execution_id, visible_at=due)])
@@ -203,7 +217,9 @@ def _advice(instance: Instance) -> str:
 def preview(planned: Plan, *, verb: str = "rewind") -> Preview:
     """Return what a plan does, as callers see it."""
     edited = planned.edited
-    again = {event.event_id for event in (*edited.rerun, *edited.rearmed, *edited.children)}
+    rerun, rearmed = beginning.handed_out(edited, planned.reborn, planned.spared)
+    rewound = {child.instance.parent_event_id for child in planned.rewound}
+    again = {event.event_id for event in (*rerun, *rearmed)} | rewound
     kept = [e for e in edited.kept if isinstance(e, ev.Asked) and e.event_id not in again]
     advice = _advice(planned.instance)
     return Preview(
@@ -212,13 +228,14 @@ def preview(planned: Plan, *, verb: str = "rewind") -> Preview:
         allowed=True,
         version=planned.instance.version,
         kept=steps(kept),
-        rerun=steps(edited.rerun),
+        rerun=steps(rerun),
         dropped=steps(edited.dropped),
-        rearmed=steps(edited.rearmed),
+        rearmed=steps(rearmed),
         signals_dropped=[signal.name for signal in edited.signals_dropped],
         children=[preview(child, verb=verb) for child in planned.rewound],
         warnings=[
             *([advice] if advice else []),
-            *(f"child {asked.instance_id} is started again" for asked in planned.reborn),
+            *(f"child {each.instance_id} is started again" for each in rerun if isinstance(each, ev.ChildScheduled)),
+            *beginning.warnings(is_foreseen=planned.is_foreseen),
         ],
     )

@@ -62,8 +62,9 @@ class Preview:
         allowed: Whether it would do it.
         refusal: The error that it would raise, or None.
         version: The version that the code would go on with.
-        kept: What is carried over, with its results.
-        rerun: What is handed out again from the history, the target first.
+        kept: What is carried over and not done again.
+        rerun: What is handed out again from the history, the target first;
+            but for what the code gives up on as soon as it goes on.
         dropped: Recorded steps that are not carried over: the code decides anew.
         rearmed: Timers that are still to fire.
         signals_dropped: Names of signals that have to be sent again.

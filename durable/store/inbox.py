@@ -141,6 +141,13 @@ def not_yet_due(execution_id: uuid.UUID, kind: str) -> list[tuple[int, str, str]
     return [(pk, name, decode(text)) for pk, name, text in found]
 
 
+def take_back_cancel(execution_id: uuid.UUID) -> None:
+    """Delete what tells an execution to stop because its parent ended."""
+    found = not_yet_due(execution_id, ev.CancelRequested.__name__)
+    events = {pk: ev.decode(kind, text, at=0.0, seq=1) for pk, kind, text in found}
+    delete(pk for pk, event in events.items() if getattr(event, "by_parent", False))
+
+
 def change_start(execution_id: uuid.UUID, change: Callable[[ev.ExecutionStarted], ev.ExecutionStarted]) -> None:
     """Change the event that an execution is to begin with, and that no history holds yet."""
     for pk, kind, text in not_yet_due(execution_id, ev.ExecutionStarted.__name__):

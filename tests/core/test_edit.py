@@ -462,6 +462,32 @@ def test_rewind_to_an_event_drops_it_and_all_that_was_asked_for_later():
     assert replay(in_turn, edited.kept).commands == (scheduled(1, "b", 2),)
 
 
+def test_what_the_code_gave_up_on_is_answered_and_not_handed_out_again():
+    @workflow
+    async def child(): ...
+
+    @workflow
+    async def impatient():
+        kid = child.start_child()
+        waits = [begin(act()) for act in (a, b)] + [asyncio.ensure_future(kid)]
+        _, pending = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for each in pending:
+            each.cancel()
+        await asyncio.sleep(0)
+        return await c()
+
+    log = played(impatient, ev.ChildStarted(event_id=0), completed(2), completed(3))
+    edited = edit.rewind_to(log, 3)
+    assert ([e.event_id for e in edited.rerun], [e.event_id for e in edited.children]) == ([1], [0])
+
+    spared = edit.without(edited, {0, 1})
+
+    assert (spared.rerun, spared.children) == ((), ())
+    assert spared.replies == (ev.ActivityCanceled(event_id=1), ev.ChildCanceled(event_id=0))
+    decision = replay(impatient, spared.kept, spared.replies)
+    assert [event.event_id for event in decision.open] == [3]
+
+
 # --- whatever the workflow
 
 
