@@ -20,19 +20,23 @@ from durable.engine import cache
 from durable.models import Instance
 from tests import strolls
 
-FIRST = int(os.environ.get("PREVIEW_SEED", "0"))
-HISTORIES = int(os.environ.get("PREVIEW_HISTORIES", "90"))
-VERBS = 16
-"""How many of the verbs that could be tried are, for each history."""
+PARTS = 5
+"""Several tests, so that several processes can share the work."""
+
+FIRST, HISTORIES, VERBS = int(os.environ.get("PREVIEW_SEED", "0")), int(os.environ.get("PREVIEW_HISTORIES", "17")), 18
+PAIRS, DONE = 1000, 500
+"""How many pairs of a history and a verb there are at least in all parts, and how many of them are not refused."""
 
 
 @pytest.mark.lenient  # it takes every step twice, which says nothing more here
-def test_previews_say_what_then_happens(engine, time, settings):
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_previews_say_what_then_happens(engine, time, settings, part):
     settings.DURABLE = {"RUN_INLINE": False}
     stroll = strolls.define()
     tried: Counter[str] = Counter()
 
-    for seed in range(FIRST, FIRST + HISTORIES):
+    for seed in range(FIRST + part, FIRST + part + PARTS * HISTORIES, PARTS):
         rng = Random(seed)
         plan = strolls.plan(rng, rng.randint(1, 7))
         with _undone(f"seed {seed}: {plan}"):
@@ -41,12 +45,12 @@ def test_previews_say_what_then_happens(engine, time, settings):
             strolls.drive(handle, time, rng)
             verbs = _verbs()
             for number, verb in enumerate(rng.sample(verbs, min(len(verbs), VERBS))):
-                tried[_try(verb, time, to_the_end=number % 7 == 0)] += 1
+                tried[_try(verb, time, to_the_end=number % 8 == 0)] += 1
 
-    done = sum(times for name, times in tried.items() if "refused" not in name)
-    assert (sum(tried.values()), done) >= (1000, 400), tried
+    assert sum(tried.values()) >= PAIRS / PARTS, tried
+    assert sum(times for name, times in tried.items() if "refused" not in name) >= DONE / PARTS, tried
     for name in ("rewind failed", "rewind to", "rerun", "keep", "rerun on 2", "rerun with", "upgrade"):
-        assert sum(times for what, times in tried.items() if what.startswith(name)) >= 20, (name, tried)
+        assert sum(times for what, times in tried.items() if what.startswith(name)) >= 3, (name, tried)
 
 
 @contextmanager

@@ -380,6 +380,10 @@ class Execution:
         if self.loop.closing or self.outcome is not None:
             raise DurableExit
 
+    def issued(self, event_id: int) -> Command | None:
+        """Return what the code asked for under this number in the step at hand, so far."""
+        return self._issued.get(event_id)
+
     def ask(self, event: ev.Asked, waiter: asyncio.Future[Any] | Timer | None, *, place: Place | None) -> None:
         """Issue a command that will be answered."""
         self._issued[event.event_id] = event

@@ -12,6 +12,7 @@ from durable.core import texts
 from durable.core.errors import ForbiddenInWorkflow, NondeterminismError
 from durable.core.execution import Execution
 from durable.core.failures import Failure
+from durable.core.loop import BeyondRecord
 from durable.core.payloads import Converter
 
 if TYPE_CHECKING:
@@ -184,6 +185,9 @@ def _retake(
             location=error.location,
             note=_notes(execution),
         ) from None
+    except BeyondRecord:
+        _compare_by_number(execution, recorded, first=first, differs=differs)
+        raise
     rest = [command for command in issued if isinstance(command, cmd.Recordable)]
     matched = 0
     for place, event in enumerate(recorded):
@@ -194,6 +198,21 @@ def _retake(
             raise mismatch(execution, event, got, seq=first + 1 + place)
     execution.head = first + len(recorded)
     return list(rest[matched:])
+
+
+def _compare_by_number(
+    execution: Execution, recorded: list[ev.Event], *, first: int, differs: Callable[[Any, Any], bool]
+) -> None:
+    """Compare what a look ahead asked for before it ended in the middle of a step.
+
+    Not in order: it may still hold what the code gives up on later in the step.
+    """
+    for place, event in enumerate(recorded):
+        if not isinstance(event, ev.Asked) or (isinstance(event, ev.PatchMarked) and event.deprecated):
+            continue
+        got = execution.issued(event.event_id)
+        if got is None or differs(event, got):
+            raise mismatch(execution, event, got, seq=first + 1 + place)
 
 
 def _refusal(recorded: list[ev.Event]) -> ev.ExecutionFailed | None:

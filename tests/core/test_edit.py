@@ -15,8 +15,10 @@ from durable.core import blame, calls, context, edit, marks
 from durable.core import commands as cmd
 from durable.core import events as ev
 from durable.core.errors import ActivityError, ChildFailed, NondeterminismError
+from durable.core.execution import Execution
+from durable.core.loop import BeyondRecord
 from durable.core.payloads import Converter
-from durable.core.replay import replay
+from durable.core.replay import catch_up, replay
 from tests.core.histories import (
     STARTED,
     activity,
@@ -347,6 +349,30 @@ def test_code_that_does_something_else_by_now_is_told():
 
     with pytest.raises(NondeterminismError):
         blamed(other, played(in_turn, failed(0)))
+
+
+@pytest.mark.parametrize(
+    ("recorded", "error"),
+    [
+        ([scheduled(0, "b")], BeyondRecord),
+        ([ev.PatchMarked(event_id=0, name="p", deprecated=True), scheduled(1, "b")], BeyondRecord),
+        ([scheduled(0, "a")], NondeterminismError),
+        ([scheduled(0, "b"), scheduled(1, "a")], NondeterminismError),
+    ],
+)
+def test_look_ahead_compares_what_the_code_asked_for_before_a_side_effect(recorded, error):
+    @workflow
+    async def flow():
+        begin(b())
+        await asyncio.sleep(0)
+        marks.side_effect(lambda: 1)
+
+    execution = Execution(flow, converter=Converter(), dry=True)
+    try:
+        with pytest.raises(error):
+            catch_up(execution, [STARTED, *recorded])
+    finally:
+        execution.close()
 
 
 def test_exception_that_is_its_own_cause_ends_the_search():
