@@ -113,6 +113,16 @@ def rehearse(instance: Instance, edited: Edit) -> Iterator[Rehearsal]:
         rehearsal.close()
 
 
+def check(instance: Instance, edited: Edit) -> None:
+    """Replay what an edit keeps on the code at hand; nothing outside is touched.
+
+    Raises:
+        UnknownWorkflow, VersionNotAvailable: This process cannot run it.
+        NondeterminismError: The code does not do what the history records.
+    """
+    Rehearsal(instance, edited).close()
+
+
 def handed_out(
     edited: Edit, children: Iterable[ev.ChildScheduled], spared: Collection[int]
 ) -> tuple[list[ev.Asked], list[ev.TimerStarted]]:
