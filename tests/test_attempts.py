@@ -16,7 +16,7 @@ from durable import (
     ActivityError,
     InvalidInput,
     RetryPolicy,
-    UnknownActivity,
+    UnknownToken,
     WorkflowFailed,
     activity,
     client,
@@ -477,14 +477,14 @@ def test_stale_token_is_an_error(engine, path, time, run):
     engine.run_until_quiet()
     client.fail_activity(tokens[0], "no")
     for stale in (tokens[0], f"{uuid.uuid4()}:0:1"):
-        with pytest.raises(UnknownActivity):
+        with pytest.raises(UnknownToken):
             client.complete_activity(stale, 1)
     time.forward(2)
     engine.run_until_quiet()
-    with pytest.raises(UnknownActivity):
+    with pytest.raises(UnknownToken):
         client.complete_activity(tokens[0], "stale")
     client.complete_activity(tokens[1], "fresh")
-    with pytest.raises(UnknownActivity):
+    with pytest.raises(UnknownToken):
         client.complete_activity(tokens[1], "twice")
 
     assert engine.result(handle) == "fresh"
@@ -536,7 +536,7 @@ def test_two_completions_at_once_give_one_result(committing, path, run):
 
         outcomes = Together().add(lambda token=token: client.complete_activity(token, 1), times=3).run()
 
-        assert sorted(type(o).__name__ for o in outcomes) == ["NoneType", "UnknownActivity", "UnknownActivity"]
+        assert sorted(type(o).__name__ for o in outcomes) == ["NoneType", "UnknownToken", "UnknownToken"]
         assert committing.result(handle) == 1
         assert answers(handle)["ActivityCompleted"] == 1
 
@@ -552,7 +552,7 @@ def test_start_to_close_counts_for_activities_completed_from_outside(engine, pat
     time.forward(61)
 
     assert engine.result(handle)[2] == "TimeoutError"
-    with pytest.raises(UnknownActivity):
+    with pytest.raises(UnknownToken):
         client.complete_activity(tokens[0], 1)
 
 

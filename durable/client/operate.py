@@ -12,7 +12,7 @@ from durable import conf
 from durable.client import performing
 from durable.core import events as ev
 from durable.core import payloads, texts
-from durable.core.errors import InvalidInput, UnknownActivity
+from durable.core.errors import InvalidInput, UnknownToken
 from durable.core.failures import Failure
 from durable.engine import lost, signals
 from durable.interceptors import SignalCall
@@ -179,7 +179,7 @@ def complete_activity(token: str, result: Any = None) -> None:
     """Complete an activity that called ``complete_later``.
 
     Raises:
-        UnknownActivity: No open activity has this token: it was completed, given up or called off.
+        UnknownToken: No open activity has this token: it was completed, given up or called off.
         InvalidInput: The result has no JSON.
     """
     encoded = conf.converter().encode(result, "result")
@@ -199,7 +199,7 @@ def fail_activity(token: str, error: BaseException | str) -> None:
         error: An exception or a message.
 
     Raises:
-        UnknownActivity: No open activity has this token.
+        UnknownToken: No open activity has this token.
     """
     failure = Failure.of(error) if isinstance(error, BaseException) else Failure(type="ActivityFailed", message=error)
     with transaction.atomic(using=conf.settings.DATABASE):
@@ -217,5 +217,5 @@ def _external(token: str) -> ActivityTask:
         tasks.locked().filter(**key, state=tasks.State.EXTERNAL).select_related("execution__instance").first()
     )
     if found is None:
-        raise UnknownActivity(f"token {token}")
+        raise UnknownToken(token)
     return found

@@ -82,6 +82,20 @@ class UnknownActivity(DurableError):
         super().__init__(f"no activity is registered as {name!r}{_near(near)}")
 
 
+class UnknownToken(UnknownActivity):
+    """No open activity has this token: it was used, or the activity was given up or called off.
+
+    Attributes:
+        token: The token.
+    """
+
+    def __init__(self, token: str) -> None:
+        self.token, self.name, self.near = token, "", ()
+        DurableError.__init__(
+            self, f"no open activity has the token {token!r}: it was used, or the activity was given up or called off"
+        )
+
+
 class AlreadyExists(DurableError):
     """An instance has this id already."""
 
@@ -623,6 +637,7 @@ __all__ = [
     "UnknownEvent",
     "UnknownExecution",
     "UnknownInstance",
+    "UnknownToken",
     "UnknownWorkflow",
     "UpdateFailed",
     "UpdateRejected",

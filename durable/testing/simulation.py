@@ -13,7 +13,7 @@ from durable.client.start import encode_tags
 from durable.core import events as ev
 from durable.core import payloads, queries, texts
 from durable.core.definitions import WorkflowDefinition, workflow_options
-from durable.core.errors import InvalidInput, UnknownActivity
+from durable.core.errors import InvalidInput, UnknownToken
 from durable.core.failures import Failure
 from durable.core.replay import catch_up
 from durable.core.retry import seconds
@@ -243,7 +243,7 @@ class Simulation:
         """Complete an activity that called ``complete_later``.
 
         Raises:
-            UnknownActivity: No open activity has this token.
+            UnknownToken: No open activity has this token.
             InvalidInput, PayloadTooLarge: The result cannot be taken.
         """
         encoded = conf.converter().encode(result, "result")
@@ -255,7 +255,7 @@ class Simulation:
         """Fail an activity that called ``complete_later``; it is retried by its policy.
 
         Raises:
-            UnknownActivity: No open activity has this token.
+            UnknownToken: No open activity has this token.
         """
         failure = (
             Failure.of(error) if isinstance(error, BaseException) else Failure(type="ActivityFailed", message=error)
@@ -266,7 +266,7 @@ class Simulation:
     def _external(self, token: str) -> Task:
         task = self._world.tokens.pop(token, None)
         if task is None:
-            raise UnknownActivity(f"token {token}")
+            raise UnknownToken(token)
         return task
 
     def _id(self, to: str | None) -> str:

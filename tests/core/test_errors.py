@@ -30,6 +30,11 @@ ONE_OF_EACH = [
         "no activity is registered as 'a'; did you mean b?",
         {"name": "a", "near": ("b",)},
     ),
+    (
+        errors.UnknownToken("e:0:1"),
+        "no open activity has the token 'e:0:1': it was used, or the activity was given up or called off",
+        {"token": "e:0:1", "name": "", "near": ()},
+    ),
     (errors.AlreadyExists("a"), "an instance with the id 'a' exists", {"instance_id": "a", "status": ""}),
     (
         errors.AlreadyExists("a", status="running"),

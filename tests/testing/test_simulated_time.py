@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from durable import ActivityError, RetryPolicy, UnknownActivity, activity, testing, workflow
+from durable import ActivityError, RetryPolicy, UnknownToken, activity, testing, workflow
 
 HOUR = timedelta(hours=1)
 
@@ -312,14 +312,14 @@ def test_activity_is_completed_once(later):
     later.at(600).call(lambda: later.complete_activity(later.tokens[0]))
     later.at(600).call(lambda: later.complete_activity(later.tokens[0]))
 
-    with pytest.raises(UnknownActivity):
+    with pytest.raises(UnknownToken):
         later.run()
 
 
 def test_token_is_of_no_use_once_the_activity_was_given_up(later):
     later.at(2 * HOUR).call(lambda: later.complete_activity(later.tokens[0]))
 
-    with pytest.raises(UnknownActivity):
+    with pytest.raises(UnknownToken):
         later.run()
 
 
