@@ -396,6 +396,33 @@ class BatchItem(models.Model):
         return f"{self.instance_id} {self.outcome}"
 
 
+class Answer(models.Model):
+    """What a request with an ``Idempotency-Key`` was answered, for when it comes again."""
+
+    # No key to the user: a project need not have any.
+    actor_key = models.CharField(_("actor's key"), max_length=255, blank=True)
+    key = models.CharField(_("key"), max_length=255)
+    fingerprint = models.CharField(_("fingerprint of the request"), max_length=64)
+    status = models.PositiveSmallIntegerField(_("status"), default=0)
+    body = JSONText(_("body"), null=True)
+    headers = models.JSONField(_("headers"), default=dict)
+    created_at = models.DateTimeField(_("created"))
+
+    class Meta:
+        verbose_name = _("answer")
+        verbose_name_plural = _("answers")
+        ordering = ["id"]
+        constraints = [
+            models.UniqueConstraint(fields=["actor_key", "key"], name="durable_answer_key"),
+        ]
+        indexes = [
+            models.Index(fields=["created_at"], name="durable_answer_created"),
+        ]
+
+    def __str__(self) -> str:
+        return self.key
+
+
 class Worker(models.Model):
     """A process that holds leases or looks for due work, and its last signs of life."""
 

@@ -1,0 +1,1 @@
+"""The REST API, for Django REST framework: ``path("api/", include("durable.api.urls"))``."""

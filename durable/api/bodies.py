@@ -1,0 +1,130 @@
+"""What requests bring; checked before anything is touched."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from durable.api.serializers import JSON
+from durable.operations.audit import REASON
+
+LARGEST = 2**31 - 1
+_YEAR = 366 * 24 * 3600
+
+
+class Body(serializers.Serializer):
+    """Refuses fields that do not exist, so that no typing error is taken for silence."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, dict) and (unknown := sorted(data.keys() - self.fields.keys())):
+            there_are = ", ".join(self.fields) or "none"
+            raise serializers.ValidationError(
+                dict.fromkeys(unknown, f"There is no such field; there are: {there_are}.")
+            )
+        return super().to_internal_value(data)
+
+
+class Reason(Body):
+    """Why."""
+
+    reason = serializers.CharField(max_length=REASON, allow_blank=True, default="", help_text="For the audit.")
+
+
+def _id(**options: Any) -> serializers.CharField:
+    return serializers.CharField(max_length=255, trim_whitespace=False, **options)
+
+
+def _whole(**options: Any) -> serializers.IntegerField:
+    return serializers.IntegerField(min_value=0, max_value=LARGEST, **options)
+
+
+class FirstSignal(Body):
+    """A signal that is sent with the start."""
+
+    name = serializers.CharField(max_length=200, trim_whitespace=False)
+    payload = JSON(allow_null=True, default=None)
+
+
+class Arguments(Body):
+    """The arguments of a call."""
+
+    args = serializers.ListField(child=JSON(allow_null=True), default=list)
+    kwargs = serializers.DictField(child=JSON(allow_null=True), default=dict)
+
+
+class Start(Arguments, Reason):
+    """An instance to start."""
+
+    workflow = serializers.CharField(max_length=220, help_text="The type: the name with the version, `order2`.")
+    id = _id(required=False, help_text="Else a new one.")
+    queue = serializers.CharField(max_length=100, required=False)
+    tags = serializers.DictField(child=JSON(allow_null=True), required=False)
+    delay = serializers.FloatField(min_value=0, max_value=100 * _YEAR, required=False, help_text="In seconds.")
+    timeout = serializers.FloatField(min_value=0.001, max_value=100 * _YEAR, required=False, help_text="In seconds.")
+    id_reuse = serializers.ChoiceField(["reject", "replace_closed", "return_existing"], required=False)
+    signal = FirstSignal(required=False)
+
+
+class Signal(Reason):
+    """A signal."""
+
+    name = serializers.CharField(max_length=200, trim_whitespace=False)
+    payload = JSON(allow_null=True, default=None)
+
+
+class Query(Arguments):
+    """A question to the workflow."""
+
+    name = serializers.CharField(max_length=200, trim_whitespace=False)
+
+
+class Update(Query):
+    """A request to change the workflow."""
+
+    update_id = serializers.CharField(
+        max_length=200, required=False, help_text="Asking again by the same one runs nothing again."
+    )
+    timeout = serializers.FloatField(min_value=0, max_value=30, default=10, help_text="How long to wait, in seconds.")
+
+
+class Halt(Reason):
+    """An instance to suspend, or to resume."""
+
+    children = serializers.BooleanField(default=False, help_text="Its children as well.")
+
+
+class Restart(Reason):
+    """A restart."""
+
+    new_instance_id = _id(allow_null=True, default=None)
+    id_reuse = serializers.ChoiceField(["reject", "replace_closed"], default="reject")
+    terminate_first = serializers.BooleanField(default=False)
+    version = _whole(allow_null=True, default=None)
+
+
+class Rerun(Reason):
+    """A rerun from an activity."""
+
+    event_id = _whole(help_text="The activity's; see the history.")
+    new_instance_id = _id(allow_null=True, default=None)
+    input = JSON(
+        allow_null=True,
+        required=False,
+        help_text="The activity's new input: an object with exactly `args` and `kwargs`, or its only argument.",
+    )
+    execution = serializers.UUIDField(allow_null=True, default=None)
+    siblings = serializers.ChoiceField(["rerun", "keep"], default="rerun")
+    version = _whole(allow_null=True, default=None)
+
+
+class Rewind(Reason):
+    """A rewind."""
+
+    to = _whole(allow_null=True, default=None, help_text="The event id of what shall run again, with all after it.")
+
+
+class Upgrade(Reason):
+    """An upgrade."""
+
+    to = _whole(allow_null=True, default=None, help_text="The version; else the latest.")

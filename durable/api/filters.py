@@ -1,0 +1,127 @@
+"""What lists can be filtered by; a filter that does not exist is refused, so that no typing error lists everything."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from django import forms
+from django.db.models import Q, QuerySet
+from django.db.models.fields.json import KeyTransform
+from django_filters import rest_framework as filters
+from rest_framework.exceptions import ValidationError
+
+from durable.models import Instance, Operation, Status
+
+if TYPE_CHECKING:
+    from rest_framework.request import Request
+
+ALWAYS = {"fields", "limit", "cursor", "ordering", "format"}
+"""What a request of any list may have beside its filters."""
+
+
+class Number(filters.NumberFilter):
+    """A whole number from 0."""
+
+    field_class = forms.IntegerField
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, min_value=0, max_value=2**31 - 1, **kwargs)
+
+    def get_max_validator(self) -> None:
+        return None
+
+
+class Whens(filters.FilterSet):
+    """Filters, with those of times made alike."""
+
+
+def _since(field: str) -> filters.IsoDateTimeFilter:
+    return filters.IsoDateTimeFilter(field_name=field, lookup_expr="gte")
+
+
+def _before(field: str) -> filters.IsoDateTimeFilter:
+    return filters.IsoDateTimeFilter(field_name=field, lookup_expr="lt")
+
+
+class Instances(filters.FilterSet):
+    """Filters of instances."""
+
+    status = filters.MultipleChoiceFilter(choices=Status.choices, help_text="May be given repeatedly.")
+    workflow = filters.CharFilter(field_name="name", help_text="Its name, without the version.")
+    version = Number()
+    queue = filters.CharFilter()
+    tag = filters.CharFilter(method="by_tag", help_text="`name:value`; may be given repeatedly, all must fit.")
+    id_prefix = filters.CharFilter(field_name="id", lookup_expr="startswith")
+    parent = filters.CharFilter(field_name="parent_id")
+    has_parent = filters.BooleanFilter(field_name="parent_id", lookup_expr="isnull", exclude=True)
+    rerun_from = filters.CharFilter(help_text="The instance that it is a rerun of.")
+    attempt = Number()
+    attempt_min = Number(field_name="attempt", lookup_expr="gte")
+    created_since = _since("created_at")
+    created_before = _before("created_at")
+    started_since = _since("started_at")
+    started_before = _before("started_at")
+    closed_since = _since("closed_at")
+    closed_before = _before("closed_at")
+
+    class Meta:
+        model = Instance
+        fields: list[str] = []
+
+    def by_tag(self, found: QuerySet[Instance], name: str, _: str) -> QuerySet[Instance]:
+        for number, given in enumerate(self.data.getlist(name)):
+            key, colon, value = given.partition(":")
+            if not (key and colon):
+                raise ValidationError({name: "Write it as name:value."})
+            # Not tags__key=value: the name of a tag may look like a lookup.
+            alias = f"api_tag{number}"
+            chosen = Q(**{alias: value}) | Q(**{alias: _json(value)})
+            found = found.alias(**{alias: KeyTransform(key, "tags")}).filter(chosen)
+        return found
+
+
+def _json(text: str) -> Any:
+    """Return what a text is as JSON, itself if it is none: ``42`` finds both the text and the number."""
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return text
+
+
+class Operations(filters.FilterSet):
+    """Filters of the audit."""
+
+    verb = filters.CharFilter()
+    instance = filters.CharFilter(field_name="instance_id")
+    actor = filters.CharFilter(field_name="actor_name")
+    outcome = filters.MultipleChoiceFilter(choices=Operation.Outcome.choices, help_text="May be given repeatedly.")
+    dry_run = filters.BooleanFilter()
+    since = _since("at")
+    before = _before("at")
+
+    class Meta:
+        model = Operation
+        fields: list[str] = []
+
+
+class Backend(filters.DjangoFilterBackend):
+    """Filters as the view says, and refuses what is no filter."""
+
+    def filter_queryset(self, request: Request, queryset: Any, view: Any) -> Any:
+        known = {*ALWAYS, *getattr(getattr(view, "filterset_class", None), "base_filters", ())}
+        refuse_unknown(request, known)
+        return super().filter_queryset(request, queryset, view)
+
+
+def refuse_unknown(request: Request, known: set[str]) -> None:
+    """Refuse parameters that do not exist, or that no database can hold.
+
+    Raises:
+        ValidationError: There is one.
+    """
+    for name, values in request.query_params.lists():
+        if name not in known:
+            raise ValidationError({name: f"There is no such parameter; there are {', '.join(sorted(known))}."})
+        if any("\0" in value for value in values):
+            raise ValidationError({name: "NUL characters cannot be stored, so there is nothing to be found."})

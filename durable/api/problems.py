@@ -1,0 +1,132 @@
+"""Errors as problem details (RFC 9457), each with a code that programs can rely on."""
+
+from __future__ import annotations
+
+import re
+from http import HTTPStatus
+from typing import Any
+
+from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
+from django.http import Http404
+from rest_framework import exceptions
+from rest_framework.response import Response
+
+from durable import errors
+from durable.core.errors import DurableError
+from durable.operations.audit import HIDDEN
+
+CONTENT_TYPE = "application/problem+json"
+
+STATUS: dict[type[DurableError], int] = {
+    **dict.fromkeys(
+        [
+            errors.UnknownActivity,
+            errors.UnknownEvent,
+            errors.UnknownExecution,
+            errors.UnknownInstance,
+            errors.UnknownWorkflow,
+        ],
+        404,
+    ),
+    **dict.fromkeys(
+        [errors.InvalidId, errors.InvalidInput, errors.InvalidTranscript, errors.LimitExceeded, errors.NotAnActivity],
+        400,
+    ),
+    errors.PermissionDenied: 403,
+    errors.PayloadTooLarge: 413,
+}
+"""What is not here is about a state that does not fit, 409."""
+
+
+class StaleHead(exceptions.APIException):
+    """The instance is not as the request's ``If-Match`` says.
+
+    Attributes:
+        etag: How it is now.
+        head: The number of its events now.
+    """
+
+    status_code = 409
+    default_code = "concurrency_conflict"
+
+    def __init__(self, etag: str, head: int) -> None:
+        self.etag, self.head = etag, head
+        super().__init__(f"The instance moved on: it has {head} events now. Look at it again, and send its new ETag.")
+
+
+class KeyReused(exceptions.APIException):
+    """The ``Idempotency-Key`` came with another request before."""
+
+    status_code = 422
+    default_code = "idempotency_key_reused"
+    default_detail = "This Idempotency-Key came with another request before. Send a new one with each new request."
+
+
+def code_of(kind: type[Exception]) -> str:
+    """Return a class's name as a code: ``NotOpen`` is ``not_open``."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower()
+
+
+def status_of(error: DurableError) -> int:
+    """Return the HTTP status that stands for an error."""
+    return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 409)
+
+
+def handle(error: Exception, context: dict[str, Any]) -> Response | None:
+    """Return the answer that tells of an error; None leaves it to Django, which answers 500."""
+    match error:
+        case DurableError():
+            return _respond(status_of(error), code_of(type(error)), str(error), facts=facts(error))
+        case Http404():
+            return handle(exceptions.NotFound(), context)
+        case DjangoPermissionDenied():
+            return handle(exceptions.PermissionDenied(), context)
+        case exceptions.ValidationError():
+            return _respond(
+                400, "invalid_request", "The request cannot be taken; nothing is done.", errors=error.detail
+            )
+        case exceptions.APIException():
+            return _of_rest_framework(error)
+        case _:
+            return None
+
+
+def _of_rest_framework(error: exceptions.APIException) -> Response:
+    headers = {}
+    if challenge := getattr(error, "auth_header", None):
+        headers["WWW-Authenticate"] = challenge
+    if wait := getattr(error, "wait", None):
+        headers["Retry-After"] = f"{wait:.0f}"
+    told: dict[str, Any] = {}
+    if isinstance(error, StaleHead):
+        headers["ETag"] = error.etag
+        told["facts"] = {"head": error.head, "etag": error.etag}
+    code = getattr(error.detail, "code", error.default_code)
+    return _respond(error.status_code, code, str(error.detail), headers=headers, **told)
+
+
+def _respond(status: int, code: str, detail: str, *, headers: dict[str, str] | None = None, **more: Any) -> Response:
+    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "code": code, "detail": detail}
+    return Response({**body, **more}, status=status, headers=headers, content_type=CONTENT_TYPE)
+
+
+def facts(error: DurableError) -> dict[str, Any]:
+    """Return those fields of an error that are plain, or lists of what is plain."""
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in vars(error).items() if _is_plain(v)}
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, str | int | float)
+
+
+def without_payloads(error: DurableError) -> DurableError:
+    """Return an error as it may be told to somebody who may not see payloads, which it may quote."""
+    if isinstance(error, errors.InvalidInput):
+        return errors.InvalidInput(error.where, HIDDEN)
+    if hasattr(error, "failure"):
+        shown = DurableError.__reduce__(error)
+        hidden: DurableError = shown[0](type(error), (f"{code_of(type(error)).replace('_', ' ')}: {HIDDEN}",), {})
+        return hidden
+    return error

@@ -1,0 +1,145 @@
+"""The verbs: what each takes, needs and answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from durable import client, conf, registry
+from durable.api import access, bodies
+from durable.client.start import new_id
+from durable.core.errors import UpdateTimeout
+from durable.operations import audit
+from durable.operations.shapes import given_input
+
+Data = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verb:
+    """A verb on one instance.
+
+    Attributes:
+        name: As in the address and in the audit.
+        body: What a request brings.
+        permission: What the user needs.
+        call: Does it: gets the instance's id, the request's data and what is common to all.
+        previews: Whether the client's function can look only.
+        answers: ``instance``, ``new`` (another instance), ``outcome`` or ``value``.
+        outside: Whether it waits for others, so that it must not be in a transaction.
+        quotes: Whether its errors may quote payloads that the request did not bring.
+    """
+
+    name: str
+    body: type[bodies.Body]
+    permission: str
+    call: Callable[..., Any]
+    previews: bool = True
+    answers: str = "instance"
+    outside: bool = False
+    quotes: bool = False
+
+
+def _same(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Call a client's function with the fields as they are."""
+
+    def call(instance_id: str, data: Data, **common: Any) -> Any:
+        return function(instance_id, **data, **common)
+
+    return call
+
+
+def _query(instance_id: str, data: Data, **_: Any) -> Any:
+    return client.query(instance_id, data["name"], *data["args"], **data["kwargs"])
+
+
+def _update(instance_id: str, data: Data, *, actor: Any, **_: Any) -> Any:
+    with audit.audited("update", instance_id, actor=actor, name=data["name"], update_id=data["update_id"]):
+        waiting = {"update_id": data["update_id"], "timeout": data["timeout"]}
+        try:
+            return client.update(instance_id, data["name"], *data["args"], **waiting, **data["kwargs"])
+        except UpdateTimeout as error:
+            return error  # asked for is asked for: the audit has no refusal
+
+
+def _rerun(instance_id: str, data: Data, **common: Any) -> Any:
+    if "input" in data:
+        data = {**data, "input": given_input(data["input"])}
+    return client.rerun_from_activity(instance_id, **data, **common)
+
+
+VERBS: dict[str, Verb] = {
+    verb.name: verb
+    for verb in (
+        Verb(name="signal", body=bodies.Signal, permission=access.OPERATE, call=_same(client.signal), previews=False),
+        Verb(
+            name="query",
+            body=bodies.Query,
+            permission=access.OPERATE,
+            call=_query,
+            previews=False,
+            answers="value",
+            quotes=True,
+        ),
+        Verb(
+            name="update",
+            body=bodies.Update,
+            permission=access.OPERATE,
+            call=_update,
+            previews=False,
+            answers="value",
+            outside=True,
+            quotes=True,
+        ),
+        Verb(name="cancel", body=bodies.Reason, permission=access.OPERATE, call=_same(client.cancel)),
+        Verb(name="suspend", body=bodies.Halt, permission=access.OPERATE, call=_same(client.suspend)),
+        Verb(name="resume", body=bodies.Halt, permission=access.OPERATE, call=_same(client.resume)),
+        Verb(name="terminate", body=bodies.Reason, permission=access.DESTROY, call=_same(client.terminate)),
+        Verb(
+            name="restart",
+            body=bodies.Restart,
+            permission=access.REPAIR,
+            call=_same(client.restart),
+            answers="new",
+            quotes=True,
+        ),
+        Verb(name="rerun", body=bodies.Rerun, permission=access.REPAIR, call=_rerun, answers="new", quotes=True),
+        Verb(
+            name="rewind",
+            body=bodies.Rewind,
+            permission=access.REPAIR,
+            call=_same(client.rewind),
+            answers="outcome",
+            quotes=True,
+        ),
+        Verb(
+            name="upgrade",
+            body=bodies.Upgrade,
+            permission=access.REPAIR,
+            call=_same(client.upgrade),
+            answers="outcome",
+            quotes=True,
+        ),
+    )
+}
+
+
+def start(data: Data, *, actor: Any) -> client.Handle:
+    """Start an instance, with a row in the audit.
+
+    Raises:
+        DurableError: It is refused; see ``client.start``.
+    """
+    options = {name: value for name, value in data.items() if name not in ("workflow", "args", "kwargs", "reason")}
+    if "signal" in options:
+        options["signal"] = (options["signal"]["name"], options["signal"]["payload"])
+    options.setdefault("id", new_id())
+    audited = audit.audited(
+        "start", options["id"], actor=actor, reason=data["reason"], atomic=True, workflow=data["workflow"]
+    )
+    with audited:
+        definition = registry.workflow_type(data["workflow"])
+        # What came as JSON has to fit the annotations, which a caller in Python would see to.
+        definition.signature.fits({"args": data["args"], "kwargs": data["kwargs"]}, conf.converter())
+        return client.start(data["workflow"], data["args"], data["kwargs"], **options)
