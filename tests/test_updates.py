@@ -1238,3 +1238,23 @@ def test_outcomes_of_ended_executions_are_forgotten_after_a_while(committing, ge
     committing.run_until_quiet()
 
     assert list(Update.objects.values_list("update_id", flat=True)) == ["2"]
+
+
+def test_request_is_let_in_though_its_name_is_registered_later_in_the_same_turn(engine):
+    @workflow.defn
+    async def late() -> str:
+        await workflow.wait_signal("ready")
+
+        @workflow.update
+        def greet() -> str:
+            return "hello"
+
+        return await workflow.wait_signal("go")
+
+    handle = late.start()
+    advance(handle.id)
+    ask(handle, "greet", id="u")
+    handle.signal("ready")
+    advance(handle.id)
+
+    assert (state("u"), told(handle, "greet", id="u")) == ("completed", "hello")

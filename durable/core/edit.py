@@ -144,7 +144,7 @@ def _identity(asked: ev.Asked) -> tuple[object, ...]:
 def _still_counts(event: ev.Event, asked: Collection[int]) -> bool:
     if isinstance(event, Succeeded | ev.TimerFired | ev.ChildStarted):
         return event.event_id in asked
-    return isinstance(event, ev.SignalReceived)
+    return isinstance(event, ev.SignalReceived | ev.UpdateAccepted)
 
 
 def _edit(

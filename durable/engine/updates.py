@@ -18,6 +18,8 @@ from durable.store import inbox, instances
 from durable.store import updates as store
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from durable.engine.turn import Turn
     from durable.models import Update
 
@@ -81,10 +83,19 @@ class Ledger:
 
     def __init__(self) -> None:
         self._became: dict[str, dict[str, Any]] = {}
+        self._parked: dict[str, ev.UpdateAccepted] = {}
 
     def park(self, request: ev.UpdateAccepted) -> None:
         """Note that a request waits for its name to be registered."""
         self._became[request.update_id] = {"state": State.WAITING}
+        self._parked[request.update_id] = request
+
+    def unpark(self, names: Collection[str]) -> list[ev.UpdateAccepted]:
+        """Return, and keep no longer, the requests that this turn parked for one of these names."""
+        found = [request for request in self._parked.values() if request.name in names]
+        for request in found:
+            del self._parked[request.update_id]
+        return found
 
     def accept(self, request: ev.UpdateAccepted) -> None:
         """Note that a request is recorded."""
@@ -96,11 +107,7 @@ class Ledger:
 
     def complete(self, outcome: ev.UpdateCompleted) -> None:
         """Note that a handler is done."""
-        if outcome.failure is None:
-            became = {"state": State.COMPLETED, "result": outcome.result, "failure": None}
-        else:
-            became = {"state": State.FAILED, "failure": outcome.failure.to_json()}
-        self._became[outcome.update_id] = became
+        self._became[outcome.update_id] = store.outcome(outcome)
 
     def store(self, instance: Instance) -> None:
         """Write it, one statement for each update."""
@@ -150,7 +157,7 @@ def recall(turn: Turn) -> None:
     while turn.instance.has_updates and fresh and turn.execution.outcome is None:
         names = set(fresh)
         fresh.clear()
-        for request in store.waiting(turn.instance.execution_id, names):
+        for request in (*store.waiting(turn.instance.execution_id, names), *turn.updates.unpark(names)):
             _let_in(turn, request)
 
 

@@ -12,9 +12,10 @@ from durable.core.errors import AlreadyExists
 from durable.core.failures import Failure
 from durable.core.loop import BeyondRecord
 from durable.core.replay import catch_up
-from durable.engine import advance, intercepting, watchdog
+from durable.engine import advance, intercepting, updates, watchdog
 from durable.engine.turn import Turn
 from durable.store import clock, history, instances
+from durable.store import updates as store
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -63,7 +64,7 @@ class Rehearsal:
         """
         self._start(children)
         for event in events:
-            if not (isinstance(event, ev.Answer) and event.event_id not in self._execution.open):
+            if not (_comes_late(event, self._execution) or _comes_early(event, self._execution)):
                 self._step(event)
         while pending := self._pending:
             self._pending = []
@@ -179,6 +180,7 @@ def take_first_turn(
         NondeterminismError: The code does not do what the history records.
     """
     execution = _fresh(instance)
+    store.carry_on(instance, [*edited.kept, *edited.replies])
 
     def take() -> Turn:
         with watchdog.watch(execution):
@@ -190,8 +192,11 @@ def take_first_turn(
         for child in children:
             turn.take_up(child)
         for event in (*first, *edited.replies):
-            if not (isinstance(event, ev.Answer) and event.event_id not in execution.open):
+            if isinstance(event, ev.UpdateAccepted) and _comes_early(event, execution):
+                turn.updates.park(event)
+            elif not _comes_late(event, execution):
                 turn.apply(event)
+            updates.recall(turn)
         turn.settle()
         turn.hand_out()
         turn.store()
@@ -201,6 +206,15 @@ def take_first_turn(
         intercepting.turn(instance, take)
     finally:
         execution.close()
+
+
+def _comes_late(event: ev.Event, execution: Execution) -> bool:
+    return isinstance(event, ev.Answer) and event.event_id not in execution.open
+
+
+def _comes_early(event: ev.Event, execution: Execution) -> bool:
+    """Say whether an event is an update whose name the code has not registered yet."""
+    return isinstance(event, ev.UpdateAccepted) and event.name not in execution.updates.handlers
 
 
 def _take_up(turn: Turn, edited: Edit, execution: Execution, *, as_asked_now: bool) -> None:

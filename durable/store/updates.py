@@ -11,11 +11,11 @@ from durable import conf
 from durable.core import events as ev
 from durable.core.failures import Failure
 from durable.models import Instance, Update
-from durable.store import clock
+from durable.store import clock, instances
 
 if TYPE_CHECKING:
     import uuid
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 State = Update.State
 
@@ -92,6 +92,30 @@ def move_on(old: uuid.UUID, new: uuid.UUID) -> None:
     """Let the requests that an execution did not accept wait for the next one of its instance."""
     cut_off(old)
     rows().filter(execution_id=old, state__in=PENDING).update(execution_id=new, state=State.WAITING)
+
+
+def outcome(completed: ev.UpdateCompleted) -> dict[str, Any]:
+    """Return what to store of the end of an update."""
+    if completed.failure is None:
+        return {"state": State.COMPLETED, "result": completed.result, "failure": None}
+    return {"state": State.FAILED, "result": None, "failure": completed.failure.to_json()}
+
+
+def carry_on(instance: Instance, history: Sequence[ev.Event]) -> None:
+    """Make the updates that a history accepts those of its instance's current execution, as far as they are in it."""
+    accepted = [event for event in history if isinstance(event, ev.UpdateAccepted)]
+    completed = {event.update_id: event for event in history if isinstance(event, ev.UpdateCompleted)}
+    for request in accepted:
+        end = completed.get(request.update_id)
+        became = outcome(end) if end else {"state": State.ACCEPTED, "result": None, "failure": None}
+        ended_at = clock.from_timestamp(end.at) if end else None
+        if find(instance.pk, request.update_id) is None:
+            insert(instance, request, state=State.ACCEPTED)
+        known = rows().filter(instance_id=instance.pk, update_id=request.update_id)
+        known.update(execution_id=instance.execution_id, ended_at=ended_at, **became)
+    if accepted:
+        instance.has_updates = True
+        instances.rows().filter(pk=instance.pk).update(has_updates=True)
 
 
 def forget(instance_id: str) -> None:

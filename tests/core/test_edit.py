@@ -11,7 +11,7 @@ from hypothesis import given as for_all
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from durable.core import blame, calls, context, edit, marks
+from durable.core import blame, calls, context, edit, marks, updates
 from durable.core import commands as cmd
 from durable.core import events as ev
 from durable.core.errors import ActivityError, ChildFailed, NondeterminismError
@@ -416,6 +416,26 @@ def test_rewind_keeps_signals_for_the_code_to_find_again():
 
     assert [e.payload for e in (*edited.kept, *edited.replies) if isinstance(e, ev.SignalReceived)] == [1, 2, 3]
     assert edited.signals_dropped == ()
+
+
+def test_rewind_keeps_updates_that_were_let_in_later_and_not_what_came_of_them():
+    @workflow
+    async def waiting():
+        @updates.update
+        def change() -> None: ...
+
+        try:
+            return await a()
+        finally:
+            await calls.wait_signal("go")
+
+    request = ev.UpdateAccepted(update_id="u", name="change")
+    log = played(waiting, failed(0), request, signal("go"))
+
+    edited = rewound(waiting, log)
+
+    assert kinds(log)[3:5] == ["UpdateAccepted(change)", "UpdateCompleted(change)"]
+    assert edited.replies == (request, signal("go"))
 
 
 def test_rewind_keeps_failed_children_asked_for():
