@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from django.db.models import Count, Max, Min, Q
 
-from durable import registry
-from durable.models import CLOSED, OPEN, Status
+from durable import conf, registry
+from durable.models import CLOSED, OPEN, Execution, HistoryEvent, Status
 from durable.store import instances
 
 if TYPE_CHECKING:
@@ -60,8 +60,7 @@ def versions() -> list[VersionUse]:
         )
     )
     used = {(row["name"], row["version"]): row for row in found}
-    # Executions that an instance left behind can be rerun as well, on their own version.
-    past = set(instances.executions().order_by().values_list("instance__name", "version").distinct())
+    past = _past()
     registered = {(definition.name, definition.version) for definition in registry.workflows()}
     nothing = {"open": 0, "stalled": 0, "closed": 0, "oldest_open": None, "last_start": None}
     return [
@@ -73,3 +72,16 @@ def versions() -> list[VersionUse]:
         for key in sorted(registered | past | set(used))
         if not key[0].startswith(OURS)
     ]
+
+
+def _past() -> set[tuple[str, int]]:
+    """Return the names and versions of all executions: those that instances left behind can be rerun as well."""
+    executions = instances.executions().order_by()
+    # The id of a closed instance may have been taken over by another workflow: its history tells the old name.
+    taken_over = executions.filter(origin=Execution.Origin.START, number__gt=1).values("instance_id")
+    events = HistoryEvent.objects.using(conf.settings.DATABASE).order_by()
+    started = events.filter(seq=1, execution__instance__in=taken_over)
+    return {
+        *executions.values_list("instance__name", "version").distinct(),
+        *started.values_list("name", "execution__version").distinct(),
+    }
