@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from durable import InvalidInput, RetryPolicy, UnknownWorkflow, activity, checks, client, registry, workflow
+from durable import InvalidInput, RetryPolicy, UnknownWorkflow, activity, checks, client, registry, testing, workflow
+from durable.core.definitions import anything, define_workflow
 from durable.models import Execution
 from durable.testing import run_worker
 from tests.driving import cost, forget, item, kinds, register
@@ -561,3 +562,44 @@ def test_apps_that_share_the_queue_default_are_warned_of(settings):
     ((id_, *_),) = found(settings, {"MAP_MULTI_APP_TYPES": {"invoice": "billing"}}, QUEUE="default")
 
     assert id_ == "durable.W010"
+
+
+# --- simulations
+
+
+@pytest.fixture
+def seller(orders):
+    @workflow.defn
+    async def seller() -> str:
+        return await orders.order("a")
+
+    return seller
+
+
+def test_simulated_child_is_routed(versioned, orders, seller):
+    versioned()
+
+    assert testing.simulate(seller).result() == "10 a 10"
+
+
+def test_simulated_child_that_is_mocked_or_excluded_is_not(versioned, orders, seller):
+    versioned()
+    simulation = testing.Simulation(seller)
+    simulation.mock(orders.order).returns("mocked")
+    assert simulation.run().result() == "mocked"
+
+    versioned(EXCLUDE_TYPES=["order"])
+    assert testing.simulate(seller).result() == "0 a"
+
+
+def test_simulated_child_of_another_app_has_to_be_mocked(versioned):
+    @workflow.defn
+    async def buyer() -> str:
+        return await workflow.child_by_name("invoice")()
+
+    versioned(MAP_MULTI_APP_TYPES={"invoice": "billing"})
+    with pytest.raises(testing.UnknownCall):
+        testing.simulate(buyer)
+    simulation = testing.Simulation(buyer)
+    simulation.mock(define_workflow(anything, name="invoice")).returns("paid")
+    assert simulation.run().result() == "paid"

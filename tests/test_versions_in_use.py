@@ -53,7 +53,7 @@ def _misses(name: str, version: int) -> list[Any]:
     return [p for p in previews if isinstance(p.refusal, UnknownWorkflow | VersionNotAvailable)]
 
 
-def _tries(execution: Execution) -> list[client.Preview]:
+def _tries(execution: Execution) -> list[Any]:
     instance_id = execution.instance_id
     steps = [item.event_id for item in client.history(instance_id, execution.pk) if item.rerunnable]
     reruns = [client.rerun_from_activity(instance_id, step, execution=execution.pk, dry_run=True) for step in steps]

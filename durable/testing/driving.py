@@ -13,7 +13,7 @@ from durable.core.errors import AlreadyExists, DurableError, InvalidId, LimitExc
 from durable.core.execution import LIMITS, Execution
 from durable.core.failures import Failure
 from durable.core.replay import catch_up
-from durable.engine import guards, strict, watchdog
+from durable.engine import guards, routing, strict, watchdog
 from durable.interceptors import TurnCall
 from durable.testing import updates
 from durable.testing.records import Step, Stored
@@ -173,6 +173,7 @@ class Run:
             issued = self.execution.step(event)
         if isinstance(event, ev.End):
             self.end = event
+        issued = [self._routed(c) if isinstance(c, ev.ChildScheduled) else c for c in issued]
         for command in issued:
             if isinstance(command, cmd.Recordable):
                 self._record(command)
@@ -180,6 +181,11 @@ class Run:
                 self.locations[command.event_id] = self.execution.location(command.event_id)
         self._pending.extend(issued)
         self._stepped(len(self.history) - before)
+
+    def _routed(self, child: ev.ChildScheduled) -> ev.ChildScheduled:
+        """Return a child with the version that it runs; one that is mocked runs as it is named."""
+        named = define_workflow(anything, name=child.name, version=child.version or 0)
+        return child if self._world.mocks.has(named) else routing.child(child)
 
     def _record(self, event: ev.Event) -> None:
         text = payloads.dumps(event.to_json(), str(event), limit=_NO_LIMIT)

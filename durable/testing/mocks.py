@@ -230,6 +230,10 @@ class Mocks:
             raise UnexpectedCall(name_of(definition), arguments=arguments, location=location, mocks=said)
         return ranked[0][2]
 
+    def has(self, definition: ActivityDefinition | WorkflowDefinition) -> bool:
+        """Say whether there is a mock for an activity or a workflow."""
+        return bool(self._about(definition))
+
     def _about(self, definition: ActivityDefinition | WorkflowDefinition) -> list[Mock]:
         return [mock for mock in self._mocks if mock.concerns(definition)]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from durable import conf
 from durable.core import events as ev
-from durable.core.commands import Recordable
+from durable.core.commands import Recordable, differs_at_all
 from durable.core.errors import ForbiddenInWorkflow, NondeterminismError
 from durable.core.execution import Execution
 from durable.core.replay import replay, steps
@@ -109,10 +109,10 @@ def _compare(
             )
 
 
-def _same(then: ev.Event | None, now: ev.Event | None) -> bool:
-    if isinstance(then, ev.ExecutionFailed) and isinstance(now, ev.ExecutionFailed):
-        return then.failure.type == now.failure.type  # messages and tracebacks hold addresses
-    return then == now
+def _same(then: ev.Event | None, now: Recordable | None) -> bool:
+    if then is None or now is None:
+        return then is now
+    return isinstance(then, Recordable) and not differs_at_all(then, now)
 
 
 def _said(event: ev.Event | None, *, in_full: bool = False) -> str:
