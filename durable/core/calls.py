@@ -148,10 +148,16 @@ async def wait_until(predicate: Callable[[], object], timeout: timedelta | float
     """Wait until ``predicate`` holds; it is looked at after each step.
 
     Raises:
+        InvalidInput: It is no plain function.
         TimeoutError: It did not hold in time.
     """
     execution = current("workflow.wait_until()")
-    if predicate():
+    if not callable(predicate):
+        raise InvalidInput("wait_until(predicate)", f"{predicate!r} cannot be called; give a function: lambda: ...")
+    if holds := predicate():
+        if asyncio.iscoroutine(holds):
+            holds.close()
+            raise InvalidInput("wait_until(predicate)", "it must be a plain function, that answers at once")
         return
     async with asyncio.timeout(None if timeout is None else seconds(timeout, "wait_until(timeout)")):
         await execution.conditions.wait(predicate)

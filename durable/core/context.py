@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from durable.core.errors import LimitExceeded, OutsideWorkflow
+from durable.core.errors import InvalidInput, LimitExceeded, OutsideWorkflow
 from durable.core.loop import DeterministicLoop
 from durable.core.texts import check_name, check_plain
 
@@ -147,8 +147,15 @@ def set_status(status: Any) -> None:
 
 
 def set_progress(done: float, total: float, note: str = "") -> None:
-    """Show operators how far the work is."""
+    """Show operators how far the work is.
+
+    Raises:
+        InvalidInput: These are no numbers.
+    """
     execution = current("workflow.set_progress()")
+    for name, number in (("done", done), ("total", total)):
+        if not isinstance(number, int | float):
+            raise InvalidInput(f"set_progress({name})", f"give a number, not {number!r}")
     shown = execution.encode({"done": done, "total": total, "note": note}, "set_progress()")
     execution.show("progress", check_plain(shown, "set_progress()"))
 

@@ -6,7 +6,7 @@ import inspect
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from durable.core import calls, context
 from durable.core.errors import InvalidDefinition, InvalidInput, OutsideWorkflow
@@ -76,7 +76,10 @@ class ActivityDefinition:
         if execution is None:
             raise OutsideWorkflow(f"{self.name}(...)", f"to call the plain function, use {self.name}.run(...)")
         arguments = self.signature.bind(args, kwargs, execution.converter)
-        return calls.activity(self, execution.within_limit(arguments, f"input of {self.name}"))
+        return _named(self.name, calls.activity(self, execution.within_limit(arguments, f"input of {self.name}")))
+
+    def __await__(self) -> NoReturn:
+        raise _not_called(self.name)
 
     @property
     def run(self) -> Callable[..., Any]:
@@ -162,7 +165,10 @@ class WorkflowDefinition:
             OutsideWorkflow: No workflow is running; ``start`` begins an instance.
             InvalidInput: The arguments do not fit the function.
         """
-        return calls.child(self, self._bind_child(args, kwargs))
+        return _named(self.type_name, calls.child(self, self._bind_child(args, kwargs)))
+
+    def __await__(self) -> NoReturn:
+        raise _not_called(self.type_name)
 
     def start_child(self, *args: Any, **kwargs: Any) -> calls.ChildHandle:
         """Start the workflow as a child of the running one, without waiting for it."""
@@ -201,6 +207,16 @@ class WorkflowDefinition:
             InvalidInput: There is no such option, or its value cannot be taken.
         """
         return replace(self, overrides={**self.overrides, **workflow_options(self.type_name, **changes)})
+
+
+def _named(name: str, coroutine: Any) -> Coroutine[Any, Any, Any]:
+    # What Python says of a coroutine that nobody awaited.
+    coroutine.__qualname__ = name
+    return coroutine  # type: ignore[no-any-return]
+
+
+def _not_called(name: str) -> InvalidInput:
+    return InvalidInput(f"await {name}", f"it was not called; write await {name}(...)")
 
 
 def workflow_options(name: str, **options: Any) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from durable.core.errors import (
 from durable.core.failures import Failure
 from durable.core.loop import DeterministicLoop, DurableExit, Task, Timer
 from durable.core.patching import Patches
+from durable.core.texts import check_name
 from durable.core.updates import Updates
 
 if TYPE_CHECKING:
@@ -454,6 +455,7 @@ class Execution:
     def signals(self, name: str) -> Channel[Any]:
         """Return the channel of unread signals of this name."""
         if name not in self._signals:
+            check_name(name, "signal(name)")
             if self.loop.looking:
                 return Channel.unbounded()  # unread signals move on in the order of their channels
             self._signals[name] = Channel.unbounded()

@@ -39,9 +39,16 @@ def side_effect(fn: Callable[[], T]) -> T:
     elif execution.dry:
         raise execution.interrupt(BeyondRecord())
     else:
-        value = execution.encode(_outside(fn), "value of side_effect")
+        value = execution.encode(_at_once(_outside(fn)), "value of side_effect")
     execution.record(ev.SideEffectRecorded(event_id=event_id, value=value), place=frames.place())
     return _returned(fn).decode_result(value, execution.converter, where="value of side_effect")  # type: ignore[no-any-return]
+
+
+def _at_once(value: T) -> T:
+    if asyncio.iscoroutine(value):
+        value.close()
+        raise InvalidInput("side_effect(fn)", "it must be a plain function; what waits belongs in an activity")
+    return value
 
 
 def _returned(fn: Callable[..., Any]) -> Signature:

@@ -7,12 +7,13 @@ import functools
 import inspect
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
+from durable.core.channels import Channel
 from durable.core.errors import ChannelClosed, InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from durable.core.channels import Channel, Offer
+    from durable.core.channels import Offer
 
 
 class Case(Protocol):
@@ -64,7 +65,7 @@ class receive:  # noqa: N801
     """The case that a channel has a value or is closed; its handler gets ``(value, ok)``."""
 
     def __init__(self, channel: Channel[Any], fn: Callable[[Any, bool], Any]) -> None:
-        self._channel, self._fn = channel, fn
+        self._channel, self._fn = _channel(channel, "receive(channel)"), fn
 
     def ready(self) -> bool:
         return self._channel.can_receive()
@@ -86,7 +87,7 @@ class send:  # noqa: N801
     """
 
     def __init__(self, channel: Channel[Any], value: Any, fn: Callable[[], Any]) -> None:
-        self._channel, self._value, self._fn = channel, value, fn
+        self._channel, self._value, self._fn = _channel(channel, "send(channel)"), value, fn
 
     def ready(self) -> bool:
         return self._channel.can_send()
@@ -127,13 +128,25 @@ async def select(*cases: Case) -> Any:
     other cases are as if they had not been there: nothing is received or sent.
 
     Raises:
-        InvalidInput: There are no cases.
+        InvalidInput: There are no cases, or something else is among them.
         ChannelClosed: The case is a ``send``, and its channel is closed.
     """
     if not cases:
         raise InvalidInput("select()", "give it at least one case")
+    for case in cases:
+        if not isinstance(case, _CASES):
+            raise InvalidInput("select()", f"{case!r} is no case; wrap it in on, receive, send or default")
     value = await _first(cases)
     return await value if inspect.isawaitable(value) else value
+
+
+_CASES = (on, receive, send, default)
+
+
+def _channel(channel: Channel[Any], where: str) -> Channel[Any]:
+    if not isinstance(channel, Channel):
+        raise InvalidInput(where, f"{channel!r} is no Channel; signals are one by workflow.signals(name)")
+    return channel
 
 
 async def _first(cases: tuple[Case, ...]) -> Any:

@@ -17,6 +17,7 @@ import asyncio
 import asyncio.runners
 import asyncio.tasks
 import functools
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from durable.core.errors import InvalidInput
@@ -48,7 +49,9 @@ def mend(loop_class: type) -> None:
     asyncio.Runner.run = refusing(asyncio.Runner.run, "asyncio.Runner.run")  # type: ignore[method-assign]
 
     @functools.wraps(native_sleep)
-    async def sleep(delay: float, result: Any = None) -> Any:
+    async def sleep(delay: Any, result: Any = None) -> Any:
+        if isinstance(delay, timedelta) and mended():
+            raise InvalidInput("sleep", "asyncio takes seconds: give it delay.total_seconds()")
         if delay < 0 and mended():
             raise InvalidInput("sleep", f"a timer cannot be {delay:g} s long")
         return await native_sleep(delay, result)

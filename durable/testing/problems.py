@@ -26,7 +26,7 @@ class UnknownCall(SimulationError):
 
     def __init__(self, kind: str, name: str, *, near: Sequence[str], location: str) -> None:
         self.kind, self.name, self.near, self.location = kind, name, tuple(near), location
-        hint = f"; did you mean {', '.join(near)}?" if near else ""
+        hint = f"; did you mean {', '.join(near)}?" if near else "."
         super().__init__(
             f"{kind} {name!r}, called at {location}, is neither registered nor mocked{hint} "
             f"Register it, or say simulation.mock({name!r}).returns(...)"

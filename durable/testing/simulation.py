@@ -66,9 +66,12 @@ class Simulation:
 
         Raises:
             UnknownWorkflow: It is not registered; the error offers near names.
+            InvalidInput: It is no workflow.
             InvalidInput, InvalidId, LimitExceeded: An option cannot be taken.
         """
         self._definition = registry.workflow_type(workflow) if isinstance(workflow, str) else workflow
+        if not isinstance(self._definition, WorkflowDefinition):
+            raise InvalidInput("Simulation(workflow)", f"{workflow!r} is no workflow; mark it with @workflow.defn")
         checked = workflow_options(self._definition.type_name, **options)
         self._options = creation.with_defaults(self._definition, {**self._definition.overrides, **checked})
         self.id: str = self._options.get("id") or "simulated"

@@ -249,7 +249,7 @@ def test_execution_says_which_of_them_changed():
     ("show", "where"),
     [
         (lambda: context.set_status(object()), "set_status(obj)"),
-        (lambda: context.set_progress(object(), 3), "set_progress()"),  # type: ignore[arg-type]
+        (lambda: context.set_progress(object(), 3), "set_progress(done)"),  # type: ignore[arg-type]
         (lambda: context.set_tags(a=object()), "set_tags(a)"),
     ],
 )

@@ -65,7 +65,7 @@ def test_task_that_is_a_call_of_ours_waits_in_it(stand):
     async def fan_out():
         await asyncio.gather(charge(), asyncio.Event().wait())
 
-    assert waiting_in(stand(fan_out)) == [None, "activity", "Event.wait"]
+    assert waiting_in(stand(fan_out)) == [None, "charge", "Event.wait"]
 
 
 def test_what_an_object_awaits_for_its_caller_is_found(stand):
