@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
+from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
 from rest_framework import serializers
 
 from durable.api.serializers import JSON
@@ -11,6 +13,14 @@ from durable.operations.audit import REASON
 
 LARGEST = 2**31 - 1
 _YEAR = 366 * 24 * 3600
+
+
+Kind = TypeVar("Kind", bound=type)
+
+
+def example(value: dict[str, Any]) -> Callable[[Kind], Kind]:
+    """Have the schema show what a request may bring."""
+    return extend_schema_serializer(examples=[OpenApiExample("Example", value, request_only=True)])
 
 
 class Body(serializers.Serializer):
@@ -25,6 +35,7 @@ class Body(serializers.Serializer):
         return super().to_internal_value(data)
 
 
+@example({"reason": "the customer called"})
 class Reason(Body):
     """Why."""
 
@@ -53,6 +64,7 @@ class Arguments(Body):
     kwargs = serializers.DictField(child=JSON(allow_null=True), default=dict)
 
 
+@example({"workflow": "order2", "args": [42], "id": "order-42", "tags": {"customer": "Ada"}})
 class Start(Arguments, Reason):
     """An instance to start."""
 
@@ -66,6 +78,7 @@ class Start(Arguments, Reason):
     signal = FirstSignal(required=False)
 
 
+@example({"name": "approve", "payload": {"by": "Ada"}})
 class Signal(Reason):
     """A signal."""
 
@@ -73,12 +86,14 @@ class Signal(Reason):
     payload = JSON(allow_null=True, default=None)
 
 
+@example({"name": "lines"})
 class Query(Arguments):
     """A question to the workflow."""
 
     name = serializers.CharField(max_length=200, trim_whitespace=False)
 
 
+@example({"name": "set_address", "args": ["12 High Street"], "update_id": "address-1", "timeout": 5})
 class Update(Query):
     """A request to change the workflow."""
 
@@ -88,12 +103,14 @@ class Update(Query):
     timeout = serializers.FloatField(min_value=0, max_value=30, default=10, help_text="How long to wait, in seconds.")
 
 
+@example({"reason": "the bank is down", "children": True})
 class Halt(Reason):
     """An instance to suspend, or to resume."""
 
     children = serializers.BooleanField(default=False, help_text="Its children as well.")
 
 
+@example({"new_instance_id": "order-42-again", "reason": "wrong prices"})
 class Restart(Reason):
     """A restart."""
 
@@ -103,6 +120,7 @@ class Restart(Reason):
     version = _whole(allow_null=True, default=None)
 
 
+@example({"event_id": 1, "input": {"args": [42], "kwargs": {"amount": 5}}, "reason": "wrong amount"})
 class Rerun(Reason):
     """A rerun from an activity."""
 
@@ -118,13 +136,23 @@ class Rerun(Reason):
     version = _whole(allow_null=True, default=None)
 
 
+@example({"reason": "the bank is back"})
 class Rewind(Reason):
     """A rewind."""
 
     to = _whole(allow_null=True, default=None, help_text="The event id of what shall run again, with all after it.")
 
 
+@example({"to": 3, "reason": "the tax has changed"})
 class Upgrade(Reason):
     """An upgrade."""
 
     to = _whole(allow_null=True, default=None, help_text="The version; else the latest.")
+
+
+@example({"reason": "asked to be forgotten"})
+class Purge(Reason):
+    """A purge."""
+
+    keep_children = serializers.BooleanField(default=False, help_text="Leave its children, without their parent.")
+    force = serializers.BooleanField(default=False, help_text="Terminate and purge it even if it is open.")

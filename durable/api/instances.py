@@ -19,7 +19,8 @@ from rest_framework.response import Response
 
 from durable import client, conf
 from durable.api import access, bodies, filters, once, problems, serializers, verbs
-from durable.api.views import _OF_INSTANCES, FIELDS, ORDERING, List, View, etag, located
+from durable.api.base import FIELDS, OF_INSTANCES, ORDERING, List, View, etag, located
+from durable.api.plain import described
 from durable.core.errors import DurableError, UpdateTimeout
 from durable.operations import audit
 from durable.store import instances
@@ -95,10 +96,10 @@ class Instances(Acting, List):
 
     filterset_class = filters.Instances
     serializer_class = serializers.InstanceSummary
-    orderings = _OF_INSTANCES
+    orderings = OF_INSTANCES
 
     def get_throttles(self) -> Any:
-        self.throttle_scope = _scope(self.request)
+        self.throttle_scope = scope(self.request)
         return super().get_throttles()
 
     @extend_schema(operation_id="instances", parameters=[ORDERING, FIELDS])
@@ -126,7 +127,7 @@ class Instances(Acting, List):
         return self.detail(verbs.start(data, actor=user).instance, 201)
 
 
-def _scope(request: Any) -> str:
+def scope(request: Any) -> str:
     return "durable-read" if request.method in ("GET", "HEAD", "OPTIONS") else "durable-write"
 
 
@@ -201,12 +202,11 @@ class Doing(Acting):
             case "outcome":
                 return Response(done.to_json(), headers=located(self.request, client.instance(done.instance_id)))
             case "new":
-                return self._new(done)
+                return self.detail(done.instance, 201)
+            case "purged":
+                return Response(done.to_json())
             case _:
                 return self.detail(client.instance(found.pk))
-
-    def _new(self, done: client.Handle) -> Response:
-        return self.detail(done.instance, 201)
 
     def _update_id(self) -> str:
         """Return what to call the request: the same for the same ``Idempotency-Key`` of the same user."""
@@ -239,6 +239,7 @@ _ANSWERS: dict[str, Any] = {
     "new": {201: serializers.InstanceDetail, 200: serializers.PreviewSerializer},
     "outcome": {200: serializers.OutcomeSerializer},
     "value": {200: serializers.Value},
+    "purged": {200: described(client.Purged)},
 }
 
 

@@ -84,6 +84,13 @@ class InstanceSummary(Sparse, serializers.ModelSerializer):
     def get_url(self, row: Instance) -> str:
         return link(self.context["request"], "instance", instance_id=row.pk)
 
+    def to_representation(self, row: Instance) -> Any:
+        shown = super().to_representation(row)
+        if shown.get("stall") and not access.may(self.context["request"].user, access.PAYLOAD, row):
+            # What the code raised may quote a payload.
+            shown["stall"] = {name: v for name, v in shown["stall"].items() if name not in ("message", "traceback")}
+        return shown
+
 
 class InstanceDetail(Redacting, InstanceSummary):
     """An instance with its payloads."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import include, path, register_converter
 
-from durable.api import ids, instances, verbs, views
+from durable.api import ids, insight, instances, many, verbs, views
 
 app_name = "durable-api"
 
@@ -18,7 +18,15 @@ v1 = [
     path(f"{_ONE}history/", views.History.as_view(), name="history"),
     path(f"{_ONE}children/", views.Children.as_view(), name="children"),
     path(f"{_ONE}executions/", views.Executions.as_view(), name="executions"),
+    path(f"{_ONE}explain/", insight.Explain.as_view(), name="explain"),
+    path(f"{_ONE}why/", insight.Why.as_view(), name="why"),
+    path(f"{_ONE}compare/", insight.Compare.as_view(), name="compare"),
     path(_ONE, instances.One.as_view(), name="instance"),
+    path("batches/", many.Batches.as_view(), name="batches"),
+    path("batches/<durable_id:batch_id>/retry/", many.BatchRetry.as_view(), name="batch-retry"),
+    path("batches/<durable_id:batch_id>/", many.Batch.as_view(), name="batch"),
+    path("failure-groups/", many.FailureGroups.as_view(), name="failure-groups"),
+    path("recover/", many.Recover.as_view(), name="recover"),
     path("versions/", views.Versions.as_view(), name="versions"),
     path("definitions/", views.Definitions.as_view(), name="definitions"),
     path("workers/", views.Workers.as_view(), name="workers"),

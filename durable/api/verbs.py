@@ -26,7 +26,7 @@ class Verb:
         permission: What the user needs.
         call: Does it: gets the instance's id, the request's data and what is common to all.
         previews: Whether the client's function can look only.
-        answers: ``instance``, ``new`` (another instance), ``outcome`` or ``value``.
+        answers: ``instance``, ``new`` (another instance), ``outcome``, ``value`` or ``purged``.
         outside: Whether it waits for others, so that it must not be in a transaction.
         quotes: Whether its errors may quote payloads that the request did not bring.
     """
@@ -121,6 +121,7 @@ VERBS: dict[str, Verb] = {
             answers="outcome",
             quotes=True,
         ),
+        Verb(name="purge", body=bodies.Purge, permission=access.DESTROY, call=_same(client.purge), answers="purged"),
     )
 }
 

@@ -5,136 +5,31 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from django.db import transaction
-from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers as rest
-from rest_framework.exceptions import ValidationError
-from rest_framework.generics import GenericAPIView
-from rest_framework.permissions import IsAuthenticated
-from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from durable import client, conf, registry
-from durable.api import access, filters, problems, serializers
-from durable.api.ids import link
-from durable.api.pagination import Pages
-from durable.api.parsing import JSON
-from durable.models import Execution, Instance, Operation, Status
+from durable.api import access, base, filters, serializers
+from durable.models import Execution, Operation, Status
 from durable.store import instances, workers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from django.db.models import QuerySet
     from rest_framework.request import Request
 
     from durable.core.definitions import ActivityDefinition, WorkflowDefinition
 
 
-class Schema(AutoSchema):
-    """Tags everything alike."""
-
-    def get_tags(self) -> list[str]:
-        return ["durable"]
-
-
-class View(GenericAPIView):
-    """What all views have in common; authentication is the project's."""
-
-    schema = Schema()
-    parser_classes = [JSON]
-    renderer_classes = [JSONRenderer]
-    permission_classes = [IsAuthenticated]
-    throttle_classes = [*APIView.throttle_classes, access.Throttle]
-    throttle_scope = "durable-read"
-    versioning_class = None
-    pagination_class: Any = None
-    filter_backends: list[Any] = []
-    queryset: Any = Instance.objects.none()
-    serializer_class: Any = None
-    takes: ClassVar[set[str]] = {"fields"}
-
-    @classmethod
-    def as_view(cls, **initkwargs: Any) -> Any:
-        # Refusals are audited, so they must not be rolled back with the request; the verbs have transactions of theirs.
-        return transaction.non_atomic_requests(super().as_view(**initkwargs))
-
-    def get_exception_handler(self) -> Callable[..., Response | None]:
-        return problems.handle
-
-    def get_serializer_context(self) -> dict[str, Any]:
-        context = dict(super().get_serializer_context())
-        if self.request.method != "GET" or "fields" not in self.request.query_params:
-            return context
-        only = set(self.request.query_params["fields"].split(","))
-        kind: Any = self.get_serializer_class()
-        if unknown := only - kind(context={**context, "only": None}).fields.keys():
-            raise ValidationError({"fields": f"There is no field {min(unknown)!r}."})
-        return {**context, "only": only}
-
-    def show(self, found: Any, **context: Any) -> Response:
-        """Return what was found, as the serializer shows it."""
-        filters.refuse_unknown(self.request, {"format", *self.takes})
-        many = isinstance(found, list)
-        return Response(
-            self.get_serializer_class()(found, many=many, context={**self.get_serializer_context(), **context}).data
-        )
-
-
-ORDERING = OpenApiParameter("ordering", description="`-` before the field: the greatest first.")
-FIELDS = OpenApiParameter("fields", description="Show only these fields, with commas between.")
-
-
-class List(View):
-    """A list, page by page.
-
-    Attributes:
-        orderings: The fields that it can be ordered by; the first is what it is ordered by if nothing is said,
-            and the tie-breaker is the primary key.
-    """
-
-    pagination_class = Pages
-    filter_backends = [filters.Backend]
-    orderings: ClassVar[tuple[str, ...]] = ()
-
-    def get_ordering(self) -> list[str]:
-        """Return what the request wants the list to be ordered by.
-
-        Raises:
-            ValidationError: It cannot be.
-        """
-        wanted = self.request.query_params.get("ordering", self.orderings[0])
-        known = {each.lstrip("-") for each in self.orderings}
-        if wanted.removeprefix("-") not in known:
-            raise ValidationError({"ordering": f"Order by one of {', '.join(sorted(known))}."})
-        return [wanted] if wanted.endswith("id") else [wanted, "pk"]
-
-    def page(self, rows: QuerySet[Any], **context: Any) -> Response:
-        """Return a page of rows."""
-        # Those that have no such time are in no place; open instances have not closed.
-        field = self.get_ordering()[0].removeprefix("-")
-        if field in ("closed_at", "started_at"):
-            rows = rows.filter(**{f"{field}__isnull": False})
-        found = self.paginate_queryset(self.filter_queryset(rows)) or []
-        if "keep" in context:
-            found = list(filter(context.pop("keep"), found))
-        shown = self.get_serializer_class()(found, many=True, context={**self.get_serializer_context(), **context})
-        return self.get_paginated_response(shown.data)
-
-
-_OF_INSTANCES = ("-created_at", "id", "started_at", "closed_at")
-
-
-class Children(List):
+class Children(base.List):
     """The instances that an instance started."""
 
     filterset_class = filters.Instances
     serializer_class = serializers.InstanceSummary
-    orderings = _OF_INSTANCES
+    orderings = base.OF_INSTANCES
 
-    @extend_schema(operation_id="instance_children", parameters=[ORDERING, FIELDS])
+    @extend_schema(operation_id="instance_children", parameters=[base.ORDERING, base.FIELDS])
     def get(self, request: Request, instance_id: str) -> Response:
         """List the children of an instance."""
         parent = access.find(request.user, instance_id)
@@ -142,21 +37,21 @@ class Children(List):
         return self.page(rows, keep=lambda child: access.may(request.user, access.VIEW, child))
 
 
-class Executions(List):
+class Executions(base.List):
     """The executions of an instance, each with a history of its own."""
 
     serializer_class = serializers.ExecutionSerializer
     orderings = ("-number",)
     queryset = Execution.objects.none()
 
-    @extend_schema(operation_id="instance_executions", parameters=[ORDERING, FIELDS])
+    @extend_schema(operation_id="instance_executions", parameters=[base.ORDERING, base.FIELDS])
     def get(self, request: Request, instance_id: str) -> Response:
         """List the executions of an instance."""
         found = access.find(request.user, instance_id)
         return self.page(instances.executions().filter(instance=found))
 
 
-class History(View):
+class History(base.View):
     """The history of an execution."""
 
     serializer_class = serializers.HistoryItemSerializer
@@ -165,7 +60,7 @@ class History(View):
     @extend_schema(
         operation_id="instance_history",
         parameters=[
-            FIELDS,
+            base.FIELDS,
             OpenApiParameter("execution", description="The execution's id; else the current one."),
             OpenApiParameter("kind", many=True, description="Only events of these kinds."),
             OpenApiParameter("after", int, description="Only events behind this `seq`."),
@@ -201,25 +96,27 @@ class Asked(rest.Serializer):
     limit = rest.IntegerField(default=1000, min_value=1, max_value=10_000)
 
 
-class Versions(View):
+class Versions(base.View):
     """Which versions are in use."""
 
     serializer_class = serializers.VersionUseSerializer
 
-    @extend_schema(operation_id="versions", parameters=[FIELDS], responses=serializers.VersionUseSerializer(many=True))
+    @extend_schema(
+        operation_id="versions", parameters=[base.FIELDS], responses=serializers.VersionUseSerializer(many=True)
+    )
     def get(self, request: Request) -> Response:
         """List the versions of workflows that are registered or in use."""
         access.require_view(request.user)
         return self.show(client.versions())
 
 
-class Definitions(View):
+class Definitions(base.View):
     """What this process can run."""
 
     serializer_class = serializers.DefinitionSerializer
 
     @extend_schema(
-        operation_id="definitions", parameters=[FIELDS], responses=serializers.DefinitionSerializer(many=True)
+        operation_id="definitions", parameters=[base.FIELDS], responses=serializers.DefinitionSerializer(many=True)
     )
     def get(self, request: Request) -> Response:
         """List the workflows and activities that this process knows, with their parameters."""
@@ -260,12 +157,12 @@ def _written(annotation: Any) -> str:
     return annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
 
 
-class Workers(View):
+class Workers(base.View):
     """The processes that work."""
 
     serializer_class = serializers.WorkerSerializer
 
-    @extend_schema(operation_id="workers", parameters=[FIELDS], responses=serializers.WorkerSerializer(many=True))
+    @extend_schema(operation_id="workers", parameters=[base.FIELDS], responses=serializers.WorkerSerializer(many=True))
     def get(self, request: Request) -> Response:
         """List the processes that work, or look for due work."""
         access.require_view(request.user)
@@ -276,7 +173,7 @@ def _alive() -> set[str]:
     return set(workers.alive().values_list("pk", flat=True)) | set(workers.sweeping().values_list("pk", flat=True))
 
 
-class Audit(List):
+class Audit(base.List):
     """Who did what."""
 
     filterset_class = filters.Operations
@@ -284,7 +181,7 @@ class Audit(List):
     orderings = ("-at",)
     queryset = Operation.objects.none()
 
-    @extend_schema(operation_id="audit", parameters=[ORDERING, FIELDS])
+    @extend_schema(operation_id="audit", parameters=[base.ORDERING, base.FIELDS])
     def get(self, request: Request) -> Response:
         """List what was done to instances, and what was tried."""
         rows = Operation.objects.using(conf.settings.DATABASE)
@@ -295,7 +192,7 @@ class Audit(List):
         return self.page(rows)
 
 
-class Health(View):
+class Health(base.View):
     """Whether workflows go on."""
 
     serializer_class = serializers.Health
@@ -319,13 +216,3 @@ def _problems(*, alive: int, sweeping: int, stalled: int) -> Iterator[str]:
         yield "No worker looks for due work: timers do not fire, and lost messages are not repaired."
     if stalled:
         yield f"{stalled:,} instances are stalled: their pages say why."
-
-
-def etag(found: Instance) -> str:
-    """Return what an instance's history is known by: its execution, and how many events that has."""
-    return f'"{found.execution_id.hex}-{found.head}"'
-
-
-def located(request: Request, found: Instance) -> dict[str, str]:
-    """Return the headers that say where an instance is, and how it is."""
-    return {"Location": link(request, "instance", instance_id=found.pk), "ETag": etag(found)}

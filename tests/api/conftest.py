@@ -25,7 +25,7 @@ class Api:
             self.client.force_authenticate(user)
 
     def get(self, path: str, **query: Any) -> Any:
-        return self.client.get(f"/api/v1/{path}", query)
+        return self.client.get(f"/api/v1/{path}", query or None)
 
     def post(self, path: str, body: Any = None, **headers: str) -> Any:
         given = {name.replace("_", "-"): value for name, value in headers.items()}

@@ -1,0 +1,141 @@
+"""What all views have in common."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from django.db import transaction
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.utils import OpenApiParameter
+from rest_framework.exceptions import ValidationError
+from rest_framework.generics import GenericAPIView
+from rest_framework.permissions import IsAuthenticated
+from rest_framework.renderers import JSONRenderer
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from durable.api import access, filters, problems, serializers
+from durable.api.ids import link
+from durable.api.pagination import Pages
+from durable.api.parsing import JSON
+from durable.models import Instance
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from django.db.models import QuerySet
+    from rest_framework.request import Request
+
+
+class Schema(AutoSchema):
+    """Tags everything alike, and describes errors."""
+
+    def get_tags(self) -> list[str]:
+        return ["durable"]
+
+    def get_operation(self, *args: Any, **kwargs: Any) -> Any:
+        operation = super().get_operation(*args, **kwargs)
+        if operation is not None:
+            problem = self.resolve_serializer(serializers.Problem, "response").ref
+            operation["responses"]["default"] = {
+                "description": "It is refused: the `code` says why.",
+                "content": {problems.CONTENT_TYPE: {"schema": problem}},
+            }
+        return operation
+
+
+class View(GenericAPIView):
+    """What all views have in common; authentication is the project's."""
+
+    schema = Schema()
+    parser_classes = [JSON]
+    renderer_classes = [JSONRenderer]
+    permission_classes = [IsAuthenticated]
+    throttle_classes = [*APIView.throttle_classes, access.Throttle]
+    throttle_scope = "durable-read"
+    versioning_class = None
+    pagination_class: Any = None
+    filter_backends: list[Any] = []
+    queryset: Any = Instance.objects.none()
+    serializer_class: Any = None
+    takes: ClassVar[set[str]] = {"fields"}
+
+    @classmethod
+    def as_view(cls, **initkwargs: Any) -> Any:
+        # Refusals are audited, so they must not be rolled back with the request; the verbs have transactions of theirs.
+        return transaction.non_atomic_requests(super().as_view(**initkwargs))
+
+    def get_exception_handler(self) -> Callable[..., Response | None]:
+        return problems.handle
+
+    def get_serializer_context(self) -> dict[str, Any]:
+        context = dict(super().get_serializer_context())
+        if self.request.method != "GET" or "fields" not in self.request.query_params:
+            return context
+        only = set(self.request.query_params["fields"].split(","))
+        kind: Any = self.get_serializer_class()
+        if unknown := only - kind(context={**context, "only": None}).fields.keys():
+            raise ValidationError({"fields": f"There is no field {min(unknown)!r}."})
+        return {**context, "only": only}
+
+    def show(self, found: Any, **context: Any) -> Response:
+        """Return what was found, as the serializer shows it."""
+        filters.refuse_unknown(self.request, {"format", *self.takes})
+        many = isinstance(found, list)
+        return Response(
+            self.get_serializer_class()(found, many=many, context={**self.get_serializer_context(), **context}).data
+        )
+
+
+ORDERING = OpenApiParameter("ordering", description="`-` before the field: the greatest first.")
+FIELDS = OpenApiParameter("fields", description="Show only these fields, with commas between.")
+
+
+class List(View):
+    """A list, page by page.
+
+    Attributes:
+        orderings: The fields that it can be ordered by; the first is what it is ordered by if nothing is said,
+            and the tie-breaker is the primary key.
+    """
+
+    pagination_class = Pages
+    filter_backends = [filters.Backend]
+    orderings: ClassVar[tuple[str, ...]] = ()
+
+    def get_ordering(self) -> list[str]:
+        """Return what the request wants the list to be ordered by.
+
+        Raises:
+            ValidationError: It cannot be.
+        """
+        wanted = self.request.query_params.get("ordering", self.orderings[0])
+        known = {each.lstrip("-") for each in self.orderings}
+        if wanted.removeprefix("-") not in known:
+            raise ValidationError({"ordering": f"Order by one of {', '.join(sorted(known))}."})
+        return [wanted] if wanted.endswith("id") else [wanted, "pk"]
+
+    def page(self, rows: QuerySet[Any], **context: Any) -> Response:
+        """Return a page of rows."""
+        # Those that have no such time are in no place; open instances have not closed.
+        field = self.get_ordering()[0].removeprefix("-")
+        if field in ("closed_at", "started_at"):
+            rows = rows.filter(**{f"{field}__isnull": False})
+        found = self.paginate_queryset(self.filter_queryset(rows)) or []
+        if "keep" in context:
+            found = list(filter(context.pop("keep"), found))
+        shown = self.get_serializer_class()(found, many=True, context={**self.get_serializer_context(), **context})
+        return self.get_paginated_response(shown.data)
+
+
+OF_INSTANCES = ("-created_at", "id", "started_at", "closed_at")
+
+
+def etag(found: Instance) -> str:
+    """Return what an instance's history is known by: its execution, and how many events that has."""
+    return f'"{found.execution_id.hex}-{found.head}"'
+
+
+def located(request: Request, found: Instance) -> dict[str, str]:
+    """Return the headers that say where an instance is, and how it is."""
+    return {"Location": link(request, "instance", instance_id=found.pk), "ETag": etag(found)}

@@ -1,0 +1,131 @@
+"""What an instance does, why it does not, and how it differs from another."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers as rest
+from rest_framework.exceptions import ValidationError
+from rest_framework.response import Response
+
+from durable import client
+from durable.api import access, filters
+from durable.api.base import View
+from durable.api.bodies import LARGEST
+from durable.api.plain import described, plain
+from durable.operations.audit import HIDDEN
+
+if TYPE_CHECKING:
+    from rest_framework.request import Request
+
+EXECUTION = OpenApiParameter("execution", description="The execution's id; else the current one.")
+
+
+class Explain(View):
+    """Where the code stands."""
+
+    takes: ClassVar[set[str]] = {"at", "execution"}
+    serializer_class = described(client.Explanation, "redacted")
+
+    @extend_schema(
+        operation_id="explain",
+        parameters=[
+            OpenApiParameter("at", int, description="After the event of this `seq`; else the last."),
+            EXECUTION,
+        ],
+    )
+    def get(self, request: Request, instance_id: str) -> Response:
+        """Replay an instance, and say where its code stands or stood: stacks, variables, and what it waits for."""
+        found = access.find(request.user, instance_id)
+        asked = _At(data=request.query_params)
+        filters.refuse_unknown(request, {"format", *self.takes})
+        asked.is_valid(raise_exception=True)
+        told = plain(
+            client.explain(found.pk, asked.validated_data["at"], request.query_params.get("execution") or None)
+        )
+        return Response(_redacted(request, found, told, _without_variables))
+
+
+class _At(rest.Serializer):
+    at = rest.IntegerField(min_value=0, max_value=LARGEST, default=None)
+
+
+def _redacted(request: Request, found: Any, told: dict[str, Any], redact: Any) -> dict[str, Any]:
+    hides = not access.may(request.user, access.PAYLOAD, found)
+    if hides:
+        redact(told)
+    return {**told, "redacted": hides}
+
+
+def _without_variables(told: dict[str, Any]) -> None:
+    raised = told["raised"] or {}
+    for stack in (*(task["stack"] for task in told["tasks"]), raised.get("stack", ())):
+        for frame in stack:
+            frame["omitted"] += len(frame["variables"])
+            frame["variables"] = {}
+    told["status"] = None
+    for each, name in ((raised, "message"), (told["trouble"] or {}, "detail")):
+        if each:
+            each[name] = HIDDEN
+
+
+class Why(View):
+    """Why it does not go on."""
+
+    takes: ClassVar[set[str]] = set()
+    serializer_class = described(client.Why, "redacted")
+
+    @extend_schema(operation_id="why")
+    def get(self, request: Request, instance_id: str) -> Response:
+        """Say what an instance waits for, and whether anybody is there to bring it."""
+        found = access.find(request.user, instance_id)
+        filters.refuse_unknown(request, {"format", *self.takes})
+        return Response(_redacted(request, found, plain(client.why(found.pk)), _without_quotes))
+
+
+def _without_quotes(told: dict[str, Any]) -> None:
+    """Leave out the sentences that quote what failed, which may quote payloads."""
+    quoting = {task["event_id"] for task in told["tasks"] if task["last_failure"]}
+    for task in told["tasks"]:
+        task["last_failure"] = None
+    for reason in told["reasons"]:
+        if reason["kind"] in ("closed", "stalled", "child") or reason["event_id"] in quoting:
+            told["verdict"] = HIDDEN
+            reason["text"] = HIDDEN
+    told["children"] = dict.fromkeys(told["children"], HIDDEN)
+    told["trouble"] = told["trouble"] and HIDDEN
+
+
+class Compare(View):
+    """Two executions side by side."""
+
+    takes: ClassVar[set[str]] = {"with", "execution", "other_execution"}
+    serializer_class = described(client.Comparison, "counts", "is_same", "redacted")
+
+    @extend_schema(
+        operation_id="compare",
+        parameters=[
+            OpenApiParameter("with", description="The other instance; else this one, to compare two executions of it."),
+            EXECUTION,
+            OpenApiParameter("other_execution", description="Likewise of the other instance."),
+        ],
+    )
+    def get(self, request: Request, instance_id: str) -> Response:
+        """Lay two executions side by side, event by event."""
+        filters.refuse_unknown(request, {"format", *self.takes})
+        asked = request.query_params
+        one = access.find(request.user, instance_id)
+        other = access.find(request.user, asked.get("with") or instance_id)
+        executions = {name: asked.get(name) or None for name in ("execution", "other_execution")}
+        if one.pk == other.pk and executions["execution"] == executions["other_execution"]:
+            raise ValidationError({"with": "Name another instance, or two executions."})
+        compared = client.compare(one.pk, other.pk, **executions)
+        told = {**plain(compared), "counts": compared.counts, "is_same": compared.is_same, "redacted": False}
+        for side, instance in (("a", one), ("b", other)):
+            if not access.may(request.user, access.PAYLOAD, instance):
+                told["redacted"] = True
+                for event in told["events"]:
+                    if event[side] is not None:
+                        event[side]["data"] = None
+        return Response(told)
