@@ -103,6 +103,7 @@ class Instance(models.Model):
             models.Index(
                 fields=["status", "closed_at"], name="durable_instance_closed", condition=Q(closed_at__isnull=False)
             ),
+            models.Index(fields=["rerun_from"], name="durable_instance_rerun", condition=Q(rerun_from__isnull=False)),
             models.Index(fields=["lease_worker"], name="durable_instance_lease", condition=Q(lease__isnull=False)),
             models.Index(fields=["retry_at"], name="durable_instance_retry", condition=Q(retry_at__isnull=False)),
             # All that failure groups count, so that they need not look at the rows.

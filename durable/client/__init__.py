@@ -12,6 +12,7 @@ from durable.client.comparing import Compared, ComparedEvent, Comparison, compar
 from durable.client.explaining import explain
 from durable.client.handle import Handle, get
 from durable.client.items import HistoryItem
+from durable.client.lineage import Lineage, Relative, lineage
 from durable.client.operate import (
     cancel,
     complete_activity,
@@ -25,6 +26,7 @@ from durable.client.purge import purge
 from durable.client.read import history, instance, result, status
 from durable.client.repair import recover, rerun_from_activity, rewind, upgrade
 from durable.client.restart import restart
+from durable.client.restore import restore
 from durable.client.start import astart, start, start_definition
 from durable.client.whys import Why, why
 from durable.core.explaining import Explanation, OpenCommand, Raised, TaskStack
@@ -53,6 +55,7 @@ __all__ = [
     "Handle",
     "HistoryItem",
     "LeaseFacts",
+    "Lineage",
     "OpenCommand",
     "Outcome",
     "Preview",
@@ -61,6 +64,7 @@ __all__ = [
     "Raised",
     "Reason",
     "RecoveryReport",
+    "Relative",
     "Resumed",
     "Stalled",
     "Step",
@@ -85,11 +89,13 @@ __all__ = [
     "get",
     "history",
     "instance",
+    "lineage",
     "purge",
     "query",
     "recover",
     "rerun_from_activity",
     "restart",
+    "restore",
     "result",
     "resume",
     "rewind",

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from durable.client import ask, change, comparing, explaining, operate, read, repair, whys
+from durable.client.lineage import Lineage, lineage
 from durable.client.purge import purge
 from durable.client.restart import restart
+from durable.client.restore import restore
 
 if TYPE_CHECKING:
     import uuid
@@ -130,6 +132,14 @@ class Handle:
     def purge(self, **options: Any) -> Any:
         """Delete the instance for good; see ``client.purge``."""
         return purge(self.id, **options)
+
+    def restore(self, execution: str | uuid.UUID, **options: Any) -> Any:
+        """Have the instance end as an earlier execution did; see ``client.restore``."""
+        return restore(self.id, execution, **options)
+
+    def lineage(self) -> Lineage:
+        """Return which instances this one was begun like, and which were like it; see ``client.lineage``."""
+        return lineage(self.id)
 
     def restart(self, **options: Any) -> Any:
         """Start a new instance with what this one was started with; see ``client.restart``."""

@@ -141,6 +141,21 @@ class NotFailed(DurableError):
         super().__init__(f"instance {instance_id!r} is {status}, not failed")
 
 
+class WorkWouldBeLost(DurableError):
+    """What was done since would no longer count.
+
+    Attributes:
+        execution_id: The execution that was to be current again.
+        lost: What would be lost, in words.
+    """
+
+    def __init__(self, instance_id: str, execution_id: str, *, lost: Sequence[str]) -> None:
+        self.instance_id, self.execution_id, self.lost = instance_id, execution_id, tuple(lost)
+        super().__init__(
+            f"execution {execution_id} of {instance_id!r} cannot be restored without losing: {'; '.join(lost)}"
+        )
+
+
 class NotAnActivity(DurableError):
     """The event is not the scheduling of an activity."""
 
@@ -643,6 +658,7 @@ __all__ = [
     "UpdateRejected",
     "UpdateTimeout",
     "VersionNotAvailable",
+    "WorkWouldBeLost",
     "WorkflowCanceled",
     "WorkflowFailed",
     "WorkflowTerminated",

@@ -47,24 +47,28 @@ def _end(instance: Instance, end: ev.End, live: Live | None) -> Closed:
             return _continue(instance, end)
         case ev.ExecutionFailed() if not end.imposed and (wait := _retry_wait(instance, end.failure)) is not None:
             return _retry(instance, wait)
+        case _:
+            return _close(instance, outcome(instance.name, end), live)
+
+
+def outcome(name: str, end: ev.End) -> dict[str, Any]:
+    """Return what an end makes of an instance of a workflow of this name."""
+    match end:
         case ev.ExecutionCompleted(result=result):
-            outcome: dict[str, Any] = {"status": Status.COMPLETED, "result": result}
+            return {**instances.NOT_FAILED, "status": Status.COMPLETED, "result": result}
         case ev.ExecutionFailed(failure=failure):
-            alike = instances.failed(instance.name, failure)
-            outcome = {"status": Status.FAILED, "failure": failure.to_json(), **alike}
+            return {**instances.failed(name, failure), "status": Status.FAILED, "failure": failure.to_json()}
         case ev.ExecutionCanceled():
-            outcome = {"status": Status.CANCELED}
+            return {**instances.NOT_FAILED, "status": Status.CANCELED}
         case ev.ExecutionTerminated(reason=reason):
             failure = Failure(type="WorkflowTerminated", message=reason)
-            outcome = {"status": Status.TERMINATED, "failure": failure.to_json()}
+            return {**instances.NOT_FAILED, "status": Status.TERMINATED, "failure": failure.to_json()}
         case _:
             raise TypeError(f"{end.kind} is no end")
-    return _close(instance, outcome, live)
 
 
 def _close(instance: Instance, outcome: dict[str, Any], live: Live | None) -> Closed:
     values = {
-        **instances.NOT_FAILED,
         **outcome,
         "closed_at": clock.now(),
         "stall": None,
@@ -86,7 +90,7 @@ def _close(instance: Instance, outcome: dict[str, Any], live: Live | None) -> Cl
         updates.end(instance.execution_id)
     closed = Closed(announce=_end_children(instance))
     if instance.parent_execution_id is not None:
-        closed.announce += _tell_parent(instance)
+        closed.announce += tell_parent(instance)
     telemetry.announce_end(instance)
     return closed
 
@@ -152,7 +156,8 @@ def answer(child: Instance) -> ev.Answer:
             return ev.ChildFailed(event_id=event_id, failure=failure)
 
 
-def _tell_parent(instance: Instance) -> list[tuple[str, str]]:
+def tell_parent(instance: Instance) -> list[tuple[str, str]]:
+    """Put the end of a closed child into its parent's inbox, if that still runs; return what to announce."""
     assert instance.parent_execution_id is not None  # noqa: S101 - the caller asked
     waiting = (
         instances.executions()

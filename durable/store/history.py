@@ -70,6 +70,25 @@ def begin(execution_id: uuid.UUID, events: Sequence[ev.Event]) -> None:
     HistoryEvent.objects.using(conf.settings.DATABASE).bulk_create(rows, batch_size=1000)
 
 
+def copy(source: uuid.UUID, target: uuid.UUID) -> None:
+    """Store the events of an execution as those of another one, as they are and with their times."""
+    decode = conf.codec().decode
+    found = _rows(source).order_by("seq").values_list("seq", "kind", "event_id", "name", "recorded_at", _TEXT)
+    rows = [
+        HistoryEvent(
+            execution_id=target,
+            seq=seq,
+            kind=kind,
+            event_id=event_id,
+            name=name,
+            recorded_at=at,
+            data=Dumped(decode(text)),
+        )
+        for seq, kind, event_id, name, at, text in found
+    ]
+    HistoryEvent.objects.using(conf.settings.DATABASE).bulk_create(rows, batch_size=1000)
+
+
 def _row(execution_id: uuid.UUID, seq: int, event: ev.Event, data: Dumped, at: datetime) -> HistoryEvent:
     return HistoryEvent(
         execution_id=execution_id,

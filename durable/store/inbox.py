@@ -103,6 +103,12 @@ def has_signals(execution_id: uuid.UUID) -> bool:
     return bool(rows().filter(execution_id=execution_id, kind=ev.SignalReceived.__name__).exists())
 
 
+def signals(execution_id: uuid.UUID) -> list[str]:
+    """Return the names of the signals that wait for an execution, in order of arrival."""
+    kind = ev.SignalReceived.__name__
+    return [ev.decode(kind, text, at=0.0, seq=1).name for _, _, text in not_yet_due(execution_id, kind)]  # type: ignore[attr-defined]  # by its kind
+
+
 def delete(row_ids: Iterable[int]) -> None:
     """Delete rows that are in a history now."""
     rows().filter(pk__in=list(row_ids)).delete()

@@ -127,6 +127,12 @@ def call_off(execution_id: uuid.UUID, event_ids: Iterable[int] | None = None) ->
     return set(dropped.values())
 
 
+def running(execution_id: uuid.UUID) -> list[tuple[str, int]]:
+    """Return the name and event id of the activities that somebody runs, or is to complete from outside."""
+    taken = rows().filter(execution_id=execution_id, state__in=[State.RUNNING, State.EXTERNAL])
+    return list(taken.order_by("event_id").values_list("name", "event_id"))
+
+
 def drop_external(execution_id: uuid.UUID) -> None:
     """Drop what waits to be completed from outside: nobody waits for it any more."""
     rows().filter(execution_id=execution_id, state=State.EXTERNAL).delete()
