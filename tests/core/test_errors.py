@@ -62,6 +62,11 @@ ONE_OF_EACH = [
         {"instance_id": "a", "status": "running", "verb": "purge"},
     ),
     (
+        errors.WorkWouldBeLost("a", "e", lost=["signal go, which a received", "the result of a"]),
+        "to restore execution e of 'a' would lose: signal go, which a received; the result of a",
+        {"instance_id": "a", "execution_id": "e", "lost": ("signal go, which a received", "the result of a")},
+    ),
+    (
         errors.NotFailed("a", status="running"),
         "instance 'a' is running, not failed",
         {"instance_id": "a", "status": "running"},
