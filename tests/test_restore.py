@@ -17,7 +17,7 @@ from durable import (
     client,
     workflow,
 )
-from durable.models import Execution, HistoryEvent, Instance, Operation
+from durable.models import Execution, HistoryEvent, Instance, Operation, Update
 from tests.driving import item, kinds, leftovers
 from tests.test_rewind import World, failed
 
@@ -224,6 +224,40 @@ def test_another_life_of_the_id_is_all_new(engine, world, two):
     two.options(id="a", id_reuse="replace_closed").start(3)
     engine.run_until_quiet()
     assert lost(handle, old) == ["activity first (event 0) of a, which completed"]
+
+
+def test_updates_of_the_restored_execution_have_their_outcomes(engine, settings, world):
+    act = world.act("act")
+
+    @workflow.defn
+    async def flow() -> None:
+        @workflow.update
+        async def change(number: int) -> int:
+            if number:
+                await workflow.wait_signal("never")
+            return number
+
+        await workflow.wait_signal("begin")
+        await act()
+
+    world.broken = {"act"}
+    handle = flow.options(id="a").start()
+    engine.run_until_quiet()
+    for number in (0, 1):
+        with pytest.raises(TimeoutError):
+            handle.update("change", number, update_id=f"u{number}", timeout=0)
+    engine.run_until_quiet()
+    handle.signal("begin")
+    failed(engine, handle)
+    old, outcomes = handle.instance.execution_id, dict(Update.objects.values_list("update_id", "state"))
+    assert outcomes == {"u0": "completed", "u1": "failed"}
+    settings.DURABLE = {"RUN_INLINE": False}
+    handle.rewind()
+
+    restored = handle.restore(old)
+
+    assert dict(Update.objects.values_list("update_id", "state")) == outcomes
+    assert set(Update.objects.values_list("execution_id", flat=True)) == {restored.execution_id}
 
 
 # --- children

@@ -176,6 +176,9 @@ def _restore(node: Plan) -> Outcome:
     instances.executions().filter(pk=restored.pk).update(status=wanted.status, closed_at=wanted.closed_at)
     values |= {"execution_id": restored.pk, "head": len(node.events)}
     instances.rows().filter(pk=instance.pk).update(**values)
+    instance.execution_id = restored.pk
+    updates.carry_on(instance, node.events)
+    updates.end(restored.pk)
     below = [child.pk for child in node.adopted] + [child.instance.pk for child in node.children]
     instances.rows().filter(pk__in=below).update(parent_execution_id=restored.pk)
     children = [_restore(child) for child in node.children]

@@ -63,7 +63,7 @@ ONE_OF_EACH = [
     ),
     (
         errors.WorkWouldBeLost("a", "e", lost=["signal go, which a received", "the result of a"]),
-        "to restore execution e of 'a' would lose: signal go, which a received; the result of a",
+        "execution e of 'a' cannot be restored without losing: signal go, which a received; the result of a",
         {"instance_id": "a", "execution_id": "e", "lost": ("signal go, which a received", "the result of a")},
     ),
     (
