@@ -358,13 +358,37 @@ def test_each_verb(engine, orders):
 
     assert status_after("suspend", open_ones) == {"suspended"}
     assert status_after("resume", open_ones) == {"running"}
+    assert status_after("recover", open_ones) == {"running"}
     assert status_after("signal", open_ones[:1], name="word") == {"completed"}
     assert status_after("terminate", open_ones[1:]) == {"terminated"}
     assert status_after("rerun", failed_ones, event_id=0, input=client.Args("fresh")) == {"failed"}
     assert orders.ran["fresh"] == 2
+    assert status_after("restart", failed_ones) == {"failed"}
+    assert Instance.objects.filter(name="order").count() == 6
     assert status_after("rewind", failed_ones) == {"completed"}
     orders.open("w2")
     assert status_after("cancel", ["w2"]) == {"canceled"}
+    handle = client.batch("purge", [*open_ones, "w2"])
+    assert engine.result(handle)["done"] == 3
+    assert not Instance.objects.filter(pk__in=[*open_ones, "w2"]).exists()
+
+
+def test_recover_tells_what_it_found(engine, orders):
+    open_ones, failed_ones = orders.open("w0", "w1"), orders.failed("o0")
+    Instance.objects.filter(pk="w1").update(name="unheard_of")
+
+    handle = client.batch("recover", [*open_ones, *failed_ones, "nobody"])
+    engine.run()
+
+    items = client.batch_report(handle).items
+    assert [(item.outcome, item.error.partition(":")[0], item.detail) for item in items] == [
+        ("done", "", {"outcome": "Resumed"}),
+        ("refused", "InvalidHistory", {}),
+        ("refused", "NotOpen", {}),
+        ("refused", "UnknownInstance", {}),
+    ]
+    audited = Operation.objects.filter(verb="recover").order_by("pk").values_list("instance_id", "outcome")
+    assert list(audited) == [("w0", "done"), ("w1", "refused"), ("o0", "refused"), ("nobody", "refused")]
 
 
 def test_new_instances_are_named_in_the_report(engine, orders):

@@ -14,15 +14,37 @@ from durable.client import operate, repair
 from durable.client.handle import Handle
 from durable.client.purge import purge
 from durable.client.restart import restart
-from durable.core.errors import InvalidInput
+from durable.core.errors import InvalidInput, NotOpen
+from durable.operations import audit
+from durable.operations import recover as recovering
+from durable.operations.recovered import Failed, RecoveryReport
 from durable.operations.shapes import Args, Outcome, Preview
+from durable.store import instances
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_OF_A_BATCH = {"actor", "reason", "dry_run"}
-_OF_ONE = {"new_instance_id", "execution"}
+_NOT_FOR_MANY = {"new_instance_id", "execution", "workflow", "status", "older_than", "batch_size", "progress"}
+"""Options that are for one instance, or that choose instances themselves."""
+
 _INPUT = {"args", "kwargs"}
+
+
+def recover(instance_id: str, *, reason: str = "", actor: Any = None, dry_run: bool = False) -> RecoveryReport:
+    """Recover one instance.
+
+    Raises:
+        UnknownInstance: There is none of this id.
+        NotOpen: It is not running.
+        Exception: Whatever kept it from being recovered.
+    """
+    with audit.audited("recover", instance_id, actor=actor, reason=reason, dry_run=dry_run):
+        report = next(recovering.each([instance_id], dry_run=dry_run), None)
+        if report is None:
+            raise NotOpen(instance_id, status=instances.get(instance_id).status, verb="be recovered")
+        if isinstance(report.outcome, Failed) and not report.outcome.failure_recorded:
+            raise report.outcome.error
+        return report
 
 
 @dataclass(frozen=True)
@@ -46,6 +68,7 @@ class Verb:
 VERBS: dict[str, Verb] = {
     "cancel": Verb(operate.cancel, "durable.operate_instance"),
     "purge": Verb(purge, "durable.destroy_instance"),
+    "recover": Verb(recover, "durable.repair_instance"),
     "rerun": Verb(repair.rerun_from_activity, "durable.repair_instance"),
     "restart": Verb(restart, "durable.repair_instance"),
     "resume": Verb(operate.resume, "durable.operate_instance"),
@@ -66,8 +89,8 @@ def encode(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
     if name not in VERBS:
         raise InvalidInput("batch(verb)", f"{name!r} is not one of {', '.join(VERBS)}")
     verb = VERBS[name]
-    for unfit in sorted(arguments.keys() & _OF_ONE & verb.takes):
-        raise InvalidInput(f"batch({unfit})", f"this is for one instance, {name} the instances one by one")
+    for unfit in sorted(arguments.keys() & _NOT_FOR_MANY):
+        raise InvalidInput(f"batch({unfit})", f"a batch has {name} done to its instances one by one, without this")
     try:
         inspect.signature(verb.call).bind("id", **arguments)
     except TypeError as error:
@@ -130,6 +153,8 @@ def describe(result: Any) -> dict[str, Any] | None:
         case Outcome():
             found: dict[str, Any] = {"execution_id": str(result.execution_id)}
             return found | ({"advice": result.advice} if result.advice else {})
+        case RecoveryReport():
+            return {"outcome": type(result.outcome).__name__}
         case Preview():
             steps = {name: len(getattr(result, name)) for name in ("kept", "rerun", "dropped", "rearmed")}
             children = [child.instance_id for child in result.children]

@@ -64,6 +64,15 @@ def flaky(key: str) -> int:
     return attempt
 
 
+@activity.defn(name="acceptance.brittle", retry=FAST)
+def brittle(group: str, key: str) -> str:
+    """Fail until somebody notes that the group is mended."""
+    ledger.note("begin", key)
+    if not ledger.entries("mended", group):
+        raise activity.NonRetryable(f"{key} is not mended")
+    return key
+
+
 @activity.defn(name="acceptance.clumsy", atomic=True, retry=FAST)
 def clumsy(key: str) -> None:
     """Swallow a database error, which spoils the transaction that it ran in."""

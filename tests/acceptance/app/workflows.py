@@ -106,6 +106,12 @@ async def hurry(key: str, seconds: float) -> str:
     return await do.linger_once(key, seconds)
 
 
+@workflow.defn(name="acceptance.need")
+async def need(group: str, key: str) -> str:
+    """Fail until the group is mended."""
+    return await do.brittle(group, key)
+
+
 @workflow.defn(name="acceptance.stumble")
 async def stumble(key: str) -> None:
     """An activity that spoils its own transaction."""
