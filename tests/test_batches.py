@@ -243,22 +243,27 @@ def test_what_was_done_before_a_crash_is_not_done_again(engine, orders, monkeypa
 
 
 def test_second_worker_at_the_same_page_undoes_its_own(engine, orders, monkeypatch):
-    (only,) = orders.open("w")
-    handle = client.batch("signal", [only], name="word", payload=1)
+    @workflow.defn(name="two")
+    async def two() -> list[Any]:
+        return [await workflow.wait_signal("word"), await workflow.wait_signal("word")]
+
+    only = two.options(id="two").start()
+    engine.run()
+    handle = client.batch("signal", [only], name="word", payload=1, actor="ada")
     next_item = store.next_item
 
     def overtaken(batch_id: str, *args: Any, **options: Any) -> Any:
         item = next_item(batch_id, *args, **options)
         if item is not None:
-            client.signal(only, "word", "the other worker")
-            store.settle(batch_id, [only], "done")
+            only.signal("word", "the other worker")
+            store.settle(batch_id, [only.id], "done")
         return item
 
     monkeypatch.setattr(store, "next_item", overtaken)
 
     assert engine.result(handle)["done"] == 1
-    assert client.get(only).result(0) == "the other worker"
-    assert kinds(client.get(only)).count("SignalReceived") == 1
+    assert [event.data["payload"] for event in only.history() if event.kind == "SignalReceived"] == ["the other worker"]
+    assert not Operation.objects.filter(verb="signal").exists()
 
 
 def test_children_that_are_rewound_with_their_parent_are_done(engine, orders):
