@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 def culprits(workflow: WorkflowDefinition, history: Sequence[ev.Event], *, converter: Converter) -> frozenset[int]:
     """Return the event ids of the failures that an execution failed because of; none if its own code is at fault.
 
-    The exception that leaves the code says so by its chain. Code that keeps a
+    The exception that leaves the code says so by its chain; failures since
+    which the code asked for nothing, as when it waits for all of several
+    things and raises the first error, count with it. Code that keeps a
     failure as a value and raises an error of its own later breaks that chain;
     then every failure counts that no success of the same thing followed. And
     code that does not fail any more was mended: of its past only a failure
@@ -45,7 +47,8 @@ def culprits(workflow: WorkflowDefinition, history: Sequence[ev.Event], *, conve
             catch_up(execution, before)
         if not isinstance(execution.outcome, ev.ExecutionFailed):
             return edit.last_failure(before)
-        return _chain(execution.raised) or edit.unresolved(before)
+        chain = _chain(execution.raised)
+        return chain | edit.just_before(before, chain) if chain else edit.unresolved(before)
     finally:
         execution.close()
 

@@ -131,6 +131,18 @@ def unresolved(history: Sequence[ev.Event]) -> frozenset[int]:
     return frozenset(failed)
 
 
+def just_before(history: Sequence[ev.Event], culprits: Collection[int]) -> frozenset[int]:
+    """Return the event ids of unresolved failures that came before the first of these, with nothing asked for since."""
+    first = next(i for i, event in enumerate(history) if isinstance(event, Failed) and event.event_id in culprits)
+    found: set[int] = set()
+    for event in history[:first]:
+        if isinstance(event, ev.Asked):
+            found.clear()
+        elif isinstance(event, Failed):
+            found.add(event.event_id)
+    return unresolved(history) & found
+
+
 def last_failure(history: Sequence[ev.Event]) -> frozenset[int]:
     """Return the event id of the failure on whose delivery the execution ended, if it was one."""
     trigger = next((e for e in reversed(history) if not e.by_code or getattr(e, "imposed", False)), None)

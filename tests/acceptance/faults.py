@@ -30,6 +30,7 @@ POINTS = {
     "claim": "durable.store.tasks:take",
     "finish": "durable.store.tasks:finish",
     "append": "durable.store.history:append",
+    "begin": "durable.store.history:begin",
     "turn": "durable.store.instances:update",
     "turn-in-place": "durable.store.instances:update_in_place",
     "inbox-insert": "durable.store.inbox:insert",

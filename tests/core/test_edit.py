@@ -234,6 +234,32 @@ def test_failures_kept_as_values_are_to_blame_when_no_success_follows():
     assert edited.replies == (completed(1),)
 
 
+def test_failures_that_the_code_only_collected_are_to_blame_with_the_one_that_it_raises():
+    @workflow
+    async def collected():
+        results = await asyncio.gather(a(), b(), c(), return_exceptions=True)
+        raise next(result for result in results if isinstance(result, ActivityError))
+
+    log = played(collected, failed(2), completed(1), failed(0))
+
+    assert blamed(collected, log) == {0, 2}
+    edited = rewound(collected, log)
+    assert [event.event_id for event in edited.rerun] == [0, 2]
+    assert edited.replies == (completed(1),)
+
+
+def test_failure_after_which_the_code_went_on_is_not_to_blame():
+    @workflow
+    async def tolerant():
+        results = await asyncio.gather(a(), b(), return_exceptions=True)
+        await clean(str(results))
+        await c()
+
+    log = played(tolerant, failed(0), completed(1), completed(2), failed(3))
+
+    assert blamed(tolerant, log) == {3}
+
+
 def test_failure_that_a_later_try_made_good_is_not_to_blame():
     @workflow
     async def stubborn():

@@ -54,6 +54,25 @@ def linger_once(key: str, seconds: float) -> str:
     return f"attempt {attempt}"
 
 
+@activity.defn(
+    name="acceptance.fragile",
+    retry=RetryPolicy(initial_interval=timedelta(seconds=0.1), max_attempts=5, non_retryable=("ValueError",)),
+)
+def fragile(key: str, number: int) -> int:
+    """Fail, once and for all, while a test says so: see ``broken``."""
+    ledger.note("begin", f"{key}:{number}")
+    faults.trip("step")
+    if faults.armed(broken(key.partition(".")[0], number)):
+        raise ValueError("broken")
+    ledger.note("end", f"{key}:{number}")
+    return number
+
+
+def broken(key: str, number: int) -> str:
+    """Return what a test arms to have ``fragile`` fail."""
+    return f"broken-{key}-{number}"
+
+
 @activity.defn(name="acceptance.flaky", retry=FAST)
 def flaky(key: str) -> int:
     """Succeed at the third attempt."""

@@ -148,3 +148,34 @@ async def elsewhere(key: str, queue: str, steps: int) -> list[int]:
     """Activities that only workers of another queue run."""
     away = do.step.options(queue=queue)
     return [await away(key, number) for number in range(steps)]
+
+
+@workflow.defn(name="acceptance.leaf")
+async def leaf(key: str) -> list[int]:
+    """One activity that is well beside two that may fail; all of them end."""
+    return await _all(do.step(key, 0), do.fragile(key, 1), do.fragile(key, 2))
+
+
+@workflow.defn(name="acceptance.branch")
+async def branch(key: str) -> list[Any]:
+    """An activity that is well, then a leaf."""
+    return [await do.step(key, 0), await leaf(f"{key}.leaf")]
+
+
+@workflow.defn(name="acceptance.tree")
+async def tree(key: str) -> list[Any]:
+    """Two branches between activities that are well."""
+    return await _all(do.step(key, 0), branch(f"{key}.b1"), branch(f"{key}.b2"), do.step(key, 1))
+
+
+async def _all(*waiting: Any) -> list[Any]:
+    results = await asyncio.gather(*waiting, return_exceptions=True)
+    if failed := [result for result in results if isinstance(result, Exception)]:
+        raise failed[0]
+    return list(results)
+
+
+@workflow.defn(name="acceptance.hasty")
+async def hasty(key: str, seconds: float) -> list[int]:
+    """A long activity beside one that may fail, whose failure does not wait for it."""
+    return list(await asyncio.gather(do.linger(key, 0, seconds), do.fragile(key, 1)))
