@@ -241,6 +241,23 @@ def test_arguments_that_do_not_fit_are_refused_at_the_call(engine, order):
     assert not Instance.objects.exists()
 
 
+@pytest.mark.parametrize("args", [5, "abc", b"x", None])
+def test_arguments_by_name_of_the_workflow_are_a_list(engine, order, args):
+    with pytest.raises(InvalidInput, match=r"start\(args\): give a list"):
+        client.start("order", args)
+
+
+def test_function_that_is_no_workflow_is_refused(engine):
+    with pytest.raises(InvalidInput, match=r"mark it with @workflow\.defn"):
+        client.start(lambda: 1)
+
+
+@pytest.mark.parametrize("id", [5, None, b"x"])
+def test_id_that_is_no_text_is_unknown(engine, id):
+    with pytest.raises(UnknownInstance):
+        client.get(id)
+
+
 def test_unknown_option_is_refused(engine, order):
     with pytest.raises(InvalidInput, match="there is no such option"):
         client.start("order", (1,), tag={"a": 1})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,8 @@ from django.db import IntegrityError, transaction
 from durable import conf, dispatch
 from durable.client import handle as handles
 from durable.core import payloads, texts
-from durable.core.definitions import workflow_options
-from durable.core.errors import AlreadyExists, LimitExceeded
+from durable.core.definitions import WorkflowDefinition, workflow_options
+from durable.core.errors import AlreadyExists, InvalidInput, LimitExceeded
 from durable.engine import intercepting, routing
 from durable.interceptors import StartCall
 from durable.models import CLOSED, Instance
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from durable.client.handle import Handle
-    from durable.core.definitions import WorkflowDefinition
 
 
 def start(
@@ -54,6 +54,10 @@ def start(
         AlreadyExists: The id is in use.
         PayloadTooLarge, LimitExceeded: A limit of the settings is reached.
     """
+    if not isinstance(workflow, str | WorkflowDefinition):
+        raise InvalidInput("start(workflow)", f"{workflow!r} is no workflow; mark it with @workflow.defn")
+    if isinstance(args, str | bytes) or not isinstance(args, Iterable):
+        raise InvalidInput("start(args)", f"give a list of arguments, such as [{args!r}]")
     route = routing.of(workflow)
     first = options.pop("signal", None)
     given = {} if isinstance(workflow, str) else workflow.overrides

@@ -305,12 +305,14 @@ def define_workflow(
     """Make a workflow of an ``async def``.
 
     Raises:
-        InvalidDefinition: It is not an ``async def``, or the name or the version cannot be taken.
+        InvalidDefinition: It is not an ``async def``, or is a method, or the name or the version cannot be taken.
         InvalidInput: An option cannot be taken.
     """
     type_name = name or fn.__name__
     if not inspect.iscoroutinefunction(fn):
         raise InvalidDefinition(type_name, "a workflow must be an async def; plain functions can be activities")
+    if is_method(fn):
+        raise InvalidDefinition(type_name, "a workflow must be a function, no method: nothing keeps its object")
     base, number = split_version(type_name)
     if version is not None:
         if type(version) is not int or version < 0:
@@ -337,11 +339,13 @@ def define_activity(
     """Make an activity of a function or of a method.
 
     Raises:
-        InvalidDefinition: The name cannot be taken, or it is ``atomic`` and async.
+        InvalidDefinition: The name cannot be taken, it yields, or it is ``atomic`` and async.
         InvalidInput: An option cannot be taken.
     """
     name = name or fn.__name__
     _check_name(name)
+    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+        raise InvalidDefinition(name, "an activity returns its result; it cannot yield")
     if atomic and inspect.iscoroutinefunction(fn):
         raise InvalidDefinition(name, "an atomic activity must be a plain def: a transaction belongs to one thread")
     given = {option: value for option, value in options.items() if value is not None}

@@ -43,8 +43,8 @@ def get(instance_id: str) -> Instance:
     return found
 
 
-def _key(instance_id: str) -> str:
-    if not instance_id.isprintable():
+def _key(instance_id: Any) -> str:
+    if not isinstance(instance_id, str) or not instance_id.isprintable():
         raise UnknownInstance(instance_id)  # the database would refuse even to look for it
     return instance_id
 

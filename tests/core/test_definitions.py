@@ -373,3 +373,24 @@ def test_function_known_by_name_only_takes_anything_and_does_not_run_here():
     assert result_of(decide(calling, log, ev.ChildCompleted(event_id=1, result="x"))) == [{"a": 1}, "x"]
     with pytest.raises(NotImplementedError):
         by_name.run().send(None)
+
+
+def test_workflow_must_not_be_a_method():
+    class Shop:
+        async def open(self) -> None: ...
+
+    Shop.open.__qualname__ = "Shop.open"
+    with pytest.raises(InvalidDefinition, match="a workflow must be a function, no method"):
+        define_workflow(Shop.open)
+
+
+def test_activity_cannot_yield():
+    def rows():
+        yield 1
+
+    async def pages():
+        yield 1
+
+    for fn in (rows, pages):
+        with pytest.raises(InvalidDefinition, match="an activity returns its result; it cannot yield"):
+            define_activity(fn)
