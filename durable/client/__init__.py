@@ -11,6 +11,7 @@ from durable.client.change import aupdate, update
 from durable.client.comparing import Compared, ComparedEvent, Comparison, compare
 from durable.client.explaining import explain
 from durable.client.handle import Handle, get
+from durable.client.imagining import WhatIf, what_if
 from durable.client.items import HistoryItem
 from durable.client.lineage import Lineage, Relative, lineage
 from durable.client.operate import (
@@ -73,6 +74,7 @@ __all__ = [
     "Terminal",
     "VersionUse",
     "Wait",
+    "WhatIf",
     "Why",
     "aquery",
     "astart",
@@ -108,5 +110,6 @@ __all__ = [
     "update",
     "upgrade",
     "versions",
+    "what_if",
     "why",
 ]

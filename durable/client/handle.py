@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from durable.client import ask, change, comparing, explaining, operate, read, repair, whys
+from durable.client import ask, change, comparing, explaining, imagining, operate, read, repair, whys
 from durable.client.lineage import Lineage, lineage
 from durable.client.purge import purge
 from durable.client.restart import restart
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import uuid
 
     from durable.client.comparing import Comparison
+    from durable.client.imagining import WhatIf
     from durable.client.items import HistoryItem
     from durable.client.whys import Why
     from durable.core.explaining import Explanation
@@ -88,6 +89,10 @@ class Handle:
     ) -> Comparison:
         """Lay the instance and another one side by side; see ``client.compare``."""
         return comparing.compare(self.id, other, execution=execution, other_execution=other_execution)
+
+    def what_if(self, event_id: int, **options: Any) -> WhatIf:
+        """Say what would come of a rerun from an activity; see ``client.what_if``."""
+        return imagining.what_if(self.id, event_id, **options)
 
     def signal(self, name: str, payload: Any = None, *, reason: str = "", actor: Any = None) -> None:
         """Signal the instance; see ``client.signal``."""

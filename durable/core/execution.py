@@ -84,6 +84,7 @@ class Execution:
         replaying: Whether the step at hand is one that was taken before.
         sealed: Whether all that it asked for is known.
         dry: Whether this is a look ahead: what would reach outside, a side effect that is not recorded, ends the step.
+        imagined: Values of side effects that are not recorded, by event id, for a look at what would be.
         cancel_requested: Whether it was asked to stop.
         status, progress, tags: What the code shows to operators.
         queries: What clients may call, by name.
@@ -108,6 +109,7 @@ class Execution:
         self.instance_id, self.execution_id = instance_id, execution_id
         self.limits = limits
         self.dry = dry
+        self.imagined: Mapping[int, Any] = {}
         self.started: ev.ExecutionStarted | None = None
         self.version = 0
         self.head = 0

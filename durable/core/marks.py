@@ -36,8 +36,10 @@ def side_effect(fn: Callable[[], T]) -> T:
         raise execution.interrupt(
             NondeterminismError(seq=0, event_id=event_id, expected=str(recorded), got=got, location=_here())
         )
+    elif event_id in execution.imagined:
+        value = execution.imagined[event_id]
     elif execution.dry:
-        raise execution.interrupt(BeyondRecord())
+        raise execution.interrupt(BeyondRecord(event_id))
     else:
         value = execution.encode(_at_once(_outside(fn)), "value of side_effect")
     execution.record(ev.SideEffectRecorded(event_id=event_id, value=value), place=frames.place())

@@ -71,8 +71,13 @@ def plan(
     execution: str | uuid.UUID | None = None,
     siblings: str = "rerun",
     version: int | None = None,
+    is_read_only: bool = False,
 ) -> Plan:
     """Check a rerun, in the order that is promised, and say what it makes.
+
+    Args:
+        instance_id, event_id, new_instance_id, input, execution, siblings, version: See ``client.rerun_from_activity``.
+        is_read_only: Whether nothing is to be locked, as nothing will come of it.
 
     Raises:
         InvalidId: The id is empty, cannot be one, or is the source's own.
@@ -87,7 +92,7 @@ def plan(
     new_id = _new_id(instance_id, new_instance_id)
     if siblings not in SIBLINGS:
         raise InvalidInput("siblings", f"{siblings!r} is not one of {', '.join(SIBLINGS)}")
-    source = instances.lock(instance_id)
+    source = instances.get(instance_id) if is_read_only else instances.lock(instance_id)
     if source.status not in CLOSED:
         raise NotClosed(instance_id, status=source.status, verb="rerun it")
     source_execution = _execution(source, execution)
@@ -204,17 +209,23 @@ def carry_out(planned: Plan) -> Outcome:
     Raises:
         AlreadyExists: Somebody else took the id meanwhile.
     """
-    instance, edited = planned.instance, _inherited(planned)
-    start = edited.kept[0]
-    assert isinstance(start, ev.ExecutionStarted)  # noqa: S101 - every history begins so
-    start = replace(start, parent=None, attempt=instance.attempt)
-    edited = replace(edited, kept=(start, *edited.kept[1:]))
+    instance = planned.instance
+    start, edited = begun(planned)
     instance.head = len(edited.kept)
     instance.patches = patches.with_marks({}, [event for event in edited.kept if isinstance(event, ev.PatchMarked)])
     _insert(planned)
     beginning.write(instance, edited, start)
     beginning.take_first_turn(instance, edited, children=edited.children)
     return Outcome(instance_id=instance.pk, execution_id=instance.execution_id)
+
+
+def begun(planned: Plan) -> tuple[ev.ExecutionStarted, edit.Edit]:
+    """Return the history that a plan's new instance begins with, as its own, and the first event of it."""
+    edited = _inherited(planned)
+    start = edited.kept[0]
+    assert isinstance(start, ev.ExecutionStarted)  # noqa: S101 - every history begins so
+    start = replace(start, parent=None, attempt=planned.instance.attempt)
+    return start, replace(edited, kept=(start, *edited.kept[1:]))
 
 
 def _insert(planned: Plan) -> None:

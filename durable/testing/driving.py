@@ -22,8 +22,8 @@ from durable.testing.tasks import Task
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from durable.core.agenda import Entry
     from durable.core.definitions import WorkflowDefinition
-    from durable.testing.agenda import Entry
     from durable.testing.instances import Instance
     from durable.testing.world import World
 

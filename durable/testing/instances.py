@@ -20,9 +20,9 @@ from durable.testing.mocks import arguments_of
 from durable.testing.stand_ins import StandIn
 
 if TYPE_CHECKING:
+    from durable.core.agenda import Entry
     from durable.core.definitions import WorkflowDefinition
     from durable.core.execution import Execution
-    from durable.testing.agenda import Entry
     from durable.testing.world import World
 
 _SPACE = uuid.UUID("7f0d5b0a-9d8e-4c66-8f5c-6a1f1f3f2a11")

@@ -11,7 +11,7 @@ from durable.testing.updates import Asked
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from durable.testing.agenda import Agenda
+    from durable.core.agenda import Agenda
     from durable.testing.simulation import Simulation
 
 

@@ -28,7 +28,7 @@ from durable.testing.updates import Asked
 from durable.testing.world import World
 
 if TYPE_CHECKING:
-    from durable.testing.agenda import Entry
+    from durable.core.agenda import Entry
     from durable.testing.instances import Instance
     from durable.testing.mocks import Target
     from durable.testing.tasks import Task

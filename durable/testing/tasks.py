@@ -19,8 +19,8 @@ from durable.testing.mocks import arguments_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from durable.core.agenda import Entry
     from durable.core.failures import Failure
-    from durable.testing.agenda import Entry
     from durable.testing.driving import Run
     from durable.testing.mocks import Mock
     from durable.testing.world import World

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from durable import activity
 from durable.core import events as ev
+from durable.core.agenda import Agenda
 from durable.core.errors import UnknownInstance
 from durable.engine import intercepting
 from durable.interceptors import SignalCall, StartCall
 from durable.store import creation
 from durable.testing import blocked
-from durable.testing.agenda import Agenda
 from durable.testing.instances import Instance, Parent
 from durable.testing.problems import RunawaySimulation, WorkflowBlocked
 
 if TYPE_CHECKING:
+    from durable.core.agenda import Entry
     from durable.core.definitions import WorkflowDefinition
-    from durable.testing.agenda import Entry
     from durable.testing.driving import Run
     from durable.testing.mocks import Mocks
     from durable.testing.tasks import Call, Task

@@ -85,7 +85,3 @@ class Agenda:
             heapq.heappop(self._heap)
             self.now = max(self.now, entry.at)
         return entry
-
-    def left(self) -> list[Entry]:
-        """Return everything that is still to come, in order."""
-        return sorted(entry for entry in self._heap if not entry.canceled)
