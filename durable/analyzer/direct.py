@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from durable.analyzer import rules, tables
 from durable.analyzer.places import Problem
-from durable.analyzer.things import Role
+from durable.analyzer.things import MISSING, Role
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from durable.analyzer.places import Place
+    from durable.analyzer.things import Thing
 
 
 def past_the_history(node: ast.AST, at: Place) -> Iterator[Problem]:
@@ -25,10 +26,17 @@ def past_the_history(node: ast.AST, at: Place) -> Iterator[Problem]:
             yield from _problem(given, given, at)
 
 
+def _is_guess(owner: Thing) -> bool:
+    """Say whether something is taken for an activity by the name of its module alone."""
+    return owner.value is MISSING and owner.node is None
+
+
 def _problem(named: ast.expr, node: ast.expr, at: Place) -> Iterator[Problem]:
     thing = at.thing(named) if isinstance(named, ast.Attribute | ast.Name) else None
     if thing is None or thing.owner is None:
         return
+    if _is_guess(thing.owner) and not isinstance(at.parent, ast.Expr):
+        return  # it may be an object whose method of this name is an activity, awaited by who gets the call
     definition, _, attribute = (ast.unparse(named) if isinstance(named, ast.Attribute) else thing.path).rpartition(".")
     match thing.owner.role, thing.path.rpartition(".")[2]:
         case Role.ACTIVITY, "run":

@@ -279,3 +279,23 @@ def test_the_acceptance_workflows_are_clean():
 
     assert len(definitions) > 10
     assert analyzer.analyze_all(definitions, converter=Converter()) == []
+
+
+def test_method_run_of_what_comes_from_a_module_of_activities_is_no_finding():
+    """From the file alone nobody can tell an activity's plain function from an activity of that name."""
+    code = """
+from asyncio import create_task
+from durable import workflow
+from shop.activities import bank, charge
+
+@workflow.defn
+async def order():
+    await bank.run(1)
+    task = create_task(bank.run(2))
+    charge.run(3)
+    await task
+"""
+
+    found = analyzer.analyze_source(code, "workflows.py")
+
+    assert [(each.rule, each.line) for each in found] == [("DUR025", 10)]
