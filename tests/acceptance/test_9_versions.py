@@ -26,9 +26,9 @@ def projects(acceptance_site):
         worker.stop()
 
 
-def begun(site, project: str, workflow: str, key: str, **options) -> client.Handle:
+def begun(site, project: str, workflow: str, key: str, *args, **options) -> client.Handle:
     """Have a process of a project start an instance."""
-    assert site.client(workflow, key, [], **options, **of(project)) == 0
+    assert site.client(workflow, key, args, **options, **of(project)) == 0
     return client.get(key)
 
 
@@ -98,4 +98,22 @@ def test_instance_that_an_old_worker_meets_halfway_goes_on_when_a_new_one_comes(
     launch(**here).await_ready()
 
     assert handle.result(20) == ["reminder 2 by billing", "sale 2 by shop", "invoice 3 by billing"]
+    sound(handle.id)
+
+
+def test_instance_that_continues_as_new_goes_on_with_the_version_that_was_deployed_meanwhile(site, launch, key):
+    here = {"queues": [f"durable.{key}"], **of("billing")}
+    before = {"ACCEPTANCE_WITHOUT": "watch2"}
+    old = launch(**here, **before).await_ready()
+    handle = begun(site, "billing", "watch", key, 0, durable={"QUEUE": f"durable.{key}"}, **before)
+    handle.signal("go")
+    wait_for(lambda: handle.instance.executions.count() == 2 and handle.instance.head, "it began anew")
+    assert recorded(handle)[1:] == (1, 1, 1)
+    old.stop()
+    launch(**here).await_ready()
+
+    handle.signal("go")
+
+    assert handle.result(20) == ["watch 2 by billing, round 2"]
+    assert recorded(handle)[1:] == (2, 2, 2)
     sound(handle.id)

@@ -52,5 +52,18 @@ async def reminder2() -> list[str]:
     return [f"reminder {workflow.version()} by {await project()}", *await workflow.child_by_name("sale")()]
 
 
+@workflow.defn(name="watch", version=1)
+async def watch1(round_: int) -> list[str]:
+    """Wait, and begin anew."""
+    await workflow.wait_signal("go")
+    workflow.continue_as_new(round_ + 1)
+
+
+@workflow.defn(name="watch", version=2)
+async def watch2(round_: int) -> list[str]:
+    """Say how far it came."""
+    return [f"watch {workflow.version()} by {await project()}, round {round_}"]
+
+
 for _type_name in os.environ.get("ACCEPTANCE_WITHOUT", "").split():
     registry.unregister_workflow(*split_version(_type_name))  # as before it was written
