@@ -603,3 +603,24 @@ def test_simulated_child_of_another_app_has_to_be_mocked(versioned):
     simulation = testing.Simulation(buyer)
     simulation.mock(define_workflow(anything, name="invoice")).returns("paid")
     assert simulation.run().result() == "paid"
+
+
+def test_excluded_version_may_still_be_the_latest(engine, versioned, orders):
+    versioned(EXCLUDE_TYPES=["order10"])
+
+    assert engine.result(client.start("order2", ["a"])) == "10 a 10"
+
+
+def test_other_project_can_look_at_the_result_and_signal(engine, settings):
+    settings.DURABLE = {"VERSIONING": {"MAP_MULTI_APP_TYPES": {"invoice": "billing"}}}
+    handle = client.start("invoice")
+    handle.signal("paid", 7)
+
+    @workflow.defn
+    async def invoice2() -> int:
+        return await workflow.wait_signal("paid")
+
+    run_worker(queues=["durable.billing"])
+    forget(invoice2)
+
+    assert handle.result(timeout=0) == 7
