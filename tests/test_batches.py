@@ -285,6 +285,25 @@ def test_children_that_are_rewound_with_their_parent_are_done(engine, orders):
     assert client.get("parent").result(0) == "child"
 
 
+def test_children_that_are_purged_with_their_parent_are_done(engine, orders):
+    @workflow.defn(name="family")
+    async def family(child: str) -> str:
+        return await orders.order.options(id=child)(child)
+
+    family.options(id="parent").start("child")
+    engine.run()
+
+    look = client.batch("purge", ["parent", "child"], dry_run=True)
+    assert engine.result(look)["done"] == 2
+    handle = client.batch("purge", ["parent", "child", "nobody"], concurrency=1, actor="ada")
+    engine.run()
+
+    assert outcomes(client.batch_report(handle)) == {"parent": "done", "child": "done", "nobody": "refused"}
+    assert not Instance.objects.filter(pk__in=["parent", "child"]).exists()
+    audited = Operation.objects.filter(verb="purge", dry_run=False).order_by("pk")
+    assert list(audited.values_list("instance_id", "outcome")) == [("parent", "done"), ("nobody", "refused")]
+
+
 @pytest.mark.parametrize("verb", ["cancel", "terminate", "suspend"])
 def test_halts_half_way(engine, orders, small, monkeypatch, verb):
     ids = orders.open(*names(9))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -14,8 +15,9 @@ from durable.client import operate, repair
 from durable.client.handle import Handle
 from durable.client.purge import purge
 from durable.client.restart import restart
-from durable.core.errors import InvalidInput, NotOpen
+from durable.core.errors import DurableError, InvalidInput, NotOpen
 from durable.operations import audit
+from durable.operations import purge as purging
 from durable.operations import recover as recovering
 from durable.operations.recovered import Failed, RecoveryReport
 from durable.operations.shapes import Args, Outcome, Preview
@@ -24,10 +26,39 @@ from durable.store import instances
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_NOT_FOR_MANY = {"new_instance_id", "execution", "workflow", "status", "older_than", "batch_size", "progress"}
-"""Options that are for one instance, or that choose instances themselves."""
+_OF_ONE = {"new_instance_id", "execution"}
+"""Options that say something of one instance, and cannot of many."""
 
 _INPUT = {"args", "kwargs"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PurgedTree:
+    """What a purge deleted.
+
+    Attributes:
+        ids: The instance, and the children that went with it.
+    """
+
+    ids: list[str]
+
+
+def purge_one(
+    instance_id: str,
+    *,
+    keep_children: bool = False,
+    force: bool = False,
+    reason: str = "",
+    actor: Any = None,
+    dry_run: bool = False,
+) -> PurgedTree | Preview:
+    """Purge one instance, in the transaction at hand, and say which others went with it."""
+    options: dict[str, Any] = {"keep_children": keep_children, "force": force}
+    ids = [instance_id]
+    with suppress(DurableError):  # the purge says so itself
+        ids = purging.plan(instance_id, **options).ids
+    done = purge(instance_id, reason=reason, actor=actor, dry_run=dry_run, **options)
+    return done if isinstance(done, Preview) else PurgedTree(ids=ids)
 
 
 def recover(instance_id: str, *, reason: str = "", actor: Any = None, dry_run: bool = False) -> RecoveryReport:
@@ -67,7 +98,7 @@ class Verb:
 
 VERBS: dict[str, Verb] = {
     "cancel": Verb(operate.cancel, "durable.operate_instance"),
-    "purge": Verb(purge, "durable.destroy_instance"),
+    "purge": Verb(purge_one, "durable.destroy_instance"),
     "recover": Verb(recover, "durable.repair_instance"),
     "rerun": Verb(repair.rerun_from_activity, "durable.repair_instance"),
     "restart": Verb(restart, "durable.repair_instance"),
@@ -89,7 +120,7 @@ def encode(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
     if name not in VERBS:
         raise InvalidInput("batch(verb)", f"{name!r} is not one of {', '.join(VERBS)}")
     verb = VERBS[name]
-    for unfit in sorted(arguments.keys() & _NOT_FOR_MANY):
+    for unfit in sorted(arguments.keys() & _OF_ONE):
         raise InvalidInput(f"batch({unfit})", f"a batch has {name} done to its instances one by one, without this")
     try:
         inspect.signature(verb.call).bind("id", **arguments)
@@ -139,6 +170,8 @@ def _decoded(name: str, key: str, value: Any) -> Any:
 
 def touched(result: Any) -> Iterator[str]:
     """Yield the ids of further instances to which a verb was done in the same go."""
+    if isinstance(result, PurgedTree):
+        yield from result.ids[1:]
     if isinstance(result, Outcome):
         for child in result.children:
             yield child.instance_id

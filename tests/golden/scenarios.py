@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from unittest import mock
 
 from durable import client
+from durable.client import batches
 from durable.errors import UpdateTimeout
 from durable.testing import Worker
 from tests.golden.workflows import BROKEN, WORKFLOWS
@@ -158,6 +160,17 @@ def upgraded(worker: Worker) -> None:
     worker.run()
     handle.signal("go", 1)
     worker.advance(10)
+
+
+@scenario
+def batched(worker: Worker) -> None:
+    """Do a verb to ids, page by page and in more than one execution, to what a filter chooses, and until a cancel."""
+    pages = mock.patch.multiple(batches, PAGE=2, PAGES=2)
+    with pages:
+        client.batch("cancel", ["a", "b", "c", "d", "e"], id="golden-batch", reason="why", actor="Ada")
+        client.batch("cancel", {"name": "nothing"}, id="golden-batch-filter", dry_run=True)
+        client.batch("cancel", ["a", "golden-batch-stopped", "b"], id="golden-batch-stopped", concurrency=1)
+    worker.run()
 
 
 @scenario

@@ -7,11 +7,15 @@ from typing import Any
 
 from durable import RetryPolicy, activity, workflow
 from durable.activity import NonRetryable
+from durable.client import batching
 from durable.core.definitions import ActivityDefinition, WorkflowDefinition, define_activity, define_workflow
 from durable.errors import ActivityError, ChildFailed, SignalError
 
 WORKFLOWS: dict[str, WorkflowDefinition] = {}
 ACTIVITIES: dict[str, ActivityDefinition] = {}
+
+# Our own: whoever upgrades may have batches that are open.
+WORKFLOWS[batching.run.type_name] = batching.run
 
 _ONCE = RetryPolicy(max_attempts=1)
 
