@@ -268,6 +268,18 @@ def test_lease_on_the_instance_is_told_by_whether_its_worker_lives(working, acti
     assert [(lease.in_place, lease.event_id) for lease in found.leases] == [(True, 0)]
 
 
+def test_lease_holds_for_as_long_as_its_worker_shows_signs_of_life(working, handed_out, acting, time):
+    handle = acting.start()
+    turn(handle)
+    assert tasks.take(ActivityTask.objects.get(), worker=workers.me(), expires_at=None)
+    time.forward(LEASE_OVER)
+    workers.beat(["default"])
+    workers.sweep(["default"])
+
+    assert kinds(handle) == ["running"]
+    assert handle.why().leases[0].until < clock.now()
+
+
 def test_activity_that_is_left_to_others_says_so(working, acting):
     handle = acting.start(2)
     working.run_until_quiet()
