@@ -75,7 +75,7 @@ test-debian: $(STAMP) ## Run the tests marked debian on MariaDB and RabbitMQ, in
 	fi
 	env -u DATABASE_URL -u BROKER_URL $(SERVERS) --mariadb --rabbitmq -- $(PYTEST) -m debian $(ARGS)
 
-demo: $(STAMP) ## Show durable at work: crash and recover
+demo: $(STAMP) ## Show durable at work: crash, recover, and repair what failed
 	@env -u DATABASE_URL -u BROKER_URL $(BIN)/python manage.py durable_demo
 
 serve: $(STAMP) ## Run a worker and the admin on what the demo left (runs the demo first if need be)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from django.conf import settings
@@ -14,7 +15,7 @@ from django.db.models import Count, Sum
 from durable import client
 from durable.errors import NotOpen
 from durable.management import timeline
-from durable.models import HistoryEvent, Instance
+from durable.models import HistoryEvent, Instance, Operation
 from project import trace
 from project.audit.models import Audit, Finding
 from project.audit.workflows import audit_environment
@@ -22,7 +23,8 @@ from project.shop import orders
 from project.shop.gateway import Gateway
 from project.shop.models import OPEN, DailyReport, Order
 
-from . import crash, invariants, planted, processes
+from . import crash, invariants, planted, processes, repairs
+from .activities import BANK_IS_DOWN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -76,7 +78,8 @@ class Tour:
         Raises:
             DemoFailed: Something that must hold does not, or takes too long.
         """
-        for name, part in (("set-up", self._set_up), ("audit", self._audit), ("shop", self._shop)):
+        parts = {"set-up": self._set_up, "audit": self._audit, "shop": self._shop, "repairs": self._repair}
+        for name, part in parts.items():
             begun = time.monotonic()
             part()
             self._seconds[name] = time.monotonic() - begun
@@ -89,7 +92,13 @@ class Tour:
             "1  A fresh database and a Celery worker", "That is all there is to run: no server, no broker."
         )
         connection.close()  # one that is open would stay with the file that is deleted now
-        for path in (settings.GATEWAY_FILE, WORKER_LOG, TRACE, *DATABASE.parent.glob(f"{DATABASE.name}*")):
+        for path in (
+            settings.GATEWAY_FILE,
+            BANK_IS_DOWN,
+            WORKER_LOG,
+            TRACE,
+            *DATABASE.parent.glob(f"{DATABASE.name}*"),
+        ):
             path.unlink(missing_ok=True)
         shutil.rmtree(PLANTED, ignore_errors=True)
         planted.plant(PLANTED)
@@ -149,6 +158,27 @@ class Tour:
         self._check([*invariants.of_shop(), *invariants.of_instances()])
         self._show_one()
 
+    def _repair(self) -> None:
+        self._say.chapter(
+            "4  Operators repair what went wrong",
+            "Each verb says first what it will do, edits no history, and is in the audit afterwards.\n"
+            "project/demo/workflows.py has the code that they repair.",
+        )
+        mending = repairs.Repairs(self._say, self._wait_until, TRACE)
+        self._check(mending.of_failures())
+        self._say.console.print()
+        self._check(mending.of_an_amount())
+        self._say.console.print()
+        self._check([*mending.of_versions(self._deploy), *invariants.of_instances()])
+        rows = Operation.objects.order_by("verb", "outcome").values_list("verb", "outcome", "dry_run")
+        tally = Counter((verb, f"{outcome}{' (dry run)' if dry else ''}") for verb, outcome, dry in rows)
+        self._say.table(["the audit", "outcome", "rows"], [(*key, number) for key, number in sorted(tally.items())])
+
+    def _deploy(self) -> None:
+        assert self._worker is not None  # noqa: S101 - the set-up started one
+        self._worker.stop()
+        self._start_worker()
+
     def _show_one(self) -> None:
         shipped = Order.objects.filter(status=Order.Status.SHIPPED)
         ids = [orders.instance_id(order.number) for order in shipped]
@@ -158,7 +188,7 @@ class Tour:
         self._say.timeline(histories[chosen], title=f"What {chosen} went through (manage.py durable_show {chosen})")
 
     def _summary(self) -> None:
-        self._say.chapter("4  What that took", "")
+        self._say.chapter("5  What that took", "")
         runs, events = trace.read(TRACE), HistoryEvent.objects.count()
         working = self._seconds["audit"] + self._seconds["shop"]
         self._say.table(

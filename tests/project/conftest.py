@@ -6,6 +6,8 @@ import pytest
 
 import project.audit.activities
 import project.audit.workflows
+import project.demo.activities
+import project.demo.workflows
 import project.shop.activities
 import project.shop.workflows
 from durable import registry
@@ -14,6 +16,8 @@ from durable.core.definitions import ActivityDefinition, WorkflowDefinition
 MODULES = (
     project.audit.activities,
     project.audit.workflows,
+    project.demo.activities,
+    project.demo.workflows,
     project.shop.activities,
     project.shop.workflows,
 )

@@ -13,13 +13,16 @@ from decimal import Decimal, InvalidOperation
 import pytest
 from django.core.management import CommandError, call_command
 
-from durable import RetryPolicy, activity, workflow
+from durable import RetryPolicy, activity, registry, workflow
 from durable.management.timeline import Step
+from durable.models import Operation
 from project import trace
-from project.demo import crash, processes
+from project.demo import activities, crash, processes, release2, repairs
 from project.demo.console import Narrator
 from project.demo.invariants import Invariant, of_crash
+from project.demo.workflows import RELEASE
 from project.shop.gateway import Gateway
+from tests import driving
 
 
 def step(**fields):
@@ -139,6 +142,38 @@ time.sleep(60)
     process.stop()
 
     assert (tmp_path / "log").read_text().split() == ["hi", "bye"]
+
+
+@pytest.mark.lenient
+def test_the_operators_repair_all_that_went_wrong(engine, time, settings, tmp_path, monkeypatch):
+    settings.TRACE_FILE = str(tmp_path / "trace.jsonl")
+    settings.DURABLE = {"RUN_INLINE": True}
+    monkeypatch.setenv(RELEASE, "1")
+    for module in (activities, repairs):
+        monkeypatch.setattr(module, "BANK_IS_DOWN", tmp_path / "bank-is-down")
+    out = io.StringIO()
+
+    def wait_until(condition):
+        for _ in range(20):
+            engine.run_until_quiet()
+            if condition():
+                return
+            time.forward(0.5)
+        raise AssertionError(out.getvalue())
+
+    def deploy():
+        if not any((w.name, w.version) == ("refund", 2) for w in registry.workflows()):
+            driving.register_all(release2)
+
+    mending = repairs.Repairs(Narrator(out), wait_until, tmp_path / "trace.jsonl")
+    found = [*mending.of_failures(), *mending.of_an_amount(), *mending.of_versions(deploy)]
+
+    assert [each for each in found if not each.holds] == []
+    text = out.getvalue()
+    assert "20 invoices failed" in text
+    assert "19 x BankDown" in text
+    assert "ActivityScheduled(ask_two_managers)" in text
+    assert Operation.objects.filter(verb="rewind", dry_run=False, actor_name="ada").count() == 20
 
 
 def test_the_demo_refuses_a_database_that_is_not_its_own(db):

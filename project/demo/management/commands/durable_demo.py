@@ -18,6 +18,7 @@ from django.db import DatabaseError
 from durable.models import Instance, Status
 from project.demo import processes, tour
 from project.demo.console import Narrator
+from project.demo.workflows import RELEASE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +32,7 @@ class Command(BaseCommand):
 
     help = (
         "Audit this Python environment and run a shop, durably: kill the workers in the middle, and check that "
-        "nothing was lost or done twice. Takes about a minute."
+        "nothing was lost or done twice. Then repair what failed. Takes about a minute."
     )
     requires_migrations_checks = False
     requires_system_checks = []
@@ -75,8 +76,9 @@ def _serve(narrator: Narrator, running: list[processes.Process], port: int) -> N
     password = secrets.token_urlsafe(12)
     _make_superuser(password)
     address = f"127.0.0.1:{_free_port(port)}"
-    worker = processes.worker(environment=tour.ENVIRONMENT, log=tour.WORKER_LOG)
-    site = processes.site(address, environment={}, log=SITE_LOG)
+    latest = {RELEASE: "2"}  # the tour ended with it
+    worker = processes.worker(environment={**tour.ENVIRONMENT, **latest}, log=tour.WORKER_LOG)
+    site = processes.site(address, environment=latest, log=SITE_LOG)
     running += [worker, site]
     narrator.chapter("The admin is open", "Ctrl-C ends it and the worker.")
     narrator.note(f"http://{address}/admin/\n  user     admin\n  password {password}\n")
