@@ -205,7 +205,26 @@ def test_what_runs_would_be_lost(engine, settings, world, how):
     assert seen == ["failed", "activity act (event 0) of a, which runs"]
 
 
-def test_another_life_of_the_id_is_all_new(engine, world, two):
+def test_what_another_life_did_is_new_though_it_looks_the_same(engine, world):
+    @activity.defn
+    def same() -> None:
+        pass
+
+    @workflow.defn
+    async def flow(number: int) -> None:
+        await same()
+        raise ValueError
+
+    handle = flow.options(id="a").start(1)
+    failed(engine, handle)
+    old = handle.instance.execution_id
+    flow.options(id="a", id_reuse="replace_closed").start(2)
+    failed(engine, handle)
+
+    assert lost(handle, old) == ["activity same (event 0) of a, which completed"]
+
+
+def test_what_another_life_was_started_with_comes_back(engine, world, two):
     handle = two.options(id="a", tags={"n": 1}).start(1)
     failed(engine, handle)
     old = handle.instance.execution_id

@@ -128,9 +128,12 @@ def call_off(execution_id: uuid.UUID, event_ids: Iterable[int] | None = None) ->
 
 
 def running(execution_id: uuid.UUID) -> list[tuple[str, int]]:
-    """Return the name and event id of the activities that somebody runs, or is to complete from outside."""
-    taken = rows().filter(execution_id=execution_id, state__in=[State.RUNNING, State.EXTERNAL])
-    return list(taken.order_by("event_id").values_list("name", "event_id"))
+    """Return the name and event id of the activities that somebody runs, or is to complete from outside.
+
+    Locks all tasks of the execution, so that nobody begins another one in the transaction at hand.
+    """
+    found = locked().filter(execution_id=execution_id).order_by("id")
+    return [(task.name, task.event_id) for task in found if task.state in (State.RUNNING, State.EXTERNAL)]
 
 
 def drop_external(execution_id: uuid.UUID) -> None:
