@@ -76,3 +76,21 @@ def test_goes_on_where_it_stood_when_all_of_its_workers_were_killed(site, launch
 
     assert batch.result(90)["done"] == COUNT
     rewound_once(ids, kills=2 * 2)
+
+
+def test_is_stopped_half_way_by_the_one_process_that_is_busy_with_it(site, launch, key):
+    launch(queues=[key], concurrency=1).await_ready()
+    ids = failed(key, queue=key)
+    batch = client.batch("rewind", ids, id=f"{key}-batch", queue=key)
+    wait_for(lambda: client.batch_report(batch, limit=0).counts.get("done", 0) >= 3, "some are done")
+
+    batch.cancel(reason="not these")
+    wait_for(lambda: batch.status == "canceled", "the batch has stopped")
+
+    counts = client.batch_report(batch, limit=0).counts
+    assert counts.keys() == {"done", "skipped"}
+    assert sum(counts.values()) == COUNT
+    assert counts["skipped"] > 25, "it stops where it is, and not at its end"
+    again = client.batch_retry(batch)
+    assert again.result(60)["done"] == counts["skipped"]
+    rewound_once(ids, kills=0)
