@@ -434,7 +434,7 @@ class RecordedError(DurableError):
 
     def __init__(self, failure: Failure) -> None:
         self.failure = failure
-        super().__init__(f"{failure.type}: {failure.message}" if failure.message else failure.type)
+        super().__init__(_told(failure))
 
     @property
     def type(self) -> str:
@@ -445,6 +445,17 @@ class RecordedError(DurableError):
     def message(self) -> str:
         """What the exception said."""
         return self.failure.message
+
+
+_TOLD = 3
+
+
+def _told(failure: Failure) -> str:
+    """Return a failure as text; a group alone says how many it holds, and not a word of what they are."""
+    text = f"{failure.type}: {failure.message}" if failure.message else failure.type
+    members = [_told(each) for each in failure.exceptions[:_TOLD]]
+    more = ["..."] if len(failure.exceptions) > _TOLD else []
+    return f"{text}: {'; '.join(members + more)}" if members else text
 
 
 class NonRetryable(DurableError):

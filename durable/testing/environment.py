@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import threading
 import uuid
 from contextlib import nullcontext
@@ -106,10 +108,13 @@ class ActivityEnvironment:
             kwargs: Its named arguments.
 
         Raises:
-            InvalidInput: It is no activity, or the arguments or the result do not fit or have no JSON form.
+            InvalidInput: It is no activity, or async and so is the test; or the arguments
+                or the result do not fit or have no JSON form.
             PayloadTooLarge: The arguments or the result are longer than the limit.
         """
         _check(definition)
+        if inspect.iscoroutinefunction(definition.fn) and asyncio._get_running_loop() is not None:
+            raise InvalidInput("run(definition)", f"{definition.name} is async, and so is the test: await arun(...)")
         where = f"input of {definition.name}"
         arguments = definition.signature.bind(args, kwargs, conf.converter())
         payloads.dumps(arguments, where, conf.limit("payload"))

@@ -14,6 +14,9 @@ from durable.core.failures import Failure
 FAILURE = Failure(type="ValueError", message="no money", kinds=("ValueError",), cause=Failure(type="KeyError"))
 CAUSE = RecordedError(FAILURE)
 
+GROUP = Failure(type="ExceptionGroup", message="two", exceptions=(FAILURE, Failure(type="KeyError")))
+LARGE = Failure(type="ExceptionGroup", message="many", exceptions=(Failure(type="KeyError"), GROUP, FAILURE, FAILURE))
+
 # Each error, its message and its fields.
 ONE_OF_EACH = [
     (errors.UnknownInstance("a"), "no instance has the id 'a'", {"instance_id": "a"}),
@@ -29,6 +32,13 @@ ONE_OF_EACH = [
         errors.UnknownActivity("a", near=["b"]),
         "no activity is registered as 'a'; did you mean b?",
         {"name": "a", "near": ("b",)},
+    ),
+    (errors.RecordedError(GROUP), "ExceptionGroup: two: ValueError: no money; KeyError", {"failure": GROUP}),
+    (
+        errors.RecordedError(LARGE),
+        "ExceptionGroup: many: KeyError; ExceptionGroup: two: ValueError: no money; KeyError; "
+        "ValueError: no money; ...",
+        {"failure": LARGE},
     ),
     (
         errors.UnknownToken("e:0:1"),

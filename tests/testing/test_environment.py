@@ -45,6 +45,19 @@ def test_a_result_that_is_not_annotated_comes_back_as_json(env):
     assert env.run(today) == ["2025-01-02", {"1": "1"}]
 
 
+def test_async_activity_in_an_async_test_says_how_to_run_it(env):
+    @activity.defn
+    async def fetch(url: str) -> str:
+        return url.upper()
+
+    async def test() -> str:
+        with pytest.raises(InvalidInput, match=r"await arun\(\.\.\.\)"):
+            env.run(fetch, "a")
+        return await env.arun(fetch, "a")
+
+    assert asyncio.run(test()) == "A"
+
+
 def test_arguments_come_as_the_annotation_says_and_not_as_they_were_given(env):
     given = [1, 2]
 
