@@ -150,6 +150,27 @@ class Upgrade(Reason):
     to = _whole(allow_null=True, default=None, help_text="The version; else the latest.")
 
 
+@example({"execution": "0198f0c4-7e1a-7c3e-9f55-0d8f4f0f3f1b", "reason": "rewound by mistake"})
+class Restore(Reason):
+    """A restore."""
+
+    execution = serializers.UUIDField(help_text="The earlier execution; see the executions.")
+
+
+@example({"event_id": 1, "input": 12, "mocks": {"2": "receipt", "ship": None}})
+class WhatIf(Body):
+    """A rerun to imagine."""
+
+    event_id = _whole(help_text="The activity's; see the history.")
+    input = JSON(allow_null=True, required=False, help_text="As for a rerun.")
+    version = _whole(allow_null=True, default=None)
+    mocks = serializers.DictField(
+        child=JSON(allow_null=True), default=dict, help_text="What is returned, by event id or by name."
+    )
+    execution = serializers.UUIDField(allow_null=True, default=None)
+    siblings = serializers.ChoiceField(["rerun", "keep"], default="rerun")
+
+
 @example({"reason": "asked to be forgotten"})
 class Purge(Reason):
     """A purge."""

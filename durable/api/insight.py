@@ -15,6 +15,7 @@ from durable.api.base import View
 from durable.api.bodies import LARGEST
 from durable.api.plain import described, plain
 from durable.operations.audit import HIDDEN
+from durable.store import instances
 
 if TYPE_CHECKING:
     from rest_framework.request import Request
@@ -128,4 +129,25 @@ class Compare(View):
                 for event in told["events"]:
                     if event[side] is not None:
                         event[side]["data"] = None
+        return Response(told)
+
+
+class Family(View):
+    """Reruns and restarts."""
+
+    takes: ClassVar[set[str]] = set()
+    serializer_class = described(client.Lineage)
+
+    @extend_schema(operation_id="lineage")
+    def get(self, request: Request, instance_id: str) -> Response:
+        """List the reruns and restarts that led to an instance, and those that began with it."""
+        found = access.find(request.user, instance_id)
+        filters.refuse_unknown(request, {"format", *self.takes})
+        told = plain(client.lineage(found.pk))
+        if not access.may(request.user, access.VIEW):
+            named = [each["instance_id"] for side in ("ancestors", "descendants") for each in told[side]]
+            rows = instances.rows().defer(*instances.PAYLOADS).in_bulk(named)
+            seen = {pk for pk, row in rows.items() if access.may(request.user, access.VIEW, row)}
+            for side in ("ancestors", "descendants"):
+                told[side] = [each for each in told[side] if each["instance_id"] in seen]
         return Response(told)

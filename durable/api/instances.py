@@ -20,7 +20,7 @@ from rest_framework.response import Response
 from durable import client, conf
 from durable.api import access, bodies, filters, once, problems, serializers, verbs
 from durable.api.base import FIELDS, OF_INSTANCES, ORDERING, List, View, etag, located
-from durable.api.plain import described
+from durable.api.plain import described, plain
 from durable.core.errors import DurableError, UpdateTimeout
 from durable.operations import audit
 from durable.store import instances
@@ -185,7 +185,7 @@ class Doing(Acting):
             data.setdefault("update_id", self._update_id())
         call = partial(verb.call, found.pk, data, actor=user)
         if dry_run and not verb.previews:
-            if verb.answers == "value":
+            if verb.answers in ("value", "imagined"):
                 raise ValidationError({"dry_run": f"A {verb.name} cannot be tried without doing it."})
             return Response(_tried(verb.name, found.pk, call))
         done = call(dry_run=True) if dry_run else call()
@@ -203,6 +203,8 @@ class Doing(Acting):
                 return Response(done.to_json(), headers=located(self.request, client.instance(done.instance_id)))
             case "new":
                 return self.detail(done.instance, 201)
+            case "imagined":
+                return Response(_imagined(done, hides=hides))
             case "purged":
                 return Response(done.to_json())
             case _:
@@ -234,11 +236,22 @@ def _tried(verb: str, instance_id: str, call: Callable[[], Any]) -> dict[str, An
     return client.Preview(verb=verb, instance_id=instance_id, allowed=refusal is None, refusal=refusal).to_json()
 
 
+def _imagined(found: client.WhatIf, *, hides: bool) -> dict[str, Any]:
+    told = {**plain(found), "redacted": hides}
+    if hides:
+        told |= {"result": None, "failure": None, "stopped": told["stopped"] and audit.HIDDEN}
+        compared = told["comparison"]["events"]
+        for event in (*told["history"], *(event[side] for event in compared for side in "ab" if event[side])):
+            event["data"] = None
+    return told
+
+
 _ANSWERS: dict[str, Any] = {
     "instance": {200: serializers.InstanceDetail},
     "new": {201: serializers.InstanceDetail, 200: serializers.PreviewSerializer},
     "outcome": {200: serializers.OutcomeSerializer},
     "value": {200: serializers.Value},
+    "imagined": {200: described(client.WhatIf, "redacted")},
     "purged": {200: described(client.Purged)},
 }
 
@@ -252,7 +265,7 @@ def doing(verb: verbs.Verb) -> type[Doing]:
         operation_id=verb.name,
         description=f"Needs `durable.{verb.permission}`.",
         request=verb.body,
-        parameters=[KEY, IF_MATCH, *([] if verb.answers == "value" else [DRY_RUN])],
+        parameters=[KEY, IF_MATCH, *([] if verb.answers in ("value", "imagined") else [DRY_RUN])],
         responses=answers,
     )
     view: type[Doing] = type(f"{verb.name.title()}View", (Doing,), {"verb": verb, "__doc__": verb.body.__doc__})

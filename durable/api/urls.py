@@ -20,6 +20,7 @@ v1 = [
     path(f"{_ONE}executions/", views.Executions.as_view(), name="executions"),
     path(f"{_ONE}explain/", insight.Explain.as_view(), name="explain"),
     path(f"{_ONE}why/", insight.Why.as_view(), name="why"),
+    path(f"{_ONE}lineage/", insight.Family.as_view(), name="lineage"),
     path(f"{_ONE}compare/", insight.Compare.as_view(), name="compare"),
     path(_ONE, instances.One.as_view(), name="instance"),
     path("batches/", many.Batches.as_view(), name="batches"),

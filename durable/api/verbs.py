@@ -26,7 +26,7 @@ class Verb:
         permission: What the user needs.
         call: Does it: gets the instance's id, the request's data and what is common to all.
         previews: Whether the client's function can look only.
-        answers: ``instance``, ``new`` (another instance), ``outcome``, ``value`` or ``purged``.
+        answers: ``instance``, ``new`` (another instance), ``outcome``, ``value``, ``imagined`` or ``purged``.
         outside: Whether it waits for others, so that it must not be in a transaction.
         quotes: Whether its errors may quote payloads that the request did not bring.
     """
@@ -64,9 +64,16 @@ def _update(instance_id: str, data: Data, *, actor: Any, **_: Any) -> Any:
 
 
 def _rerun(instance_id: str, data: Data, **common: Any) -> Any:
-    if "input" in data:
-        data = {**data, "input": given_input(data["input"])}
-    return client.rerun_from_activity(instance_id, **data, **common)
+    return client.rerun_from_activity(instance_id, **_with_input(data), **common)
+
+
+def _with_input(data: Data) -> Data:
+    return {**data, "input": given_input(data["input"])} if "input" in data else data
+
+
+def _what_if(instance_id: str, data: Data, **_: Any) -> Any:
+    mocks = {int(key) if key.isdecimal() and len(key) < 10 else key: value for key, value in data["mocks"].items()}
+    return client.what_if(instance_id, **{**_with_input(data), "mocks": mocks})
 
 
 VERBS: dict[str, Verb] = {
@@ -119,6 +126,23 @@ VERBS: dict[str, Verb] = {
             permission=access.REPAIR,
             call=_same(client.upgrade),
             answers="outcome",
+            quotes=True,
+        ),
+        Verb(
+            name="restore",
+            body=bodies.Restore,
+            permission=access.REPAIR,
+            call=_same(client.restore),
+            answers="outcome",
+            quotes=True,
+        ),
+        Verb(
+            name="what-if",
+            body=bodies.WhatIf,
+            permission=access.REPAIR,
+            call=_what_if,
+            previews=False,
+            answers="imagined",
             quotes=True,
         ),
         Verb(name="purge", body=bodies.Purge, permission=access.DESTROY, call=_same(client.purge), answers="purged"),

@@ -78,3 +78,29 @@ def test_stalls_are_shown_without_what_they_quote(api, blind, waiting):
         response = blind.get(path)
         assert response.status_code == 200
         assert "hunter2" not in response.content.decode()
+
+
+def test_lineage(api, failed):
+    failed.restart(new_instance_id="b")
+
+    told = done(api.get("instances/b/lineage/"))
+
+    assert [each["instance_id"] for each in told["ancestors"]] == ["order/1"]
+    assert [each["instance_id"] for each in done(api.get("instances/order%2F1/lineage/"))["descendants"]] == ["b"]
+
+
+def test_what_if(api, someone, failed, bank):
+    body = {"event_id": 1, "input": {"args": [1], "kwargs": {"amount": 7}}, "mocks": {"1": "imagined"}}
+    told = done(api.do("order/1", "what-if", body))
+
+    assert (told["status"], told["result"], told["redacted"]) == ("completed", "imagined", False)
+    assert (failed.status, bank["charged"]) == ("failed", [])
+    by_name = done(api.do("order/1", "what-if", {"event_id": 1, "mocks": {"charge": "by name"}}))
+    assert by_name["result"] == "by name"
+
+    repairer = Api(someone("view_instance", "repair_instance", name="eve"))
+    hidden = done(repairer.do("order/1", "what-if", body))
+    assert (hidden["status"], hidden["result"], hidden["redacted"]) == ("completed", None, True)
+    assert "imagined" not in json.dumps(hidden)
+    problem(api.do("order/1", "what-if", {"event_id": 9}), 404, "unknown_event")
+    problem(api.do("order/1", "what-if", body, query="?dry_run=true"), 400, "invalid_request")

@@ -13,13 +13,15 @@ from durable.testing.factories import InstanceFactory
 from tests.api.conftest import EVERY, Api
 from tests.api.test_reading import problem
 
-READING = ("", "history/", "children/", "executions/", "explain/", "why/", "compare/?with=talk")
+READING = ("", "history/", "children/", "executions/", "explain/", "why/", "lineage/", "compare/?with=talk")
 GENERAL = ("instances/", "versions/", "definitions/", "workers/", "audit/", "health/", "batches/", "failure-groups/")
 BODIES: dict[str, Any] = {
     "signal": {"name": "go"},
     "query": {"name": "lines"},
     "update": {"name": "say", "args": ["a"], "timeout": 0},
     "rerun": {"event_id": 0},
+    "what-if": {"event_id": 0},
+    "restore": {"execution": "00000000-0000-0000-0000-000000000000"},
 }
 
 
@@ -63,6 +65,8 @@ def test_every_verb_has_the_permission_that_it_should_have():
         "rewind": "repair_instance",
         "upgrade": "repair_instance",
         "purge": "destroy_instance",
+        "restore": "repair_instance",
+        "what-if": "repair_instance",
     }
 
 
@@ -105,6 +109,7 @@ def own(settings, waiting):
     settings.AUTHENTICATION_BACKENDS = ["tests.api.test_permissions.OwnOnly"]
     InstanceFactory(id="own", status="failed")
     InstanceFactory(id="child", parent_id="own")
+    InstanceFactory(id="again", rerun_from="own")
 
 
 @pytest.mark.parametrize("path", READING)
@@ -128,6 +133,7 @@ def test_lists_show_no_others(someone, own):
     api = Api(someone(*EVERY))
 
     assert api.get("instances/own/children/").json()["results"] == []
+    assert api.get("instances/own/lineage/").json()["descendants"] == []
     for path in GENERAL:
         problem(api.get(path), 403, "permission_denied")
     assert api.get("audit/", instance="own").json()["results"] == []

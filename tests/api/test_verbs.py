@@ -229,6 +229,16 @@ def test_restart(api, engine, failed):
     assert (shown["id"], client.get("fresh").result(timeout=0)) == ("fresh", "receipt 1")
 
 
+def test_restore(api, engine, failed):
+    old = str(failed.instance.execution_id)
+    failed.rewind()
+    look = done(api.do("order/1", "restore", {"execution": old}, query="?dry_run=true"))
+    outcome = done(api.do("order/1", "restore", {"execution": old, "reason": "by mistake"}))
+
+    assert (look["allowed"], outcome["outcome"], failed.status) == (True, "done", "failed")
+    problem(api.do("order/1", "restore", {"execution": "x"}), 400, "invalid_request")
+
+
 def test_upgrade_is_refused_with_its_facts(api, failed):
     told = problem(api.do("order/1", "upgrade", {"to": 3}), 409, "version_not_available")
 
