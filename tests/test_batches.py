@@ -23,11 +23,13 @@ from durable import (
 )
 from durable.client import batches, batching, verbs
 from durable.core.errors import InvalidId
+from durable.engine.advance import advance
+from durable.engine.perform import perform
 from durable.models import BatchItem, Instance, Operation
 from durable.operations import rewind as rewinding
 from durable.store import batches as store
 from durable.store import clock
-from tests.driving import cost, kinds
+from tests.driving import Together, cost, kinds
 
 ONCE = RetryPolicy(max_attempts=1)
 
@@ -582,3 +584,31 @@ def test_batches_are_no_versions_of_the_projects(engine, orders):
     engine.result(client.batch("rewind", []))
 
     assert {use.name for use in client.versions()} == {"order", "waiting"}
+
+
+@pytest.mark.lenient
+def test_workers_at_several_pages_with_the_same_families(committing, settings, monkeypatch):
+    settings.DURABLE = {"RUN_INLINE": False}
+    monkeypatch.setattr(batches, "PAGE", 4)
+    orders = Orders(committing)
+
+    @workflow.defn(name="family")
+    async def family(child: str) -> str:
+        return await orders.order.options(id=child)(child)
+
+    parents, children = [f"p{n}" for n in range(8)], [f"c{n}" for n in range(8)]
+    orders.broken = set(children)
+    for parent, child in zip(parents, children, strict=True):
+        family.options(id=parent).start(child)
+    committing.run()
+    assert set(Instance.objects.values_list("status", flat=True)) == {"failed"}
+    orders.broken = set()
+    handle = client.batch("rewind", [*parents, *reversed(children)])
+    advance(handle.id)
+
+    raised = Together().add(lambda: perform("default"), times=4).run()
+
+    assert raised == [None] * 4
+    assert committing.result(handle)["done"] == 16
+    assert {client.get(parent).result(0) for parent in parents} == set(children)
+    assert orders.ran == dict.fromkeys(children, 2)
