@@ -118,6 +118,20 @@ def without(edited: Edit, called_off: Collection[int]) -> Edit:
     )
 
 
+def with_late(edited: Edit, late: Sequence[ev.Event]) -> Edit:
+    """Return an edit that also counts what came after the history had ended: signals, and answers to what is kept."""
+    waiting = {asked.event_id for asked in edited.rerun}
+    replies: list[ev.Event] = []
+    for event in late:
+        if isinstance(event, ev.SignalReceived):
+            replies.append(event)
+        elif isinstance(event, Succeeded) and event.event_id in waiting:
+            waiting.remove(event.event_id)
+            replies.append(event)
+    rerun = tuple(asked for asked in edited.rerun if asked.event_id in waiting)
+    return replace(edited, replies=(*edited.replies, *replies), rerun=rerun)
+
+
 def unresolved(history: Sequence[ev.Event]) -> frozenset[int]:
     """Return the event ids of failures that no success of the same thing follows."""
     asked = {event.event_id: event for event in history if isinstance(event, ev.Asked)}

@@ -113,7 +113,8 @@ def _out_of_time() -> Failure:
 
 def _can_move(instance: Instance, rows: Sequence[tuple[int, str, str]]) -> bool:
     if instance.closed_at is not None:
-        inbox.delete([pk for pk, _, _ in rows])
+        if rows:
+            inbox.end(instance.execution_id, instance.status)
         return False
     if instance.status == Status.STALLED:
         return instance.retry_at is None or instance.retry_at <= clock.now()

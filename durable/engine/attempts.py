@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
 
-from durable import activity, conf
+from durable import activity, conf, dispatch
+from durable.core import events as ev
 from durable.core.definitions import type_name
 from durable.core.errors import NonRetryable
 from durable.engine import lost, presence
@@ -15,6 +17,8 @@ from durable.engine.work import task_row
 from durable.store import clock, inbox, instances, tasks, workers
 
 if TYPE_CHECKING:
+    import uuid
+
     from durable.core.definitions import ActivityDefinition
     from durable.core.failures import Failure
     from durable.engine.running import Ended
@@ -106,6 +110,9 @@ class TaskAttempt:
             raise NonRetryable("an atomic activity cannot be completed later: its writes and its end are one commit")
         if not self.left:
             self.left = tasks.keep(self.task, state=tasks.State.EXTERNAL)
+        if tasks.has_moved(self.task):
+            moved = tasks.rows().values_list("execution_id", flat=True).get(pk=self.task.pk)
+            return token(replace(self.info, execution_id=str(moved)))
         return token(self.info)
 
 
@@ -163,9 +170,16 @@ class InPlaceAttempt:
 
     def deliver(self, ended: Ended) -> bool:
         """Put the end into the inbox, in the transaction at hand; False if the lease is lost."""
+        execution_id = self._moved_to()
+        if execution_id is not None and isinstance(ended, ev.ActivityCanceled):
+            # It stopped because its execution ended; that was taken back.
+            dispatch.perform_on_commit({task.queue: tasks.put_back(task) for task in self._rows()})
+            return True
         if not self._give_up():
             return False
-        inbox.insert([inbox.row(self._instance.execution_id, ended)])
+        inbox.insert([inbox.row(execution_id or self._instance.execution_id, ended)])
+        if execution_id is not None:
+            dispatch.advance_on_commit(self._instance.queue, self._instance.pk)
         return True
 
     def retry(self, failure: Failure, wait: float) -> bool:
@@ -180,6 +194,7 @@ class InPlaceAttempt:
         row.created_at, row.dispatched_at = self._scheduled_at, None if wait else row.dispatched_at
         row.expires_at = lost.close_by(row)
         with transaction.atomic(using=conf.settings.DATABASE):
+            row.execution_id = self._moved_to() or self._instance.execution_id
             if not self._give_up(cancel_requested=False):
                 return False
             tasks.insert([row])
@@ -216,11 +231,20 @@ class InPlaceAttempt:
             with transaction.atomic(using=conf.settings.DATABASE):
                 if instances.release(self._instance.pk, self.work.lease):
                     tasks.insert([row])
+                else:  # whoever ended the instance has made one, and perhaps a rewind took it along
+                    row = self._rows().first() or row
             self._with_row = TaskAttempt(row, self._instance, self.work.definition)
         return self._with_row
 
     def _rows(self) -> Any:
-        return tasks.rows().filter(execution_id=self._instance.execution_id, lease=self.work.lease)
+        # Wherever a rewind took it.
+        return tasks.rows().filter(execution__instance=self._instance.pk, lease=self.work.lease)
+
+    def _moved_to(self) -> uuid.UUID | None:
+        """Return the execution that a rewind took the row to; None if it did not."""
+        elsewhere = self._rows().exclude(execution_id=self._instance.execution_id)
+        found: uuid.UUID | None = elsewhere.values_list("execution_id", flat=True).first()
+        return found
 
     def _give_up(self, **condition: Any) -> bool:
         """End the lease, wherever it is by now; False if it is lost.

@@ -11,8 +11,8 @@ from durable import telemetry
 from durable.core import events as ev
 from durable.core.failures import Failure
 from durable.core.retry import RetryPolicy
-from durable.engine import intercepting, routing
-from durable.models import OPEN, Execution, Instance, Status
+from durable.engine import intercepting, routing, work
+from durable.models import OPEN, ActivityTask, Execution, Instance, Status
 from durable.store import clock, creation, history, inbox, instances, tasks, updates
 
 if TYPE_CHECKING:
@@ -75,6 +75,8 @@ def _close(instance: Instance, outcome: dict[str, Any], live: Live | None) -> Cl
         "retry_at": None,
         **instances.NO_LEASE,
     }
+    if values["status"] in inbox.REWINDABLE and instance.lease_event_id is not None:
+        tasks.insert([_in_place(instance, instance.lease_event_id)])
     instances.rows().filter(pk=instance.pk).update(**values)
     for name, value in values.items():
         setattr(instance, name, value)
@@ -85,7 +87,7 @@ def _close(instance: Instance, outcome: dict[str, Any], live: Live | None) -> Cl
         tasks.drop_external(instance.execution_id)
         if left := [str(asked.event) for asked in live.open.values() if asked.is_awaited]:
             telemetry.logger.warning("%s ended while still open: %s", instance.pk, ", ".join(left))
-    inbox.clear(instance.execution_id)
+    inbox.end(instance.execution_id, instance.status)
     if instance.has_updates:
         updates.end(instance.execution_id)
     closed = Closed(announce=_end_children(instance))
@@ -93,6 +95,23 @@ def _close(instance: Instance, outcome: dict[str, Any], live: Live | None) -> Cl
         closed.announce += tell_parent(instance)
     telemetry.announce_end(instance)
     return closed
+
+
+def _in_place(instance: Instance, event_id: int) -> ActivityTask:
+    """Return the row, not saved, by which an activity that another worker runs in place learns that it is over.
+
+    And by which its result is known should the end be taken back.
+    """
+    return work.task_row(
+        instance,
+        history.asked(instance.execution_id, event_id),
+        state=tasks.State.RUNNING,
+        worker=instance.lease_worker,
+        lease=instance.lease,
+        lease_until=instance.lease_until,
+        started_at=clock.now(),
+        cancel_requested=True,
+    )
 
 
 def _end_children(parent: Instance) -> list[tuple[str, str]]:

@@ -124,7 +124,7 @@ class _Drain:
         try:
             with transaction.atomic(using=conf.settings.DATABASE):
                 ended = running.attempt(definition, task.input, attempt)
-                if not isinstance(ended, ev.ActivityCompleted) or not self._complete(task, instance, ended):
+                if not isinstance(ended, ev.ActivityCompleted) or not self._complete(task, ended):
                     raise _Undo
         except _Undo:
             if not isinstance(ended, ev.ActivityCompleted):
@@ -137,15 +137,20 @@ class _Drain:
             lost.fail_attempt(task, ended.failure)
             return
         with transaction.atomic(using=conf.settings.DATABASE):
-            if not self._complete(task, instance, ended):
+            if isinstance(ended, ev.ActivityCanceled) and tasks.has_moved(task):
+                # It stopped because its execution ended; that was taken back.
+                tasks.put_back(task)
+                dispatch.perform_on_commit({task.queue: 1})
+            elif not self._complete(task, ended):
                 telemetry.logger.info("%s: a late %s is dropped", instance.pk, ended)
             if more:
                 self._take()
 
-    def _complete(self, task: ActivityTask, instance: Instance, ended: running.Ended) -> bool:
+    def _complete(self, task: ActivityTask, ended: running.Ended) -> bool:
         """Store an end, in the transaction at hand; False if the lease is lost."""
         if not tasks.finish(task):
             return False
+        instance = task.execution.instance
         lost.record(task, instance, ended)
         self._told[instance.pk] = instance.queue
         return True

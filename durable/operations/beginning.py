@@ -5,25 +5,27 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from durable import dispatch
 from durable.core import events as ev
 from durable.core.errors import AlreadyExists
 from durable.core.failures import Failure
 from durable.core.loop import BeyondRecord
 from durable.core.replay import catch_up
-from durable.engine import advance, intercepting, updates, watchdog
+from durable.engine import advance, intercepting, signals, updates, watchdog, work
 from durable.engine.turn import Turn
-from durable.store import clock, history, instances
+from durable.store import clock, history, instances, tasks
 from durable.store import updates as store
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from durable.core.commands import Command
     from durable.core.edit import Edit
     from durable.core.execution import Execution
-    from durable.models import Instance
+    from durable.models import ActivityTask, Instance
 
 
 class Rehearsal:
@@ -165,6 +167,7 @@ def take_first_turn(
     *,
     as_asked_now: bool = False,
     children: Sequence[ev.ChildScheduled] = (),
+    in_flight: Mapping[int, ActivityTask] = MappingProxyType({}),
 ) -> None:
     """Bring the code to where the kept history ends, let it see what came later, and store what follows.
 
@@ -175,6 +178,8 @@ def take_first_turn(
         as_asked_now: Whether what is handed out again has the input that the
             code gives it now, not the recorded one.
         children: Children to start.
+        in_flight: Tasks, locked, from the execution that this one goes on for: those
+            that would be handed out again just so are taken along instead.
 
     Raises:
         NondeterminismError: The code does not do what the history records.
@@ -188,7 +193,7 @@ def take_first_turn(
         execution.head = instance.head
         turn = Turn(instance, execution, clock.now())
         turn.note(rest)
-        _take_up(turn, edited, execution, as_asked_now=as_asked_now)
+        _take_up(turn, edited, execution, in_flight, as_asked_now=as_asked_now)
         for child in children:
             turn.take_up(child)
         for event in (*first, *edited.replies):
@@ -217,10 +222,28 @@ def _comes_early(event: ev.Event, execution: Execution) -> bool:
     return isinstance(event, ev.UpdateAccepted) and event.name not in execution.updates.handlers
 
 
-def _take_up(turn: Turn, edited: Edit, execution: Execution, *, as_asked_now: bool) -> None:
+def _take_up(
+    turn: Turn, edited: Edit, execution: Execution, in_flight: Mapping[int, ActivityTask], *, as_asked_now: bool
+) -> None:
     for asked in edited.rerun:
         live = execution.open.get(asked.event_id)
-        if live is not None:
-            turn.take_up(live.event if as_asked_now else asked)
+        if live is None:
+            continue
+        wanted, task = live.event if as_asked_now else asked, in_flight.get(asked.event_id)
+        if task is None or not _is_the_same(task, _row(turn.instance, wanted)):
+            turn.take_up(wanted)
+        elif tasks.take_along(task, turn.instance.execution_id):
+            dispatch.perform_on_commit({task.queue: 1})
     for timer in edited.rearmed:
         turn.take_up(timer, due=turn.at + timedelta(seconds=edited.time_left(timer)))
+
+
+def _row(instance: Instance, asked: ev.Asked) -> ActivityTask:
+    if isinstance(asked, ev.SignalSent):
+        return signals.task(instance, asked)
+    assert isinstance(asked, ev.ActivityScheduled)  # noqa: S101 - nothing else is run again
+    return work.task_row(instance, asked)
+
+
+def _is_the_same(task: ActivityTask, wanted: ActivityTask) -> bool:
+    return (task.name, task.input, task.options) == (wanted.name, wanted.input, wanted.options)

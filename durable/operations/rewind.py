@@ -14,10 +14,12 @@ from durable.core.errors import NotClosed, NotFailed, UnknownEvent
 from durable.models import CLOSED, OPEN, Execution, Instance, Status
 from durable.operations import beginning
 from durable.operations.shapes import Outcome, Preview, steps
-from durable.store import clock, creation, history, inbox, instances, patches
+from durable.store import clock, creation, history, inbox, instances, patches, tasks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from durable.models import ActivityTask
 
 
 @dataclass(kw_only=True)
@@ -28,6 +30,7 @@ class Plan:
         source_id: The id of the execution that it goes back to.
         timeout: How many seconds it has left to end in, or None.
         execution_id: The id of the execution that it goes on in.
+        in_flight: Tasks that are still there from before the end, by event id.
         rewound: Children that are rewound with it.
         reborn: Children whose rows are gone: they are started again.
         adopted: Children that are still open: they report to the new execution.
@@ -41,6 +44,7 @@ class Plan:
     source_id: uuid.UUID
     timeout: float | None
     execution_id: uuid.UUID = field(default_factory=uuid.uuid4)
+    in_flight: dict[int, ActivityTask] = field(default_factory=dict)
     rewound: list[Plan] = field(default_factory=list)
     reborn: list[ev.ChildScheduled] = field(default_factory=list)
     adopted: list[Instance] = field(default_factory=list)
@@ -76,11 +80,20 @@ def plan(instance_id: str, *, to: int | None = None) -> Plan:
 
 def _plan(instance: Instance, *, to: int | None = None) -> Plan:
     events = list(history.read(instance.execution_id))
-    edited = edit.on_version(_edit(instance, events, to), instance.version)
+    # Before what they led to is read: who holds one may be about to store its result.
+    in_flight = tasks.in_flight(instance.execution_id)
+    edited = edit.with_late(_edit(instance, events, to), inbox.late(instance.execution_id))
+    edited = edit.on_version(edited, instance.version)
     with beginning.rehearse(instance, edited) as rehearsal:
         known = {asked.event_id for asked in edited.children}
         edited = edit.without(edited, rehearsal.called_off - known)
-        planned = Plan(instance=instance, edited=edited, source_id=instance.execution_id, timeout=_time_left(instance))
+        planned = Plan(
+            instance=instance,
+            edited=edited,
+            source_id=instance.execution_id,
+            timeout=_time_left(instance),
+            in_flight=in_flight,
+        )
         for asked in edited.children:
             _plan_child(planned, asked, called_off=asked.event_id in rehearsal.called_off)
         planned.spared = rehearsal.spared([*planned.ended, *edited.replies], children=planned.reborn)
@@ -190,8 +203,15 @@ def _reset(instance: Instance, edited: edit.Edit) -> None:
 def _go_on(node: Plan, *, reason: str, actor: str) -> None:
     rewound = ev.ExecutionRewound(reason=reason, actor=actor, source=str(node.source_id))
     beginning.take_first_turn(
-        node.instance, node.edited, [rewound, *node.ended], as_asked_now=True, children=node.reborn
+        node.instance,
+        node.edited,
+        [rewound, *node.ended],
+        as_asked_now=True,
+        children=node.reborn,
+        in_flight=node.in_flight,
     )
+    tasks.call_off(node.source_id)
+    inbox.clear(node.source_id)
 
 
 def _outcome(node: Plan, *, advice: str = "") -> Outcome:
@@ -236,6 +256,11 @@ def preview(planned: Plan, *, verb: str = "rewind") -> Preview:
         warnings=[
             *([advice] if advice else []),
             *(f"child {each.instance_id} is started again" for each in rerun if isinstance(each, ev.ChildScheduled)),
+            *(
+                f"{asked.name} ({asked.event_id}) still runs, and is not started again if its input is the same now"
+                for asked in rerun
+                if asked.event_id in planned.in_flight
+            ),
             *beginning.warnings(is_foreseen=planned.is_foreseen),
         ],
     )

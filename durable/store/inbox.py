@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from django.db.models import Exists, ExpressionWrapper, F, TextField
 
 from durable import conf
 from durable.core import events as ev
-from durable.models import InboxEvent
+from durable.models import InboxEvent, Status
 from durable.store import clock
 
 if TYPE_CHECKING:
     import uuid
     from collections.abc import Callable, Iterable, Sequence
-    from datetime import datetime
 
 _TEXT = ExpressionWrapper(F("data"), output_field=TextField())
 
@@ -26,6 +26,16 @@ UPDATE = "UpdateRequested"
 
 MOVES_ON = ("SignalReceived", "CancelRequested", TIMEOUT)
 """What belongs to the instance more than to the execution that it came for."""
+
+
+REWINDABLE = (Status.FAILED, Status.CANCELED, Status.TERMINATED)
+"""How an instance ends without a result."""
+
+COUNTS_AFTER_ALL = ("SignalReceived", "ActivityCompleted", "SignalDelivered")
+"""What came too late for an execution's end, and counts if that is taken back."""
+
+NEVER = datetime(9999, 1, 1, tzinfo=UTC)
+"""When what waits for a rewind is due."""
 
 
 def rows() -> Any:
@@ -124,6 +134,23 @@ def clear(execution_id: uuid.UUID) -> None:
     rows().filter(execution_id=execution_id).delete()
 
 
+def end(execution_id: uuid.UUID, status: str) -> None:
+    """Delete what is left for an execution that ended with its instance, but what a rewind would still want."""
+    if status not in REWINDABLE:
+        clear(execution_id)
+        return
+    rows().filter(execution_id=execution_id).exclude(kind__in=COUNTS_AFTER_ALL).delete()
+    rows().filter(execution_id=execution_id, visible_at__lt=NEVER).update(visible_at=NEVER)
+
+
+def late(execution_id: uuid.UUID) -> list[ev.Event]:
+    """Return what came for an execution that has ended and would still count if it had not, in order of arrival."""
+    decode = conf.codec().decode
+    found = rows().filter(execution_id=execution_id, kind__in=COUNTS_AFTER_ALL).order_by("id")
+    now = clock.now().timestamp()
+    return [ev.decode(kind, decode(text), at=now, seq=0) for kind, text in found.values_list("kind", _TEXT)]
+
+
 def move_on(old: uuid.UUID, new: uuid.UUID) -> None:
     """Give the next execution what came for its instance, and drop the rest."""
     rows().filter(execution_id=old, kind__in=MOVES_ON).update(execution_id=new)
@@ -132,7 +159,11 @@ def move_on(old: uuid.UUID, new: uuid.UUID) -> None:
 
 def forget_late() -> None:
     """Delete what came for executions just when they ended, so that nobody reads it any more."""
-    rows().filter(visible_at__lte=clock.now(), execution__closed_at__isnull=False).delete()
+    came = rows().filter(visible_at__lte=clock.now(), execution__closed_at__isnull=False)
+    current = F("execution__instance__execution_id")
+    found = came.values_list("execution_id", "execution__status", current).order_by().distinct()
+    for execution_id, status, now_at in list(found):
+        end(execution_id, status if execution_id == now_at else "")
 
 
 def count(execution_id: uuid.UUID) -> int:

@@ -72,9 +72,33 @@ def take(task: ActivityTask, *, worker: str, expires_at: datetime | None) -> boo
 
 
 def finish(task: ActivityTask) -> bool:
-    """Delete a leased task; False if the lease is lost, so that its result counts no more."""
-    deleted, _ = fenced(task).delete()
+    """Delete a leased task; False if the lease is lost, so that its result counts no more.
+
+    A task that a rewind took along names, after this, the execution that it went to.
+    """
+    deleted, _ = fenced(task).filter(execution_id=task.execution_id).delete()
+    if not deleted and (moved := fenced(task).select_related("execution__instance").first()) is not None:
+        task.execution = moved.execution
+        deleted, _ = fenced(task).delete()
     return bool(deleted)
+
+
+def has_moved(task: ActivityTask) -> bool:
+    """Say whether a rewind took a leased task along."""
+    return bool(fenced(task).exclude(execution_id=task.execution_id).exists())
+
+
+def in_flight(execution_id: uuid.UUID) -> dict[int, ActivityTask]:
+    """Lock and return an execution's tasks, by event id."""
+    return {task.event_id: task for task in locked().filter(execution_id=execution_id)}
+
+
+def take_along(task: ActivityTask, execution_id: uuid.UUID) -> bool:
+    """Give a locked task to the execution that goes on for its own; say whether it waits for a worker."""
+    waits = task.state != State.RUNNING
+    state = State.READY if waits else State.RUNNING
+    rows().filter(pk=task.pk).update(execution_id=execution_id, cancel_requested=False, state=state)
+    return waits
 
 
 def put_back(task: ActivityTask, **values: Any) -> bool:

@@ -444,6 +444,19 @@ def test_rewind_keeps_signals_for_the_code_to_find_again():
     assert edited.signals_dropped == ()
 
 
+def test_what_comes_after_the_end_counts_if_it_is_a_signal_or_answers_what_is_kept():
+    log = played(abreast, failed(0))
+
+    edited = edit.rewind(log, {0})
+    late = edit.with_late(
+        edited, [failed(2), completed(1, "B"), signal("go"), completed(1, "again"), completed(7), fired(2)]
+    )
+
+    assert [asked.event_id for asked in edited.rerun] == [0, 1, 2]
+    assert [asked.event_id for asked in late.rerun] == [0, 2]
+    assert late.replies == (completed(1, "B"), signal("go"))
+
+
 def test_rewind_keeps_updates_that_were_let_in_later_and_not_what_came_of_them():
     @workflow
     async def waiting():
