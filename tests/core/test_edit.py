@@ -449,7 +449,7 @@ def test_what_comes_after_the_end_counts_if_it_is_a_signal_or_answers_what_is_ke
 
     edited = edit.rewind(log, {0})
     late = edit.with_late(
-        edited, [failed(2), completed(1, "B"), signal("go"), completed(1, "again"), completed(7), fired(2)]
+        edited, [failed(2), completed(1, "B"), signal("go"), completed(1, "again"), completed(7), fired(2, at=1.0)]
     )
 
     assert [asked.event_id for asked in edited.rerun] == [0, 1, 2]
