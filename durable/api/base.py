@@ -14,6 +14,7 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from durable import conf
 from durable.api import access, filters, problems, serializers
 from durable.api.ids import link
 from durable.api.pagination import Pages
@@ -54,6 +55,7 @@ class View(GenericAPIView):
     throttle_classes = [*APIView.throttle_classes, access.Throttle]
     throttle_scope = "durable-read"
     versioning_class = None
+    metadata_class = None  # the schema says more than OPTIONS would
     pagination_class: Any = None
     filter_backends: list[Any] = []
     queryset: Any = Instance.objects.none()
@@ -62,8 +64,8 @@ class View(GenericAPIView):
 
     @classmethod
     def as_view(cls, **initkwargs: Any) -> Any:
-        # Refusals are audited, so they must not be rolled back with the request; the verbs have transactions of theirs.
-        return transaction.non_atomic_requests(super().as_view(**initkwargs))
+        # The verbs have transactions of their own, and an update waits for what can only happen after one.
+        return transaction.non_atomic_requests(using=conf.settings.DATABASE)(super().as_view(**initkwargs))
 
     def get_exception_handler(self) -> Callable[..., Response | None]:
         return problems.handle

@@ -29,7 +29,7 @@ OTHER["recover/"] = many.Recovery
 POSTS = {f"instances/order%2F1/{name}/": verb.body for name, verb in verbs.VERBS.items()}
 POSTS |= {f"instances/talk/{name}/": verb.body for name, verb in verbs.VERBS.items()} | OTHER
 DOCUMENTED = {200, 201, 202, 400, 403, 404, 409, 413, 415, 422}
-FUZZ = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+FUZZ = settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @pytest.fixture

@@ -6,11 +6,13 @@ import json
 from typing import Any
 
 import pytest
+from django.core.cache import cache
+from django.db import connection
 
 from durable import client, workflow
-from durable.api import verbs
+from durable.api import access, verbs
 from durable.models import HistoryEvent, InboxEvent, Instance, Operation
-from tests.api.conftest import Api
+from tests.api.conftest import EVERY, Api
 from tests.api.test_reading import problem
 
 
@@ -153,6 +155,31 @@ def test_update_goes_by_its_idempotency_key(api, engine, waiting):
     assert again["value"] == 2
     assert client.query("talk", "lines") == ["hush", "psst"]
     assert first["state"] == "requested"
+
+
+def test_updates_do_not_wait_inside_the_requests_transaction(someone, committing, talk, monkeypatch):
+    monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
+    talk.options(id="talk").start("hush")
+    committing.run_until_quiet()
+
+    response = Api(someone(*EVERY)).do("talk", "update", {"name": "say", "args": ["psst"], "timeout": 0.01})
+
+    assert done(response, 202)["state"] == "requested"
+
+
+def test_requests_are_limited_where_the_project_says_so(api, waiting, monkeypatch):
+    cache.clear()
+    monkeypatch.setattr(access.Throttle, "THROTTLE_RATES", {"durable-write": "2/hour"})
+
+    done(api.do("talk", "suspend"))
+    done(api.do("talk", "resume"))
+
+    response = api.do("talk", "suspend")
+    problem(response, 429, "throttled")
+    assert int(response.headers["Retry-After"]) > 0
+    problem(api.post("instances/", {"workflow": "talk", "args": ["a"]}), 429, "throttled")
+    assert api.get("instances/talk/").status_code == 200
+    cache.clear()
 
 
 def test_suspend_resume_cancel_terminate(api, engine, waiting):
