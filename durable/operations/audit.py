@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import contextmanager, nullcontext
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -91,10 +92,20 @@ def operation(
         actor_name=_stored(name_of(actor), 255),
         reason=_stored(reason, REASON),
         dry_run=dry_run,
-        arguments={name: value for name, value in arguments.items() if value is not None},
+        arguments={name: _plain(value) for name, value in arguments.items() if value is not None},
         outcome=Operation.Outcome.DONE,
         at=clock.now(),
     )
+
+
+def _plain(value: Any) -> Any:
+    """Return an argument as it can be stored; one that is refused for what it is need not be JSON."""
+    try:
+        texts.check_plain(value, "arguments")
+        json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+    except (DurableError, TypeError, ValueError, RecursionError):
+        return _stored(value, REASON)
+    return value
 
 
 def check_reason(reason: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from dataclasses import replace
 from typing import Any
 
@@ -588,20 +589,41 @@ def test_every_edit_replays_and_keeps_what_it_says(plan, data):
             break
         event = data.draw(st.sampled_from(answers(decision.open, event.at + 1)))
     asked = [event for event in log if isinstance(event, ev.Asked)]
-    edits = [edit.rewind(log, {e.event_id for e in log if isinstance(e, ev.ActivityFailed)})]
-    edits += [edit.rewind_to(log, event.event_id) for event in asked]
-    targets = [event for event in asked if isinstance(event, ev.ActivityScheduled)]
-    edits += [edit.fork(log, event.event_id, keep_siblings=keep) for event in targets for keep in (False, True)]
+    finished = {e.event_id for e in log if isinstance(e, ev.ActivityCompleted)}
+    # Each with what it must not repeat, of what it keeps asked for.
+    edits = [(edit.rewind(log, {e.event_id for e in log if isinstance(e, ev.ActivityFailed)}), finished)]
+    edits += [(edit.rewind_to(log, event.event_id), finished) for event in asked]
+    assert not any(edited.signals_dropped for edited, _ in edits), "a rewind keeps all signals"
+    for target in (event.event_id for event in asked if isinstance(event, ev.ActivityScheduled)):
+        by_then = {e.event_id for e in log[: log_place(log, target)] if isinstance(e, ev.ActivityCompleted)}
+        edits.append((edit.fork(log, target), by_then))
+        edits.append((edit.fork(log, target, keep_siblings=True), finished - {target}))
+        assert all(edited.rerun[0].event_id == target for edited, _ in edits[-2:]), "the target runs, and first"
+        assert len(edits[-1][0].dropped) <= len(edits[-2][0].dropped)
+        beside = log[log_place(log, target) :]
+        siblings = itertools.takewhile(lambda e: isinstance(e, ev.Asked), beside)
+        assert all(each in edits[-1][0].kept for each in siblings), "siblings are kept with it"
 
-    for edited in edits:
+    for edited, not_again in edits:
+        assert not not_again & {e.event_id for e in edited.rerun}, "nothing finished is repeated that the rule keeps"
+        dropped = {e.event_id for e in edited.dropped}
+        assert dropped == {e.event_id for e in asked} - {e.event_id for e in edited.kept if isinstance(e, ev.Asked)}
+        signals = [
+            e for e in (*edited.kept, *edited.replies, *edited.signals_dropped) if isinstance(e, ev.SignalReceived)
+        ]
+        assert signals == [e for e in log if isinstance(e, ev.SignalReceived)], "no signal is lost without a word"
         replay(interpreter, edited.kept, edited.replies)
         assert edited.kept == tuple(log[: len(edited.kept)]), "a beginning, unchanged"
         done = {e.event_id for e in (*edited.kept, *edited.replies) if isinstance(e, ev.ActivityCompleted)}
         again = {e.event_id for e in edited.rerun}
-        assert not done & again, "nothing finished is repeated that is kept"
+        assert not done & again, "nothing is repeated whose result is kept"
         open_now = {e.event_id for e in edited.kept if isinstance(e, ev.ActivityScheduled)} - done
         failed_for_good = {e.event_id for e in edited.kept if isinstance(e, ev.ActivityFailed | ev.ActivityCanceled)}
         assert again == open_now - failed_for_good
+
+
+def log_place(log: list[Any], event_id: int) -> int:
+    return next(i for i, e in enumerate(log) if isinstance(e, ev.Asked) and e.event_id == event_id)
 
 
 @pytest.mark.parametrize(
