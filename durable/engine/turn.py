@@ -62,6 +62,7 @@ class Turn:
         self._dropped_timers: list[int] = []
         self._children: dict[str, creation.Newborn] = {}
         self._taken: set[str] = set()
+        self._replaced: dict[str, int] = {}
         self._announce: list[tuple[str, str]] = []
         execution.spans.clear()
 
@@ -196,6 +197,7 @@ class Turn:
                 tags=child.tags,
                 options=creation.with_defaults(definition, options),
                 headers=headers,
+                generation=self._replaced.get(child.instance_id, 0),
                 parent=creation.Parent(
                     instance_id=self.instance.pk, execution_id=self.instance.execution_id, event_id=child.event_id
                 ),
@@ -208,7 +210,10 @@ class Turn:
 
     def _ids_taken(self, pending: Sequence[cmd.Command]) -> set[str]:
         wanted = [command.instance_id for command in pending if isinstance(command, ev.ChildScheduled)]
-        return set(instances.rows().filter(pk__in=wanted).values_list("pk", flat=True)) if wanted else set()
+        taken = set(instances.rows().filter(pk__in=wanted).values_list("pk", flat=True)) if wanted else set()
+        if taken:
+            self._replaced |= creation.left_behind(self.instance, taken)
+        return taken - set(self._replaced)
 
     def _refusal(self, child_id: str) -> DurableError | None:
         if child_id in self._children or child_id in self._taken:
@@ -308,7 +313,9 @@ class Turn:
         if self._events:
             history.append(self.instance.execution_id, self.head, self._events, at=self.at)
         self.execution.head = self.head + len(self._events)
-        creation.insert(list(self._children.values()))
+        creation.insert([born for pk, born in self._children.items() if pk not in self._replaced])
+        for born in (born for pk, born in self._children.items() if pk in self._replaced):
+            creation.replace(born)
         tasks.insert(self._tasks)
         inbox.insert([*self._inbox.values(), *self._posted])
         if self._dropped_timers:

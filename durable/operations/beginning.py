@@ -16,6 +16,7 @@ from durable.core.loop import BeyondRecord
 from durable.core.replay import catch_up
 from durable.engine import advance, intercepting, signals, updates, watchdog, work
 from durable.engine.turn import Turn
+from durable.models import CLOSED
 from durable.store import clock, history, instances, tasks
 from durable.store import updates as store
 
@@ -41,6 +42,7 @@ class Rehearsal:
         self._execution = _fresh(instance, dry=True)
         self._pending: list[Command] = []
         self._ids = {instance.pk}
+        self._instance_id = instance.pk
         self._refused: set[int] = set()
         with self._looking():
             self._pending += catch_up(self._execution, edited.kept, whole=not edited.is_cut)
@@ -80,11 +82,16 @@ class Rehearsal:
 
     def _start(self, children: Iterable[ev.ChildScheduled]) -> None:
         for child in children:
-            if child.instance_id in self._ids or instances.rows().filter(pk=child.instance_id).exists():
+            if child.instance_id in self._ids or self._is_taken(child.instance_id):
                 self._refused.add(child.event_id)
                 refusal = Failure.of(AlreadyExists(child.instance_id))
                 self._step(ev.ChildFailed(event_id=child.event_id, failure=refusal))
             self._ids.add(child.instance_id)
+
+    def _is_taken(self, child_id: str) -> bool:
+        # Those that ended under the execution that is left behind make room.
+        others = instances.rows().exclude(parent_id=self._instance_id, status__in=CLOSED)
+        return bool(others.filter(pk=child_id).exists())
 
     def _spared(self) -> frozenset[int]:
         execution = self._execution

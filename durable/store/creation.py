@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from durable import conf
 from durable.core import events as ev
-from durable.models import Execution, InboxEvent, Instance, Status
-from durable.store import clock, inbox, instances
+from durable.models import CLOSED, Execution, InboxEvent, Instance, Status
+from durable.store import clock, inbox, instances, updates
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
 
 _KEPT = {"timeout", "retry", "parent_close", "resolve"}
@@ -167,3 +168,22 @@ def insert(newborns: Sequence[Newborn]) -> None:
     instances.rows().bulk_create([born.instance for born in newborns])
     instances.executions().bulk_create([born.execution for born in newborns])
     inbox.insert([row for born in newborns for row in born.inbox])
+
+
+def left_behind(parent: Instance, ids: Collection[str]) -> dict[str, int]:
+    """Return those of some ids that closed children have which a rewind dropped, and how many executions each has."""
+    executions = instances.executions()
+    if not executions.filter(pk=parent.execution_id, origin=Execution.Origin.REWIND).exists():
+        return {}
+    dropped = instances.rows().filter(pk__in=ids, parent_id=parent.pk, status__in=CLOSED)
+    dropped = dropped.exclude(parent_execution_id=parent.execution_id)
+    return {pk: executions.filter(instance=pk).count() for pk in dropped.values_list("pk", flat=True)}
+
+
+def replace(newborn: Newborn) -> None:
+    """Begin a new execution in a child that a rewind dropped; its old executions stay."""
+    newborn.execution.origin = Execution.Origin.REWIND
+    updates.forget(newborn.instance.pk)
+    newborn.instance.save(using=conf.settings.DATABASE, force_update=True)
+    newborn.execution.save(using=conf.settings.DATABASE, force_insert=True)
+    inbox.insert(newborn.inbox)
