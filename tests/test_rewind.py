@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -20,6 +21,7 @@ from durable import (
     workflow,
 )
 from durable.core.errors import UnknownEvent
+from durable.engine import advance as advance_module
 from durable.engine.advance import advance
 from durable.engine.perform import perform
 from durable.models import Instance, Operation
@@ -631,6 +633,40 @@ def test_child_that_the_code_gave_up_on_stays_canceled(engine, time, world, sett
     assert ([step.kind for step in preview.kept], preview.children) == (["TimerStarted", "ChildScheduled"], [])
     assert engine.result(handle) == "act2"
     assert client.get("kid").instance.executions.count() == 1
+
+
+def test_child_that_was_ended_just_when_it_continued_goes_on_with_the_new_arguments(engine, world):
+    act = world.act("act")
+
+    @workflow.defn
+    async def kid(number: int) -> int:
+        if number < 5:
+            await workflow.wait_signal("on")
+            workflow.continue_as_new(5)
+        return number
+
+    @workflow.defn
+    async def parent() -> int:
+        waiting = kid.options(id="kid").start_child(1)
+        await workflow.wait_signal("go")
+        await act()
+        return await waiting
+
+    world.broken = {"act"}
+    handle = parent.start()
+    engine.run_until_quiet()
+    with patch.object(advance_module, "_STAYS_SECONDS", -1):
+        client.get("kid").signal("on")
+        advance("kid")  # it continued, and did not begin again yet
+    assert (kinds(client.get("kid")), client.get("kid").status) == ([], "running")
+    handle.signal("go")
+    advance(handle.id)
+    assert (handle.status, client.get("kid").status) == ("failed", "terminated")
+    world.broken.clear()
+
+    client.rewind(handle.id)
+
+    assert engine.result(handle) == 5
 
 
 def test_child_whose_id_somebody_else_has_fails_again_and_does_not_hang(engine, world):

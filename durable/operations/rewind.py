@@ -19,7 +19,7 @@ from durable.store import clock, creation, history, inbox, instances, patches, t
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from durable.models import ActivityTask
+    from durable.models import ActivityTask, InboxEvent
 
 
 @dataclass(kw_only=True)
@@ -161,7 +161,7 @@ def _begin(node: Plan) -> None:
     if node.edited.kept:
         beginning.write(instance, node.edited, _start(instance, node.edited.kept[0]))
     else:  # it was ended before it began
-        inbox.insert([creation.start_row(instance, node.execution_id)])
+        inbox.insert([_start_row(node)])
         dispatch.advance_on_commit(instance.queue, instance.pk)
     instances.rows().filter(pk__in=[child.pk for child in node.adopted]).update(parent_execution_id=node.execution_id)
     for adopted in node.adopted:
@@ -169,6 +169,19 @@ def _begin(node: Plan) -> None:
     if node.timeout is not None:
         due = clock.now() + timedelta(seconds=node.timeout)
         inbox.insert([inbox.timeout_row(node.execution_id, visible_at=due)])
+
+
+def _start_row(node: Plan) -> InboxEvent:
+    """Return the row, not saved, that begins what had ended before it began: with what it was to begin with."""
+    source = instances.executions().get(pk=node.source_id)
+    generation = source.number - 1
+    if source.origin == Execution.Origin.CONTINUED and source.source_id is not None:
+        *_, end = history.read(source.source_id)
+        if isinstance(end, ev.ExecutionContinued):
+            return creation.start_row(
+                node.instance, node.execution_id, arguments=end.input, carried=end.carried, generation=generation
+            )
+    return creation.start_row(node.instance, node.execution_id, generation=generation)
 
 
 def _start(instance: Instance, first: ev.Event) -> ev.ExecutionStarted:
