@@ -15,7 +15,7 @@ from tests.driving import cost, forget, item, kinds, register
 
 
 @pytest.fixture
-def versioned(settings):
+def versioned(fresh, settings):
     """Turn routing on, with these settings."""
 
     def versioned(**given: Any) -> None:

@@ -792,7 +792,8 @@ def test_requests_that_were_not_accepted_before_the_end_are_not_open(committing,
         with pytest.raises(NotOpen) as caught:
             told(handle, "unknown", id=request)
         assert caught.value.status == handle.status == {"timed out": "failed"}.get(end, end)
-    assert leftovers() == []
+    # A signal that came too late is kept in case of a rewind.
+    assert leftovers() == (["SignalReceived"] if end in ("terminated", "timed out") else [])
 
 
 @pytest.mark.parametrize("end", ["completed", "terminated", "canceled"])
