@@ -25,6 +25,7 @@ __all__ = [
     "Info",
     "NonRetryable",
     "cancelled",
+    "checkpoint",
     "complete_later",
     "defn",
     "from_celery",
@@ -48,6 +49,8 @@ class Info:
         workflow: The type name of the workflow that asked for it.
         queue: The queue that it was given to.
         headers: What its instance carries along.
+        source_idempotency_key: In a rerun, the key that the source ran this activity under, for services that can
+            undo or amend what was done with it; None if the source did not run it.
     """
 
     name: str
@@ -59,11 +62,17 @@ class Info:
     workflow: str = ""
     queue: str = ""
     headers: dict[str, Any] = field(default_factory=dict)
+    source_idempotency_key: str | None = None
 
     @property
     def idempotency_key(self) -> str:
         """A key that is the same for every attempt, and different for everything else."""
-        return f"{self.execution_id}:{self.event_id}"
+        return idempotency_key(self.execution_id, self.event_id)
+
+
+def idempotency_key(execution_id: object, event_id: int) -> str:
+    """Return what names an activity of an execution, whatever the attempt."""
+    return f"{execution_id}:{event_id}"
 
 
 class Running(Protocol):
@@ -227,3 +236,9 @@ def from_celery(task: Any, **options: Any) -> ActivityDefinition:
     definition = define_activity(task.run, **{"name": task.name, **options})
     registry.add_activity(definition)
     return definition
+
+
+@defn(name="durable.checkpoint")
+def checkpoint(value: Any = None) -> Any:
+    """Return what it is given: a named place in a history from which a rerun can begin, with another value perhaps."""
+    return value

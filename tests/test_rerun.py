@@ -475,3 +475,41 @@ def test_says_before_what_it_will_do(engine, world, three):
     assert [step.event_id for step in preview.rerun] == [1]
     assert [step.event_id for step in preview.dropped] == [2]
     assert Instance.objects.count() == 1
+
+
+def test_source_s_idempotency_key_is_offered_to_what_runs_again(engine, path):
+    seen: list[tuple[str, str, str | None]] = []
+
+    @activity.defn
+    def charge(what: str) -> None:
+        info = activity.info()
+        seen.append((what, info.idempotency_key, info.source_idempotency_key))
+
+    @workflow.defn
+    async def pay() -> None:
+        await charge("first")
+        await charge("second")
+        await charge("third")
+
+    handle = pay.options(id="a").start()
+    engine.run_until_quiet()
+    keys = [key for _, key, _ in seen]
+    assert [source for *_, source in seen] == [None, None, None]
+
+    seen.clear()
+    rerun(engine, handle, 1)
+
+    assert [(what, source) for what, _, source in seen] == [("second", keys[1]), ("third", None)]
+    assert not {key for _, key, _ in seen} & set(keys)
+
+
+def test_checkpoint_returns_its_input_and_takes_another_in_a_rerun(engine, path):
+    @workflow.defn
+    async def price(cents: int) -> int:
+        return int(await activity.checkpoint(cents * 2)) + 1
+
+    handle = price.options(id="a").start(5)
+    assert engine.result(handle) == 11
+    assert item(handle, "ActivityScheduled").name == "durable.checkpoint"
+
+    assert engine.result(rerun(engine, handle, 0, input=20)) == 21

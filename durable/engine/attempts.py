@@ -14,6 +14,7 @@ from durable.core.definitions import type_name
 from durable.core.errors import NonRetryable
 from durable.engine import lost, presence
 from durable.engine.work import task_row
+from durable.models import Execution
 from durable.store import clock, inbox, instances, tasks, workers
 
 if TYPE_CHECKING:
@@ -61,6 +62,17 @@ def _of_instance(instance: Instance) -> dict[str, Any]:
     return {"workflow": type_name(instance.name, instance.version), "headers": dict(instance.headers or {})}
 
 
+def _source_key(task: ActivityTask, instance: Instance) -> str | None:
+    """Return the key of the activity in a rerun's source, which has all that was asked for up to the target."""
+    last = instance.rerun_event_id
+    if last is None or task.event_id > last:
+        return None
+    execution = task.execution
+    if execution.origin != Execution.Origin.RERUN or execution.source_id is None:
+        return None
+    return activity.idempotency_key(execution.source_id, task.event_id)
+
+
 class TaskAttempt:
     """An attempt of an activity that has a row.
 
@@ -79,6 +91,7 @@ class TaskAttempt:
             attempt=task.attempt,
             deadline=deadline(definition, created_at=task.created_at, beat=False),
             queue=task.queue,
+            source_idempotency_key=_source_key(task, instance),
             **_of_instance(instance),
         )
 
