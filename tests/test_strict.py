@@ -215,8 +215,10 @@ def test_first_turn_that_is_not_deterministic_is_not_stored(engine, path, settin
     assert COUNTS == []
 
 
-def test_later_turn_that_is_not_deterministic_is_not_stored_and_its_activity_runs_once(engine, path, settings, counts):
-    settings.DURABLE = {**settings.DURABLE, "STRICT": True, "STALL_RETRY": 0.01}
+def test_later_turn_that_is_not_deterministic_is_not_stored_and_its_activity_runs_once(
+    engine, path, settings, counts, time
+):
+    settings.DURABLE = {**settings.DURABLE, "STRICT": True}
     SEEN.clear()
 
     handle = define(late=True).start()
@@ -226,13 +228,13 @@ def test_later_turn_that_is_not_deterministic_is_not_stored_and_its_activity_run
     assert kinds(handle) == ["ExecutionStarted", "ActivityScheduled"]
     assert counts == ["worked"]
     for _ in range(3):
-        time.sleep(0.02)
+        time.forward(60)
         engine.run_until_quiet()
     assert counts == ["worked"], "what it came to waits with the instance"
 
 
-def test_instance_goes_on_when_its_code_is_mended(engine, path, settings, counts):
-    settings.DURABLE = {**settings.DURABLE, "STRICT": True, "STALL_RETRY": 0.01}
+def test_instance_goes_on_when_its_code_is_mended(engine, path, settings, counts, time):
+    settings.DURABLE = {**settings.DURABLE, "STRICT": True}
     SEEN.clear()
     broken = define(late=True)
     handle = broken.start()
@@ -246,7 +248,7 @@ def test_instance_goes_on_when_its_code_is_mended(engine, path, settings, counts
         await work(0)
         return await work(7)
 
-    time.sleep(0.02)
+    time.forward(60)
 
     assert engine.result(handle) == 7
     assert counts == ["worked", "worked"]
