@@ -165,7 +165,15 @@ def test_export_to_a_file_appears_when_it_is_whole(some, tmp_path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_interrupted_export_leaves_the_old_file_alone(some, tmp_path, monkeypatch):
+@pytest.fixture
+def interruptible():
+    """Take Ctrl-C as Python does, also where the tests were started in the background of a shell, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_interrupted_export_leaves_the_old_file_alone(some, interruptible, tmp_path, monkeypatch):
     path = tmp_path / "orders.jsonl"
     path.write_text("as it was")
     monkeypatch.setattr(transcripts, "read", lambda _: signal.raise_signal(signal.SIGINT))
@@ -327,7 +335,7 @@ def test_limit_takes_the_newest(some):
     assert would_stall("--limit", "3").keys() == {"o-2"}
 
 
-def test_interrupted_gate_prints_what_it_has(some):
+def test_interrupted_gate_prints_what_it_has(some, interruptible):
     registry.unregister_workflow("order", 0)
 
     @workflow.defn(name="order")
