@@ -32,7 +32,10 @@ class ReadOnly(_Admin):
         return False
 
 
-PAYLOADS = ("input", "headers", "result", "failure", "heartbeat_details", "last_failure", "data", "custom_status")
+PAYLOADS = (
+    *("input", "headers", "result", "failure", "stall", "heartbeat_details", "last_failure", "data", "custom_status"),
+)
+"""Among them the stall: its message may quote arguments."""
 
 
 class HidesPayloads(ReadOnly):

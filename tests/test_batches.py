@@ -484,6 +484,7 @@ def test_deleted_user_may_do_nothing(engine, orders, django_user_model):
         (lambda: client.batch("rewind", {"parent__name": "x"}), "no such lookup"),
         (lambda: client.batch("rewind", {"created_at__gte": "yesterday"}), "created_at__gte"),
         (lambda: client.batch("rewind", {"version": "x"}), "version"),
+        (lambda: client.batch("rewind", {"started_at__in": {"2027-01-01": None}}), "does not fit"),
         (lambda: client.batch("rewind", {"tags": "x"}), "maps names"),
     ],
 )

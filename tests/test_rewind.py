@@ -8,6 +8,7 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
+from django.db import transaction
 
 from durable import (
     ActivityError,
@@ -24,7 +25,7 @@ from durable.core.errors import UnknownEvent
 from durable.engine import advance as advance_module
 from durable.engine.advance import advance
 from durable.engine.perform import perform
-from durable.models import Instance, Operation
+from durable.models import Execution, HistoryEvent, Instance, Operation
 from tests.driving import answers, item, kinds
 
 ONCE = RetryPolicy(max_attempts=1)
@@ -920,3 +921,26 @@ def test_every_try_is_recorded(engine, world):
         ("rewind", "a", "", False, "refused"),
     ]
     assert answers(handle)["ExecutionRewound"] == 1
+
+
+def test_a_repair_and_its_row_in_the_audit_are_one_transaction(engine, world, monkeypatch):
+    broken = world.act("broken")
+    world.broken.add("broken")
+
+    @workflow.defn
+    async def one() -> Any:
+        return await broken()
+
+    handle = one.start()
+    engine.run_until_quiet()
+    rows = (Instance.objects.count(), Execution.objects.count(), HistoryEvent.objects.count())
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Operation, "save", fail)
+    for repair in (lambda: client.rewind(handle.id), lambda: client.rerun_from_activity(handle.id, 0)):
+        with transaction.atomic(), pytest.raises(ZeroDivisionError):
+            repair()
+
+    assert (Instance.objects.count(), Execution.objects.count(), HistoryEvent.objects.count()) == rows

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from django.db import transaction
-
-from durable import conf
-from durable.client import handle
-from durable.core.errors import DurableError
+from durable.client import handle, performing
 from durable.operations import audit, rerun
 from durable.operations import recover as recovering
 from durable.operations import rewind as rewinding
@@ -89,12 +85,24 @@ def rerun_from_activity(
         NondeterminismError: The code does not do what the history records.
         AlreadyExists: The new id is taken, in whatever state.
     """
-    audited = audit.audited(
+    return performing.perform(
         "rerun",
         instance_id,
+        plan=lambda: rerun.plan(
+            instance_id,
+            event_id,
+            new_instance_id=new_instance_id,
+            input=input,
+            execution=execution,
+            siblings=siblings,
+            version=version,
+        ),
+        preview=rerun.preview,
+        carry_out=lambda planned: handle.Handle(rerun.carry_out(planned).instance_id),
         actor=actor,
         reason=reason,
         dry_run=dry_run,
+        # For the audit, as plain JSON.
         event_id=event_id,
         new_instance_id=new_instance_id,
         input=None if input is UNSET else audit.HIDDEN,
@@ -102,22 +110,6 @@ def rerun_from_activity(
         siblings=siblings,
         version=version,
     )
-    try:
-        with audited, transaction.atomic(using=conf.settings.DATABASE):
-            planned = rerun.plan(
-                instance_id,
-                event_id,
-                new_instance_id=new_instance_id,
-                input=input,
-                execution=execution,
-                siblings=siblings,
-                version=version,
-            )
-            return rerun.preview(planned) if dry_run else handle.Handle(rerun.carry_out(planned).instance_id)
-    except DurableError as error:
-        if dry_run:
-            return Preview(verb="rerun", instance_id=instance_id, allowed=False, refusal=error)
-        raise
 
 
 @overload
@@ -158,17 +150,17 @@ def rewind(
         VersionNotAvailable, UnknownWorkflow: This process does not have the code.
         NondeterminismError: Its code, or a child's, does not do what the history records.
     """
-    audited = audit.audited("rewind", instance_id, actor=actor, reason=reason, dry_run=dry_run, to=to)
-    try:
-        with audited, transaction.atomic(using=conf.settings.DATABASE):
-            planned = rewinding.plan(instance_id, to=to)
-            if dry_run:
-                return rewinding.preview(planned)
-            return rewinding.carry_out(planned, reason=reason, actor=audit.name_of(actor))
-    except DurableError as error:
-        if dry_run:
-            return Preview(verb="rewind", instance_id=instance_id, allowed=False, refusal=error)
-        raise
+    return performing.perform(
+        "rewind",
+        instance_id,
+        plan=lambda: rewinding.plan(instance_id, to=to),
+        preview=rewinding.preview,
+        carry_out=lambda planned: rewinding.carry_out(planned, reason=reason, actor=audit.name_of(actor)),
+        actor=actor,
+        reason=reason,
+        dry_run=dry_run,
+        to=to,
+    )
 
 
 @overload
@@ -207,17 +199,17 @@ def upgrade(
         NondeterminismError: The version does not fit its history; ``offer`` is
             the event id of the latest activity that a rerun on it could begin with, or None.
     """
-    audited = audit.audited("upgrade", instance_id, actor=actor, reason=reason, dry_run=dry_run, to=to)
-    try:
-        with audited, transaction.atomic(using=conf.settings.DATABASE):
-            planned = upgrading.plan(instance_id, to=to)
-            if dry_run:
-                return upgrading.preview(planned)
-            return upgrading.carry_out(planned, reason=reason, actor=audit.name_of(actor))
-    except DurableError as error:
-        if dry_run:
-            return Preview(verb="upgrade", instance_id=instance_id, allowed=False, refusal=error)
-        raise
+    return performing.perform(
+        "upgrade",
+        instance_id,
+        plan=lambda: upgrading.plan(instance_id, to=to),
+        preview=upgrading.preview,
+        carry_out=lambda planned: upgrading.carry_out(planned, reason=reason, actor=audit.name_of(actor)),
+        actor=actor,
+        reason=reason,
+        dry_run=dry_run,
+        to=to,
+    )
 
 
 def recover(*, workflow: str | None = None, limit: int | None = None, dry_run: bool = False) -> list[RecoveryReport]:

@@ -57,6 +57,8 @@ def _checked(key: str) -> str:
 
 
 def _value(key: str, value: Any) -> Any:
+    if isinstance(value, dict):
+        raise TypeError("an object does not fit; give a value, or a list of them")
     if isinstance(value, list | tuple):
         return [_value(key, each) for each in value]
     if key.partition("__")[0].endswith("_at") and isinstance(value, str):
