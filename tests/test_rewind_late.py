@@ -454,3 +454,20 @@ def test_sweep_keeps_what_a_rewind_would_want_and_looks_at_it_once(engine, flow,
 
     finish(engine, handle)
     assert ran == {"quick": 2}
+
+
+def test_signals_are_kept_of_what_was_ended_before_it_began(engine, time):
+    @workflow.defn
+    async def waiting() -> str:
+        return str(await workflow.wait_signal("go"))
+
+    handle = waiting.options(timeout=60).start()
+    handle.signal("go", "gone")
+    time.forward(61)
+    engine.run_until_quiet()
+    assert (handle.status, kinds(handle)) == ("failed", ["ExecutionFailed"])
+
+    client.rewind(handle.id)
+    engine.run_until_quiet()
+
+    assert handle.result(timeout=0) == "gone"

@@ -161,7 +161,9 @@ def _begin(node: Plan) -> None:
     if node.edited.kept:
         beginning.write(instance, node.edited, _start(instance, node.edited.kept[0]))
     else:  # it was ended before it began
-        inbox.insert([_start_row(node)])
+        signals = (reply for reply in node.edited.replies if isinstance(reply, ev.SignalReceived))
+        inbox.insert([_start_row(node), *(inbox.row(node.execution_id, signal) for signal in signals)])
+        inbox.clear(node.source_id)
         dispatch.advance_on_commit(instance.queue, instance.pk)
     instances.rows().filter(pk__in=[child.pk for child in node.adopted]).update(parent_execution_id=node.execution_id)
     for adopted in node.adopted:
