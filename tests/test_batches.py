@@ -455,6 +455,18 @@ def test_user_needs_the_permission_for_each_when_it_is_done(engine, orders, djan
     assert engine.result(handle)["done"] == 1
 
 
+def test_restart_that_terminates_needs_the_permission_to_terminate(engine, orders, django_user_model):
+    ids = orders.failed(*names(2))
+    ada = django_user_model.objects.create_user("ada")
+    ada.user_permissions.add(Permission.objects.get(codename="repair_instance"))
+    ada = User.objects.get(pk=ada.pk)
+
+    with pytest.raises(PermissionDenied):
+        client.batch("restart", ids, actor=ada, terminate_first=True)
+
+    assert client.batch("restart", ids, actor=ada)
+
+
 def test_deleted_user_may_do_nothing(engine, orders, django_user_model):
     ids = orders.failed("o0")
     root = django_user_model.objects.create_superuser("root")

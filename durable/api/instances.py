@@ -163,6 +163,8 @@ class Doing(Acting):
         data, dry_run = self.body(verb.body), self.dry_run
         tried = {"verb": verb.name, "reason": data.get("reason", ""), "dry_run": dry_run}
         found = access.find_for(user, instance_id, verb.permission, **tried)
+        if data.get("terminate_first"):
+            access.find_for(user, instance_id, access.DESTROY, **tried)
         self._match(found)
         hides = verb.quotes and not access.may(user, access.PAYLOAD, found)
         try:

@@ -133,7 +133,7 @@ def batch(
         raise InvalidInput("batch(concurrency)", f"{concurrency} is not from 1 to 100")
     audited = audit.audited("batch", batch_id, actor=actor, reason=reason, dry_run=dry_run, atomic=True, of=verb)
     with audited:
-        if not batching.permitted(actor, verb):
+        if not batching.permitted(actor, verb, arguments):
             raise PermissionDenied(audit.name_of(actor), verb)
         chosen = _by_filter(of) if isinstance(of, dict) else _by_id(batch_id, of)
         order |= chosen.pop("order")

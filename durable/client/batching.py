@@ -190,19 +190,20 @@ def may(actor: Any, verb: str, instance_id: str, order: dict[str, Any]) -> None:
     Raises:
         PermissionDenied: They may not.
     """
-    if permitted(actor, verb):
+    arguments = order["arguments"]
+    if permitted(actor, verb, arguments):
         return
     instance = instances.rows().filter(pk=instance_id).first()
-    if instance is not None and actor.has_perm(verbs.VERBS[verb].permission, instance):
+    if instance is not None and all(actor.has_perm(each, instance) for each in verbs.permissions(verb, arguments)):
         return
     audited = audit.audited(verb, instance_id, actor=actor, reason=order["reason"], dry_run=order["dry_run"])
     with audited:
         raise PermissionDenied(audit.name_of(actor), verb)
 
 
-def permitted(actor: Any, verb: str) -> bool:
+def permitted(actor: Any, verb: str, arguments: dict[str, Any]) -> bool:
     """Say whether somebody may do a verb to whatever instance."""
-    return actor is None or isinstance(actor, str) or actor.has_perm(verbs.VERBS[verb].permission)
+    return actor is None or isinstance(actor, str) or all(map(actor.has_perm, verbs.permissions(verb, arguments)))
 
 
 def encode_actor(actor: Any) -> dict[str, Any] | None:

@@ -111,6 +111,12 @@ VERBS: dict[str, Verb] = {
 }
 
 
+def permissions(name: str, arguments: dict[str, Any]) -> list[str]:
+    """Return what a user needs for a verb with these arguments."""
+    also = [VERBS["terminate"].permission] if arguments.get("terminate_first") else []
+    return [VERBS[name].permission, *also]
+
+
 def encode(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments that a verb shall get for each instance, as plain JSON.
 

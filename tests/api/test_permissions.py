@@ -51,6 +51,15 @@ def test_verbs_need_their_permission_beside_to_see(someone, engine, waiting, ver
     assert denied.count() == 1 + (seeing == "denied")
 
 
+def test_restart_that_terminates_needs_the_permission_to_terminate_beside(someone, engine, waiting):
+    body = {"terminate_first": True}
+    repairs = Api(someone("view_instance", "repair_instance", name="a"))
+    destroys = Api(someone("view_instance", "repair_instance", "destroy_instance", name="b"))
+
+    assert answers(repairs.do("talk", "restart", body)) == "denied"
+    assert answers(destroys.do("talk", "restart", body)) == "let through"
+
+
 def test_every_verb_has_the_permission_that_it_should_have():
     assert {name: verb.permission for name, verb in verbs.VERBS.items()} == {
         "signal": "operate_instance",
