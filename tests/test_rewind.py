@@ -944,3 +944,34 @@ def test_a_repair_and_its_row_in_the_audit_are_one_transaction(engine, world, mo
             repair()
 
     assert (Instance.objects.count(), Execution.objects.count(), HistoryEvent.objects.count()) == rows
+
+
+def test_failed_child_that_a_rerun_inherited_is_run_again_as_its_own(engine, path, world):
+    inner, between = world.act("inner"), world.act("between")
+    world.broken = {"inner"}
+
+    @workflow.defn
+    async def kid() -> str:
+        return str(await inner())
+
+    @workflow.defn
+    async def flow() -> str:
+        (found,) = await asyncio.gather(kid(), return_exceptions=True)
+        await between()
+        if isinstance(found, Exception):
+            raise found
+        return str(found)
+
+    failed(engine, flow.options(id="f").start())
+    again = client.rerun_from_activity("f", 1, new_instance_id="g")
+    failed(engine, again)
+    world.broken = set()
+
+    preview = client.rewind("g", dry_run=True)
+    client.rewind("g")
+
+    assert engine.result(again) == "inner2"
+    assert [child.pk for child in Instance.objects.filter(parent="g")] == ["g:0000"]
+    assert item(again, "ChildScheduled").data["inherited"] is False
+    assert [step.name for step in preview.rerun] == ["kid"]
+    assert client.status("f:0000") == "failed"

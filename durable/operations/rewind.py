@@ -132,9 +132,18 @@ def _plan_child(parent: Plan, asked: ev.ChildScheduled, *, called_off: bool) -> 
     elif called_off:
         parent.ended.append(ev.ChildCanceled(event_id=asked.event_id))
     elif child is None:
-        parent.reborn.append(asked)
+        parent.reborn.append(_own(parent, asked))
     else:
         parent.rewound.append(_plan(child))
+
+
+def _own(parent: Plan, asked: ev.ChildScheduled) -> ev.ChildScheduled:
+    """Return a child to be started again: one that a rerun inherited, under an id of this instance's own."""
+    if not asked.inherited:
+        return asked
+    own = replace(asked, instance_id=f"{parent.instance.pk}:{asked.event_id:04x}", inherited=False)
+    parent.edited = replace(parent.edited, kept=tuple(own if event == asked else event for event in parent.edited.kept))
+    return own
 
 
 def carry_out(planned: Plan, *, reason: str, actor: str) -> Outcome:
