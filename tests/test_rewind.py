@@ -975,3 +975,31 @@ def test_failed_child_that_a_rerun_inherited_is_run_again_as_its_own(engine, pat
     assert item(again, "ChildScheduled").data["inherited"] is False
     assert [step.name for step in preview.rerun] == ["kid"]
     assert client.status("f:0000") == "failed"
+
+
+def test_parent_that_has_not_read_the_failure_of_a_child_waits_for_the_rewound_one(engine, path, world):
+    inner = world.act("inner")
+    world.broken = {"inner"}
+
+    @workflow.defn
+    async def kid() -> str:
+        await workflow.wait_signal("go")
+        return str(await inner())
+
+    @workflow.defn
+    async def flow() -> str:
+        return str(await kid())
+
+    handle = flow.options(id="f").start()
+    engine.run_until_quiet()
+    client.suspend("f", children=False)
+    client.signal("f:0000", "go")
+    failed(engine, client.get("f:0000"))
+    world.broken = set()
+
+    client.rewind("f:0000")
+    engine.run_until_quiet()
+    client.resume("f")
+
+    assert engine.result(handle) == "inner2"
+    assert "ChildFailed" not in kinds(handle)

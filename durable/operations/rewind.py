@@ -148,6 +148,10 @@ def _own(parent: Plan, asked: ev.ChildScheduled) -> ev.ChildScheduled:
 
 def carry_out(planned: Plan, *, reason: str, actor: str) -> Outcome:
     """Do what was planned, in the transaction at hand."""
+    root = planned.instance
+    if root.parent_execution_id is not None and root.parent_event_id is not None:
+        # The parent may not have read yet how it ended.
+        inbox.take_back_end(root.parent_execution_id, root.parent_event_id)
     for node in planned.tree():
         _begin(node)
     # Children first: a parent may end in its first turn, and its children with it.

@@ -185,6 +185,12 @@ def take_back_cancel(execution_id: uuid.UUID) -> None:
     delete(pk for pk, event in events.items() if getattr(event, "by_parent", False))
 
 
+def take_back_end(execution_id: uuid.UUID, event_id: int) -> None:
+    """Delete what tells a parent that a child failed or was canceled: the child goes on."""
+    kinds = (ev.ChildFailed.__name__, ev.ChildCanceled.__name__)
+    rows().filter(execution_id=execution_id, event_id=event_id, kind__in=kinds).delete()
+
+
 def change_start(execution_id: uuid.UUID, change: Callable[[ev.ExecutionStarted], ev.ExecutionStarted]) -> None:
     """Change the event that an execution is to begin with, and that no history holds yet."""
     for pk, kind, text in not_yet_due(execution_id, ev.ExecutionStarted.__name__):
