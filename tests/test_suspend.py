@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 
@@ -198,3 +199,23 @@ def test_suspend_survives_that_the_turn_is_lost_from_memory(engine, collect):
     handle.signal("item", 2)
 
     assert engine.result(handle) == [1, 2]
+
+
+def test_predicate_that_comes_true_while_halted_is_looked_at_with_what_comes_next(engine, time):
+    @workflow.defn
+    async def waiting() -> str:
+        until = workflow.now() + timedelta(seconds=50)
+        await workflow.wait_until(lambda: workflow.now() >= until)
+        return "done"
+
+    handle = waiting.start()
+    engine.run_until_quiet()
+    time.forward(60)
+    handle.suspend()
+    handle.resume()
+    engine.run_until_quiet()
+    assert handle.status == "running"
+
+    handle.signal("any")
+
+    assert engine.result(handle) == "done"

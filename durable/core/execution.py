@@ -117,7 +117,7 @@ class Execution:
         self.open: dict[int, Open] = {}
         self.outcome: ev.End | None = None
         self.replaying = self.sealed = False
-        self.cancel_requested = False
+        self.cancel_requested = self.suspended = False
         self.status: Any = None
         self.progress: dict[str, Any] | None = None
         self.tags: dict[str, Any] = {}
@@ -160,6 +160,8 @@ class Execution:
         """
         self.length += 1
         self._issued, self._places = {}, {}
+        if self._is_aside(event):
+            return []
         self._recorded = recorded or {}
         self.replaying, self.sealed = recorded is not None, sealed
         self.loop.now = max(self.loop.now, event.at)
@@ -175,6 +177,19 @@ class Execution:
         issued = list(self._issued.values())
         self.length += sum(isinstance(command, Recordable) for command in issued)
         return issued
+
+    def _is_aside(self, event: ev.Event) -> bool:
+        """Note what is recorded while an instance is halted, where no code runs; say whether that is all."""
+        match event:
+            case ev.ExecutionSuspended():
+                self.suspended = True
+            case ev.ExecutionResumed():
+                self.suspended = False
+            case ev.ExecutionUpgraded(version=version) if self.suspended:
+                self.version = version
+            case _:
+                return False
+        return True
 
     def retake_refused(self, event: ev.Event, end: ev.ExecutionFailed) -> None:
         """End where the code reached outside, without running it: what refused it need not be watching here."""
@@ -206,7 +221,7 @@ class Execution:
                 self._begin(event)
             case ev.UpdateAccepted():
                 self.updates.begin(event)
-            case ev.ChildStarted() | ev.ExecutionSuspended() | ev.ExecutionResumed() | ev.ExecutionRewound():
+            case ev.ChildStarted() | ev.ExecutionRewound():
                 pass
             case ev.ChildCompleted(event_id=event_id, result=result):
                 self._resolve(event_id, result)

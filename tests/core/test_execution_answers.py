@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from durable.core import calls, context
 from durable.core import events as ev
 from durable.core.errors import ActivityError, ChildFailed
 from durable.core.failures import Failure
@@ -369,3 +370,17 @@ def test_tags_of_a_child_must_be_json():
     failure = failure_of(decide(tagging, [], STARTED))
 
     assert (failure.type, "tags of ship2" in failure.message) == ("InvalidInput", True)
+
+
+@pytest.mark.parametrize("upgraded", [False, True])
+def test_no_code_runs_on_what_is_recorded_while_an_instance_is_halted(upgraded):
+    @workflow
+    async def flow():
+        await calls.wait_until(lambda: context.now().timestamp() >= 100 or context.info().version == 2)
+        return context.info().version
+
+    aside = [ev.ExecutionSuspended(at=150.0), ev.ExecutionUpgraded(version=2, at=160.0), ev.ExecutionResumed(at=170.0)]
+    log = [STARTED, *(aside if upgraded else aside[::2])]
+
+    assert (decide(flow, log).commands, decide(flow, log).outcome) == ((), None)
+    assert decide(flow, log, signal("any", at=180.0)).outcome == returned(2 if upgraded else 0)
