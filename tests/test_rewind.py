@@ -956,11 +956,11 @@ def test_failed_child_that_a_rerun_inherited_is_run_again_as_its_own(engine, pat
 
     @workflow.defn
     async def flow() -> str:
-        (found,) = await asyncio.gather(kid(), return_exceptions=True)
+        results: list[Any] = await asyncio.gather(kid(), return_exceptions=True)
         await between()
-        if isinstance(found, Exception):
-            raise found
-        return str(found)
+        if isinstance(results[0], Exception):
+            raise results[0]
+        return str(results[0])
 
     failed(engine, flow.options(id="f").start())
     again = client.rerun_from_activity("f", 1, new_instance_id="g")

@@ -32,7 +32,8 @@ Report = described(client.BatchReport)
 _OUTCOME = OpenApiParameter("outcome", many=True, enum=BatchItem.Outcome.values, description="Only those.")
 
 
-_TAKEN = {"reason", "actor", "dry_run", "of", "verb", "id", "queue", "concurrency"}
+_SILENT = ("NotOpen", "NotClosed", "NotFailed", "NotAnActivity", "AlreadyExists", "UnknownInstance", "UnknownEvent")
+"""Errors of items that never quote payloads."""
 
 
 @bodies.example({"verb": "rewind", "ids": ["order-42", "order-43"], "reason": "the bank is back"})
@@ -88,7 +89,8 @@ class Beginning(Acting):
         if not access.may(self.request.user, access.PAYLOAD):
             for item in report["items"]:
                 kind = item["error"].partition(":")[0]
-                item["error"] = f"{kind}: {audit.HIDDEN}" if kind in ("InvalidInput", "NonRetryable") else item["error"]
+                if kind and kind not in _SILENT:
+                    item["error"] = f"{kind}: {audit.HIDDEN}"
         return dict(report)
 
 
@@ -241,7 +243,5 @@ class Recover(Acting):
             reports = [report.to_json() for report in client.recover(**data, dry_run=dry_run)]
         if not access.may(user, access.PAYLOAD):
             for report in reports:
-                report |= {
-                    name: audit.HIDDEN for name in ("result", "message", "facts", "conflict") if report.get(name)
-                }
+                report |= {name: audit.HIDDEN for name in _QUOTING if report.get(name)}
         return Response(reports)

@@ -125,8 +125,23 @@ def without_payloads(error: DurableError) -> DurableError:
     """Return an error as it may be told to somebody who may not see payloads, which it may quote."""
     if isinstance(error, errors.InvalidInput):
         return errors.InvalidInput(error.where, HIDDEN)
+    if isinstance(error, errors.NondeterminismError):
+        return errors.NondeterminismError(
+            seq=error.seq,
+            event_id=error.event_id,
+            expected=_named(error.expected),
+            got=error.got and _named(error.got),
+            location=error.location,
+            offer=error.offer,
+            note=error.note,
+        )
     if hasattr(error, "failure"):
         shown = DurableError.__reduce__(error)
         hidden: DurableError = shown[0](type(error), (f"{code_of(type(error)).replace('_', ' ')}: {HIDDEN}",), {})
         return hidden
     return error
+
+
+def _named(step: str) -> str:
+    """Return a step without its arguments: ``ActivityScheduled(charge)``."""
+    return step.partition(" ")[0]

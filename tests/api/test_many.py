@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from durable.models import Instance, Operation
+from durable import client
+from durable.models import BatchItem, Instance, Operation
 from tests.api.conftest import EVERY, Api
 from tests.api.test_reading import ids, problem
 from tests.api.test_verbs import done
@@ -88,6 +89,15 @@ def test_batches_need_the_permission_of_their_verb(someone, batches, failed):
     problem(Api(someone("repair_instance", name="bob")).post("batches/", body), 403, "permission_denied")
     assert Operation.objects.get(outcome="denied").instance_id == "b"
     assert done(Api(someone("view_instance", "repair_instance", name="eve")).post("batches/", body), 201)
+
+
+def test_errors_of_items_without_payloads(someone, failed, batches):
+    handle = client.batch("rewind", ["order/1"])
+    told = {"ValueError: hunter2": "ValueError: ***", "NotFailed: it is open": "NotFailed: it is open", "": ""}
+    for text, shown in told.items():
+        BatchItem.objects.update(error=text)
+        report = done(Api(someone("view_instance", name=f"user{len(text)}")).get(f"batches/{handle.id}/"))
+        assert [item["error"] for item in report["items"]] == [shown]
 
 
 def test_failure_groups_without_payloads(someone, failed):

@@ -57,5 +57,16 @@ def test_an_error_keeps_its_class_when_its_payload_is_left_out():
     assert isinstance(hidden, DurableError)
 
 
+def test_steps_that_differ_are_named_without_their_arguments():
+    error = errors.NondeterminismError(
+        seq=3, event_id=1, expected="ActivityScheduled(pay) input={'args': ['hunter2']}", got="TimerStarted(5.0 s)"
+    )
+
+    hidden = problems.without_payloads(error)
+
+    assert (vars(hidden)["seq"], vars(hidden)["expected"]) == (3, "ActivityScheduled(pay)")
+    assert "hunter2" not in f"{hidden} {vars(hidden)}"
+
+
 def test_what_is_no_error_of_ours_is_left_to_django():
     assert problems.handle(RuntimeError("secret"), {}) is None
