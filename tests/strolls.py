@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 from django.db import connection
 
@@ -16,10 +18,12 @@ from durable.core.failures import Failure
 from durable.engine import lost
 from durable.models import ActivityTask, Execution, HistoryEvent, InboxEvent, Instance
 from durable.operations import replaying
-from durable.store import clock, transcripts
+from durable.store import clock, history, transcripts
 from durable.testing import draining
 
 if TYPE_CHECKING:
+    import uuid
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
     from random import Random
 
@@ -228,19 +232,37 @@ def said(preview: client.Preview) -> Seen:
     )
 
 
-def seen(instance_id: str, source: Any, *, since: datetime) -> Seen:
+@contextmanager
+def watch_beginnings() -> Iterator[Counter[uuid.UUID]]:
+    """Note how many events the executions that begin in the block were given to begin with.
+
+    Their rows do not tell: a timer that is set again is recorded anew, just as one that the code asks for anew.
+    """
+    begun: Counter[uuid.UUID] = Counter()
+
+    def begin(execution_id: uuid.UUID, events: Sequence[ev.Event]) -> None:
+        begun[execution_id] += len(events)
+        store(execution_id, events)
+
+    store = history.begin
+    with mock.patch.object(history, "begin", begin):
+        yield begun
+
+
+def seen(instance_id: str, source: Any, *, since: datetime, begun: Counter[uuid.UUID]) -> Seen:
     """Return what a verb did since then, by the rows that it left.
 
     Args:
         instance_id: The instance that it left.
         source: The id of the execution that it began with.
         since: When it began.
+        begun: With how many events its executions began.
     """
     instance = Instance.objects.get(pk=instance_id)
     before = _events(source)
     after = _events(instance.execution_id)
     asked = [e.event_id for e in before if e.kind in ASKED]
-    carried = {e.event_id for e in after if e.kind in ASKED and e.recorded_at < since}
+    carried = {e.event_id for e in after[: begun[instance.execution_id]] if e.kind in ASKED}
     children = Instance.objects.filter(parent_id=instance_id)
     born = set(children.filter(created_at__gte=since).values_list("parent_event_id", flat=True))
     rewound = {
@@ -262,7 +284,7 @@ def seen(instance_id: str, source: Any, *, since: datetime) -> Seen:
         signals_dropped=_counted(signals.elements()),
         version=instance.version,
         children={
-            pk: seen(pk, Execution.objects.get(pk=child.execution_id).source_id, since=since)
+            pk: seen(pk, Execution.objects.get(pk=child.execution_id).source_id, since=since, begun=begun)
             for pk, child in rewound.items()
         },
     )

@@ -99,7 +99,8 @@ def _try(verb: Any, time: Any, *, to_the_end: bool) -> str:
     preview = call(dry_run=True)
     assert strolls.rows() == before, "a dry run changes nothing"
     with _undone(f"{name} of {instance_id}"):
-        done, refusal = _done(call)
+        with strolls.watch_beginnings() as begun:
+            done, refusal = _done(call)
         assert (type(refusal), str(refusal)) == (type(preview.refusal), str(preview.refusal))
         assert preview.allowed == (refusal is None)
         if refusal is not None:
@@ -109,7 +110,7 @@ def _try(verb: Any, time: Any, *, to_the_end: bool) -> str:
         if new_id == instance_id and name == "upgrade":
             _upgraded(preview, source)
         else:
-            happened = strolls.seen(new_id, source.execution_id, since=since)
+            happened = strolls.seen(new_id, source.execution_id, since=since, begun=begun)
             said = strolls.said(preview)
             assert said.settled(happened) == happened, (name, source.status, preview.warnings)
         if to_the_end:

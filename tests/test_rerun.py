@@ -256,6 +256,9 @@ def test_timer_open_at_the_fork_has_the_time_that_was_left(engine, time, world):
     time.forward(55)
     engine.run_until_quiet()
     assert third.status == "running", "a rerun of a rerun counts from its own fork"
+    time.forward(6)
+    engine.run_until_quiet()
+    assert third.status == "failed"
 
 
 @pytest.fixture

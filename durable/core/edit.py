@@ -49,7 +49,12 @@ class Edit:
 
     def time_left(self, timer: ev.TimerStarted) -> float:
         """Return the seconds that a timer had left at the cut."""
-        return max(0.0, timer.fire_at - self.cut_at)
+        # One that an earlier edit set again ran from then on.
+        return max(0.0, timer.fire_at - max(self.cut_at, timer.at))
+
+    def set_again(self, now: float) -> dict[int, ev.TimerStarted]:
+        """Return the timers that are still to fire, by event id, as they are recorded when they are set again."""
+        return {timer.event_id: replace(timer, at=now, fire_at=now + self.time_left(timer)) for timer in self.rearmed}
 
 
 def fork(history: Sequence[ev.Event], event_id: int, *, keep_siblings: bool = False) -> Edit:

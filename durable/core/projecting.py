@@ -130,19 +130,16 @@ class _Played:
     def begin(self) -> None:
         """Replay what is kept, and see to what it leaves open."""
         edited, now = self._edited, self._agenda.now
-        rearmed = {timer.event_id: now + edited.time_left(timer) for timer in edited.rearmed}
+        rearmed = edited.set_again(now)
         self.history = [
-            replace(event, fire_at=rearmed[event.event_id])
-            if isinstance(event, ev.TimerStarted) and event.event_id in rearmed
-            else event
-            for event in edited.kept
+            rearmed.get(event.event_id, event) if isinstance(event, ev.TimerStarted) else event for event in edited.kept
         ]
         with self._watch(self._execution):
             rest = catch_up(self._execution, edited.kept, whole=not edited.is_cut)
         for asked in (*edited.rerun, *edited.children):
             self._ask(asked)
         for timer in edited.rearmed:
-            self._await(ev.TimerFired(event_id=timer.event_id), rearmed[timer.event_id] - now)
+            self._await(ev.TimerFired(event_id=timer.event_id), edited.time_left(timer))
         for reply in edited.replies:
             self._plan(reply, 0.0)
         for signal in edited.signals_dropped:

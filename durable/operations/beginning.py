@@ -161,7 +161,7 @@ def write(instance: Instance, edited: Edit, start: ev.ExecutionStarted) -> None:
         start: The first event, as it shall be recorded.
     """
     now = clock.now().timestamp()
-    rearmed = {timer.event_id: replace(timer, fire_at=now + edited.time_left(timer)) for timer in edited.rearmed}
+    rearmed = edited.set_again(now)
     events = [start, *edited.kept[1:]]
     events = [rearmed.get(event.event_id, event) if isinstance(event, ev.TimerStarted) else event for event in events]
     history.begin(instance.execution_id, events)

@@ -160,6 +160,17 @@ def test_timers_that_are_open_at_the_fork_keep_the_time_they_had_left():
     assert edit.fork(log, 2).rearmed == (), "it was canceled by then"
 
 
+def test_timers_that_were_set_again_count_from_then():
+    log = played(guarded, signal("go", 1, at=100.0), completed(1, at=130.0), completed(2, at=140.0))
+    forked = edit.fork(log, 1)
+    again = forked.set_again(1000.0)
+
+    second = edit.fork([again.get(getattr(event, "event_id", None), event) for event in forked.kept], 1)
+
+    assert [(each.at, each.fire_at) for each in second.rearmed] == [(1000.0, 1060.0)]
+    assert second.time_left(second.rearmed[0]) == 60.0, "not what was left since the first cut"
+
+
 def test_time_left_is_never_negative():
     log = played(guarded, signal("go", 1, at=100.0), fired(0, at=170.0), completed(2, at=180.0))
 
