@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from django.db import models
+from django.db import InterfaceError, OperationalError, models
 
 from durable import conf
+from durable.core.errors import UndecodablePayload
 
 
 class JSONText(models.TextField):
@@ -22,7 +23,7 @@ class JSONText(models.TextField):
         _pyi_private_get_type: Any
 
     def from_db_value(self, value: str | None, *_: Any) -> Any:
-        return None if value is None else load(value)
+        return None if value is None else load(value, f"{self.model.__name__}.{self.name}")
 
     def get_prep_value(self, value: Any) -> str | None:
         return None if value is None else dump(value)
@@ -47,6 +48,37 @@ def dump(value: Any) -> str:
     return conf.codec().encode(msgspec.json.encode(value).decode())
 
 
-def load(text: str) -> Any:
-    """Return the plain JSON that ``dump`` stored."""
-    return msgspec.json.decode(conf.codec().decode(text))
+def load(text: str, where: str) -> Any:
+    """Return the plain JSON that ``dump`` stored.
+
+    Raises:
+        UndecodablePayload: It cannot be read.
+    """
+    plain = decode(text, where)
+    try:
+        return msgspec.json.decode(plain)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise UndecodablePayload(where, str(error)) from None
+
+
+def decode(text: str, where: str) -> str:
+    """Return the JSON text that is stored as ``text`` in the column ``where``.
+
+    Raises:
+        UndecodablePayload: The codec cannot decode it.
+    """
+    try:
+        return conf.codec().decode(text)
+    except Exception as error:
+        raise UndecodablePayload(where, problem(error)) from error
+
+
+def problem(error: Exception) -> str:
+    """Return what an error that a codec raised says.
+
+    Raises:
+        OperationalError, InterfaceError: The error, if it is the database's: the codec may have its keys there.
+    """
+    if isinstance(error, OperationalError | InterfaceError):
+        raise error
+    return f"{type(error).__name__}: {error}".removesuffix(": ")

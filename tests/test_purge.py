@@ -12,7 +12,8 @@ from django.core.checks import run_checks
 from django.utils import timezone
 
 from durable import InvalidInput, NotClosed, UnknownInstance, UpdateTimeout, activity, client, workflow
-from durable.engine import retention, sweep
+from durable.engine import presence, retention, sweep
+from durable.engine.advance import advance
 from durable.models import Execution, HistoryEvent, InboxEvent, Instance, Operation, Update
 from durable.store import purging
 from tests.driving import answers, cost, kinds, leftovers
@@ -550,3 +551,24 @@ def test_check_of_the_setting(settings, given):
     assert [message.id for message in run_checks(tags=["durable"])] == ["durable.E010"]
     settings.DURABLE = {"RETENTION": {"completed": 0, "failed": 1.5}, "UPDATE_OUTCOMES": 60}
     assert run_checks(tags=["durable"]) == []
+
+
+def test_worker_forgets_what_it_ran_in_place_for_an_instance_that_is_purged_meanwhile(committing, caplog):
+    presence.start()
+
+    @activity.defn
+    def stopped() -> None:
+        client.purge(activity.info().instance_id, force=True)
+        raise KeyboardInterrupt
+
+    @workflow.defn
+    async def flow() -> None:
+        await stopped()
+
+    handle = flow.start()
+    with pytest.raises(KeyboardInterrupt):
+        advance(handle.id)
+
+    assert "could not give work back yet" not in caplog.text
+    with pytest.raises(UnknownInstance):
+        client.get(handle.id)

@@ -213,9 +213,8 @@ def _external(token: str) -> ActivityTask:
         key = {"execution_id": uuid.UUID(execution_id), "event_id": int(event_id), "attempt": int(attempt)}
     except ValueError:
         raise InvalidInput("token", "this is no token of an activity") from None
-    found: ActivityTask | None = (
-        tasks.locked().filter(**key, state=tasks.State.EXTERNAL).select_related("execution__instance").first()
-    )
+    waiting = tasks.locked().filter(**key, state=tasks.State.EXTERNAL)
+    found: ActivityTask | None = tasks.without_payloads(waiting).first()
     if found is None:
         raise UnknownToken(token)
     return found

@@ -38,7 +38,7 @@ def instance(instance_id: str) -> Instance:
 
 def status(instance_id: str) -> str:
     """Return an instance's status, fresh from the database."""
-    return instances.get(instance_id).status
+    return instances.get(instance_id, payloads=False).status
 
 
 def history(instance_id: str, execution: str | uuid.UUID | None = None) -> list[HistoryItem]:
@@ -52,7 +52,7 @@ def history(instance_id: str, execution: str | uuid.UUID | None = None) -> list[
         UnknownInstance: There is none of this id.
         UnknownExecution: It has no execution of this id.
     """
-    found = instances.get(instance_id)
+    found = instances.get(instance_id, payloads=False)
     execution_id = instances.execution(found, execution).pk
     rows = HistoryEvent.objects.using(conf.settings.DATABASE).filter(execution_id=execution_id).order_by("seq")
     found_rows = ((row.kind, row.event_id, row.name, row.recorded_at, row.data) for row in rows)

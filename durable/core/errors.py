@@ -294,6 +294,20 @@ class UndecodableEvent(DurableError):
         super().__init__(f"event {seq} ({kind}) cannot be read: {problem}")
 
 
+class UndecodablePayload(DurableError):
+    """A stored payload cannot be read: the codec of the settings cannot decode it, or it is damaged.
+
+    Attributes:
+        where: The column, as ``Instance.input``.
+        problem: What the codec raised.
+    """
+
+    def __init__(self, where: str, problem: str) -> None:
+        self.where, self.problem = where, problem
+        advice = 'DURABLE["CODEC"] must be able to decode what was stored under earlier settings'
+        super().__init__(f"{where} cannot be decoded: {problem}; {advice}")
+
+
 class InvalidTranscript(DurableError):
     """A line of an export cannot be read.
 
@@ -659,6 +673,7 @@ __all__ = [
     "RunawayStep",
     "SignalError",
     "UndecodableEvent",
+    "UndecodablePayload",
     "UnknownActivity",
     "UnknownEvent",
     "UnknownExecution",

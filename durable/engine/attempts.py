@@ -217,7 +217,7 @@ class InPlaceAttempt:
     def fail(self, failure: Failure) -> None:
         """End the attempt as failed, when the turn at hand is of no use any more."""
         if not lost.hand_over(self._instance.pk, self.work.lease, failure):
-            for row in self._rows().select_related("execution__instance"):
+            for row in tasks.without_payloads(self._rows()):
                 lost.fail_attempt(row, failure)
 
     def give_back(self) -> None:

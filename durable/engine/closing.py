@@ -116,14 +116,14 @@ def _in_place(instance: Instance, event_id: int) -> ActivityTask:
 
 def _end_children(parent: Instance) -> list[tuple[str, str]]:
     children = instances.rows().filter(parent_id=parent.pk, parent_execution_id=parent.execution_id, status__in=OPEN)
-    return [told for child in children for told in _end_child(child, parent)]
+    return [told for child in children.defer(*instances.PAYLOADS) for told in _end_child(child, parent)]
 
 
 def _end_child(child: Instance, parent: Instance) -> list[tuple[str, str]]:
     reason = f"the parent {parent.pk} is {parent.status}"
     match policy_of(child):
         case "terminate":
-            return terminate(instances.lock(child.pk), reason=reason, by_parent=True)
+            return terminate(instances.lock(child.pk, payloads=False), reason=reason, by_parent=True)
         case "cancel":
             inbox.insert([inbox.row(child.execution_id, ev.CancelRequested(reason=reason, by_parent=True))])
             return [(child.queue, child.pk)]

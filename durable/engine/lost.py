@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import random
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
 
 from durable import conf, dispatch, telemetry
 from durable.core import events as ev
+from durable.core.errors import UndecodableEvent
 from durable.core.failures import Failure
-from durable.engine import presence, signals
+from durable.engine import presence, signals, stalling
 from durable.engine.work import as_called, task_row
 from durable.models import OPEN, ActivityTask, Instance
 from durable.store import clock, history, inbox, instances, tasks
 
 if TYPE_CHECKING:
     import uuid
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+
+Found = TypeVar("Found")
 
 _AT_ONCE = 100
 
@@ -41,13 +44,13 @@ def hand_over(instance_id: str, lease: uuid.UUID, failure: Failure | None, *, ev
 
     Args:
         instance_id: The instance.
-        lease: The lease; if it is not held any more, nothing happens.
+        lease: The lease; if it is not held any more, or the instance is gone, nothing happens.
         failure: How the attempt failed; None if it does not count.
         event_id: Do so only while it stands for this activity; None is any.
     """
     with transaction.atomic(using=conf.settings.DATABASE):
-        instance = instances.lock(instance_id)
-        if instance.lease != lease or instance.lease_event_id is None:
+        instance = instances.find_locked(instance_id, payloads=False)
+        if instance is None or instance.lease != lease or instance.lease_event_id is None:
             return False
         if event_id not in (None, instance.lease_event_id):
             return False
@@ -70,7 +73,16 @@ def hand_over(instance_id: str, lease: uuid.UUID, failure: Failure | None, *, ev
 
 def give_back(instance_id: str, lease: uuid.UUID) -> None:
     """Hand over what this process ran in place, now or as soon as the database answers."""
-    until_done(lambda: hand_over(instance_id, lease, None))
+    until_done(lambda: _hand_over_or_stall(instance_id, lease, None))
+
+
+def _hand_over_or_stall(instance_id: str, lease: uuid.UUID, failure: Failure | None) -> None:
+    """Make a task of what a lease stands for; if that cannot be read, stall the instance, and try again with it."""
+    try:
+        hand_over(instance_id, lease, failure)
+    except UndecodableEvent as error:
+        instances.abandon_lease(instance_id, lease, until=clock.now() + timedelta(seconds=conf.settings.STALL_RETRY))
+        stalling.stall(instance_id, error)
 
 
 def until_done(attempt: Callable[[], Any]) -> None:
@@ -154,21 +166,33 @@ def perform_at(due: Any, queue: str) -> None:
 
 def find_dead_in_place() -> None:
     """Give others what dead workers ran in place."""
-    for instance in instances.orphans(_AT_ONCE):
+
+    def give(instance: Instance) -> None:
         assert instance.lease is not None  # noqa: S101 - that is what makes it an orphan
-        hand_over(instance.pk, instance.lease, failure_of_worker())
+        _hand_over_or_stall(instance.pk, instance.lease, failure_of_worker())
+
+    _each(instances.orphans(_AT_ONCE), give)
 
 
 def find_dead_tasks() -> None:
     """Give others the tasks that dead workers held."""
-    for task in tasks.orphans(_AT_ONCE):
-        fail_attempt(task, failure_of_worker())
+    _each(tasks.orphans(_AT_ONCE), lambda task: fail_attempt(task, failure_of_worker()))
 
 
 def find_expired() -> None:
     """End the attempts of tasks that ran into a timeout."""
-    for task in tasks.expired(_AT_ONCE):
-        _expire(task)
+    _each(tasks.expired(_AT_ONCE), _expire)
+
+
+def _each(found: Iterable[Found], do: Callable[[Found], None]) -> None:
+    """Do something to each of what was found: what is wrong with one must not keep the others waiting."""
+    for one in found:
+        try:
+            do(one)
+        except (OperationalError, InterfaceError):
+            raise  # the database's trouble, and so that of all
+        except Exception:  # noqa: BLE001 - one's trouble must not keep the others waiting
+            telemetry.logger.exception("could not take care of %s", one)
 
 
 def _expire(task: ActivityTask) -> None:

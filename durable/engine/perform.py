@@ -11,7 +11,7 @@ from django.db import transaction
 
 from durable import conf, dispatch, registry, telemetry
 from durable.core import events as ev
-from durable.core.errors import UnknownActivity
+from durable.core.errors import UndecodablePayload, UnknownActivity
 from durable.core.failures import Failure
 from durable.engine import lost, presence, running
 from durable.engine.advance import advance
@@ -28,7 +28,7 @@ _GATHER_SECONDS = 0.02
 _STAYS_SECONDS = 1.0
 """How long a worker stays with one queue before other messages get their turn."""
 
-_UNKNOWN_WAIT = timedelta(seconds=5)
+_ELSEWHERE_WAIT = timedelta(seconds=5)
 
 
 def perform(queue: str) -> None:
@@ -106,14 +106,19 @@ class _Drain:
         instance = task.execution.instance
         definition = _known(task)
         if definition is None:
-            _wait_for_another_worker(task)
+            unknown = f"no worker so far knows the activity {task.name!r}"
+            _wait_for_another_worker(task, Failure(type="UnknownActivity", message=unknown))
             return
-        attempt = TaskAttempt(task, instance, definition)
+        try:
+            arguments, attempt = task.input, TaskAttempt(task, instance, definition)
+        except UndecodablePayload as error:
+            _wait_for_another_worker(task, Failure.of(error))
+            return
         try:
             if definition.atomic:
                 self._run_atomic(task, instance, definition, attempt)
             else:
-                self._finish(task, instance, running.attempt(definition, task.input, attempt), more=more)
+                self._finish(task, instance, running.attempt(definition, arguments, attempt), more=more)
         except running.Later:
             pass
 
@@ -167,7 +172,6 @@ def _known(task: ActivityTask) -> ActivityDefinition | None:
         return None
 
 
-def _wait_for_another_worker(task: ActivityTask) -> None:
-    """Put back a task that this process has no code for, and leave word why it waits."""
-    failure = Failure(type="UnknownActivity", message=f"no worker so far knows the activity {task.name!r}")
-    tasks.put_back(task, available_at=clock.now() + _UNKNOWN_WAIT, last_failure=failure.to_json())
+def _wait_for_another_worker(task: ActivityTask, failure: Failure) -> None:
+    """Put back a task that this process lacks the code or the key for, and leave word why it waits."""
+    tasks.put_back(task, available_at=clock.now() + _ELSEWHERE_WAIT, last_failure=failure.to_json())

@@ -31,7 +31,7 @@ def deliver(instance_id: str, event: ev.Event, *, verb: str) -> Instance:
         NotOpen: It has ended; nothing is stored.
         LimitExceeded: Its inbox is full.
     """
-    instance = instances.lock(instance_id)
+    instance = instances.lock(instance_id, payloads=False)
     if instance.status not in OPEN:
         raise NotOpen(instance_id, status=instance.status, verb=verb)
     waiting, maximum = inbox.count(instance.execution_id), conf.limit("inbox")

@@ -17,6 +17,7 @@ from durable.core.errors import (
     PatchReused,
     RunawayStep,
     UndecodableEvent,
+    UndecodablePayload,
     UnknownWorkflow,
     VersionNotAvailable,
 )
@@ -30,6 +31,7 @@ REASONS: dict[type[DurableError], str] = {
     UnknownWorkflow: "unknown workflow",
     VersionNotAvailable: "version not available",
     UndecodableEvent: "undecodable event",
+    UndecodablePayload: "undecodable payload",
     RunawayStep: "runaway step",
     LimitExceeded: "limit exceeded",
     PatchReused: "patch reused",
@@ -49,7 +51,7 @@ def reason(error: BaseException) -> str:
 def stall(instance_id: str, error: DurableError) -> None:
     """Park an instance, or fail it if the settings say so; the turn that raised is rolled back."""
     with transaction.atomic(using=conf.settings.DATABASE):
-        instance = instances.try_lock(instance_id)
+        instance = instances.try_lock(instance_id, payloads=False)
         if instance is not None and instance.status in (Status.PENDING, Status.RUNNING, Status.STALLED):
             record(instance, error)
 

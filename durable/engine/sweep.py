@@ -12,9 +12,10 @@ from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
+from django.db import InterfaceError, OperationalError
 from django.db.models import F, Q, Value
 
-from durable import conf, dispatch
+from durable import conf, dispatch, telemetry
 from durable.engine import lost, retention, stalling
 from durable.models import ActivityTask, InboxEvent, Status
 from durable.store import clock, inbox, tasks, updates
@@ -116,7 +117,12 @@ def sweep() -> int:
         How many due things were announced.
     """
     for look_for in LOOKS:
-        look_for()
+        try:
+            look_for()
+        except (OperationalError, InterfaceError):
+            raise  # the database is away, or migrating
+        except Exception:  # noqa: BLE001 - one look's trouble must not keep the others from being taken
+            telemetry.logger.exception("could not %s", look_for.__name__)
     found = look(0)
     announce(found)
     return len(found)

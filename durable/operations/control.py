@@ -68,7 +68,7 @@ def plan_cancel(instance_id: str) -> Plan:
         UnknownInstance: There is none of this id.
         NotOpen: It has ended.
     """
-    instance = instances.lock(instance_id)
+    instance = instances.lock(instance_id, payloads=False)
     if instance.status not in OPEN:
         raise NotOpen(instance_id, status=instance.status, verb="be canceled")
     return Plan(verb="cancel", instance=instance)
@@ -93,7 +93,7 @@ def plan_terminate(instance_id: str) -> Plan:
         UnknownInstance: There is none of this id.
         NotOpen: It has ended otherwise.
     """
-    instance = instances.lock(instance_id)
+    instance = instances.lock(instance_id, payloads=False)
     if instance.status in CLOSED and instance.status != Status.TERMINATED:
         raise NotOpen(instance_id, status=instance.status, verb="be terminated")
     return ends(instance)
@@ -105,7 +105,7 @@ def ends(instance: Instance) -> Plan:
         return Plan(verb="terminate", instance=instance, changes=False)
     planned = Plan(verb="terminate", instance=instance)
     below = instances.rows().filter(parent=instance, parent_execution_id=instance.execution_id, status__in=OPEN)
-    for child in below.order_by("pk"):
+    for child in below.defer(*instances.PAYLOADS).order_by("pk"):
         match closing.policy_of(child):
             case "terminate":
                 planned.children.append(ends(child))
@@ -166,7 +166,7 @@ def resume(planned: Plan, *, reason: str) -> None:
 
 
 def _plan_tree(instance_id: str, verb: str, refused: str, *, children: bool) -> Plan:
-    instance = instances.lock(instance_id)
+    instance = instances.lock(instance_id, payloads=False)
     if instance.status not in OPEN:
         raise NotOpen(instance_id, status=instance.status, verb=refused)
     planned = Plan(verb=verb, instance=instance, changes=(instance.status == Status.SUSPENDED) == (verb == "resume"))

@@ -10,11 +10,13 @@ from django.db.models import Count, Min
 
 from durable import conf
 from durable.core import events as ev
+from durable.core.errors import UndecodablePayload
 from durable.core.failures import Failure
 from durable.models import OPEN, ActivityTask, HistoryEvent, Status
 from durable.store import clock, history, inbox, instances, tasks, workers
 
 if TYPE_CHECKING:
+    import uuid
     from datetime import datetime
 
     from durable.models import Instance, Worker
@@ -130,9 +132,9 @@ def gather(instance_id: str) -> Facts:
         UnknownInstance: There is none of this id.
     """
     for _ in range(_TRIES):
-        instance = instances.get(instance_id)
+        instance = instances.get(instance_id, payloads=False)
         facts = _of(instance)
-        now = instances.get(instance_id)
+        now = instances.get(instance_id, payloads=False)
         if (now.execution_id, now.head, now.status) == (instance.execution_id, instance.head, instance.status):
             break  # else a turn came in between, and the rows need not fit together
     return facts
@@ -145,7 +147,7 @@ def _of(instance: Instance) -> Facts:
     # What ends goes from here into the inbox, so that is read last.
     children = instances.rows().filter(parent_execution_id=execution_id, status__in=OPEN).values_list("pk", "status")
     open_children = dict(children)
-    rows = list(tasks.rows().filter(execution_id=execution_id)[: AT_MOST + 1]) if is_open else []
+    rows = _tasks(execution_id) if is_open else []
     found = tuple(_task(row, now) for row in rows[:AT_MOST])
     waiting = inbox.rows().filter(execution_id=execution_id)
     starts = waiting.filter(kind=ev.ExecutionStarted.__name__).values_list("visible_at", flat=True)
@@ -170,6 +172,14 @@ def _of(instance: Instance) -> Facts:
     )
 
 
+def _tasks(execution_id: uuid.UUID) -> list[ActivityTask]:
+    found = tasks.rows().filter(execution_id=execution_id).defer("input", "heartbeat_details")
+    try:
+        return list(found[: AT_MOST + 1])
+    except UndecodablePayload:
+        return list(found.defer(*tasks.PAYLOADS)[: AT_MOST + 1])
+
+
 def _suspension(events: Any) -> str:
     last = events.filter(kind=ev.ExecutionSuspended.__name__).order_by("-seq").first()
     return str(last.data.get("reason", "")) if last else ""
@@ -188,16 +198,24 @@ def _task(row: ActivityTask, now: datetime) -> TaskFacts:
         created_at=row.created_at,
         due=row.available_at,
         gives_up_at=row.expires_at,
-        last_failure=Failure.from_json(row.last_failure) if row.last_failure else None,
+        last_failure=_last_failure(row),
         lease=lease,
     )
+
+
+def _last_failure(row: ActivityTask) -> Failure | None:
+    try:
+        return Failure.from_json(row.last_failure) if row.last_failure else None
+    except UndecodablePayload as error:
+        return Failure.of(error)
 
 
 def _lease(instance: Instance, now: datetime) -> LeaseFacts | None:
     if instance.lease is None or instance.lease_until is None or instance.lease_event_id is None:
         return None
-    asked = history.asked(instance.execution_id, instance.lease_event_id)
-    held = _held(asked.event_id, asked.name, instance.lease_worker, instance.lease_until, now)
+    event_id = instance.lease_event_id
+    name = history.name_of(instance.execution_id, event_id)
+    held = _held(event_id, name, instance.lease_worker, instance.lease_until, now)
     return replace(held, in_place=True)
 
 

@@ -106,7 +106,9 @@ def carry_out(found: Sequence[purging.Tree], *, reason: str) -> Purged:
     for tree in found:
         for instance in (tree.root, *tree.unended):
             if instance.status in OPEN:
-                announce += closing.terminate(instances.lock(instance.pk), reason=reason or "it is purged")
+                announce += closing.terminate(
+                    instances.lock(instance.pk, payloads=False), reason=reason or "it is purged"
+                )
     transaction.on_commit(lambda: dispatch.advance(announce), using=conf.settings.DATABASE, robust=True)
     return _as_purged(purging.delete(_ids(found)))
 

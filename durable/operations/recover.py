@@ -84,7 +84,7 @@ class _Seen:
         Raises:
             ConcurrencyConflict: It is not as it was any more.
         """
-        seen, found = self.instance, instances.find_locked(self.instance.pk)
+        seen, found = self.instance, instances.find_locked(self.instance.pk, payloads=False)
         if found is None or (found.execution_id, found.head, found.status) != (
             seen.execution_id,
             seen.head,
@@ -95,7 +95,7 @@ class _Seen:
 
 
 def _recover(instance_id: str, *, dry_run: bool) -> recovered.Outcome | None:
-    instance = instances.rows().filter(pk=instance_id, status=Status.RUNNING).first()
+    instance = instances.rows().filter(pk=instance_id, status=Status.RUNNING).defer(*instances.PAYLOADS).first()
     if instance is None:
         return None
     with closed_after(history.read(instance.execution_id)) as events:
@@ -205,7 +205,9 @@ def _lost(instance: Instance, execution: Execution, rest: Sequence[Command]) -> 
         behind.update(rows.filter(execution_id=instance.execution_id).values_list("event_id", flat=True))
     unmoved = [asked for asked in sorted(waiting, key=lambda asked: asked.event_id) if asked.event_id not in behind]
     ids = [asked.instance_id for asked in unmoved if isinstance(asked, ev.ChildScheduled)]
-    children = {child.pk: child for child in instances.rows().filter(pk__in=ids)} if ids else {}
+    children = (
+        {child.pk: child for child in instances.rows().filter(pk__in=ids).defer(*instances.PAYLOADS)} if ids else {}
+    )
     for asked in unmoved:
         child = children.get(asked.instance_id) if isinstance(asked, ev.ChildScheduled) else None
         if child is None:

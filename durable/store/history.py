@@ -10,14 +10,14 @@ from django.db.models import ExpressionWrapper, F, TextField
 
 from durable import conf
 from durable.core import events as ev
-from durable.core.errors import LimitExceeded
-from durable.fields import Dumped, dump
+from durable.core.errors import LimitExceeded, UndecodableEvent
+from durable.fields import Dumped, dump, problem
 from durable.models import HistoryEvent
 from durable.store import clock
 
 if TYPE_CHECKING:
     import uuid
-    from collections.abc import Collection, Generator, Sequence
+    from collections.abc import Callable, Collection, Generator, Sequence
     from datetime import datetime
 
 logger = logging.getLogger("durable.store")
@@ -71,7 +71,11 @@ def begin(execution_id: uuid.UUID, events: Sequence[ev.Event]) -> None:
 
 
 def copy(source: uuid.UUID, target: uuid.UUID) -> None:
-    """Store the events of an execution as those of another one, as they are and with their times."""
+    """Store the events of an execution as those of another one, as they are and with their times.
+
+    Raises:
+        UndecodableEvent: One cannot be read.
+    """
     decode = conf.codec().decode
     found = _rows(source).order_by("seq").values_list("seq", "kind", "event_id", "name", "recorded_at", _TEXT)
     rows = [
@@ -82,7 +86,7 @@ def copy(source: uuid.UUID, target: uuid.UUID) -> None:
             event_id=event_id,
             name=name,
             recorded_at=at,
-            data=Dumped(decode(text)),
+            data=Dumped(_plain(decode, seq, kind, text)),
         )
         for seq, kind, event_id, name, at, text in found
     ]
@@ -120,7 +124,14 @@ def _read(found: Any) -> Generator[ev.Event, None, None]:
     # Closed by us, not by the collector: the database keeps a cursor for it.
     with closing(rows.iterator(chunk_size=2000)) as each:
         for seq, kind, recorded_at, text in each:
-            yield ev.decode(kind, decode(text), at=recorded_at.timestamp(), seq=seq)
+            yield ev.decode(kind, _plain(decode, seq, kind, text), at=recorded_at.timestamp(), seq=seq)
+
+
+def _plain(decode: Callable[[str], str], seq: int, kind: str, text: str) -> str:
+    try:
+        return decode(text)
+    except Exception as error:
+        raise UndecodableEvent(seq, kind, problem(error)) from error
 
 
 def first(execution_id: uuid.UUID) -> ev.ExecutionStarted | None:
@@ -140,15 +151,24 @@ def outline(execution_id: uuid.UUID, kinds: Collection[str]) -> list[tuple[str, 
     return list(found.values_list("kind", "event_id", "name"))
 
 
+def name_of(execution_id: uuid.UUID, event_id: int) -> str:
+    """Return the name of the activity of an event id; empty if there is none."""
+    found = _rows(execution_id).filter(event_id=event_id, kind=ev.ActivityScheduled.__name__)
+    return found.values_list("name", flat=True).first() or ""
+
+
 def asked(execution_id: uuid.UUID, event_id: int) -> ev.ActivityScheduled:
-    """Return the ActivityScheduled of an event id."""
-    decode = conf.codec().decode
+    """Return the ActivityScheduled of an event id.
+
+    Raises:
+        UndecodableEvent: It cannot be read.
+    """
     seq, kind, recorded_at, text = (
         HistoryEvent.objects.using(conf.settings.DATABASE)
         .filter(execution_id=execution_id, event_id=event_id, kind=ev.ActivityScheduled.__name__)
         .values_list("seq", "kind", "recorded_at", _TEXT)
         .get()
     )
-    event = ev.decode(kind, decode(text), at=recorded_at.timestamp(), seq=seq)
+    event = ev.decode(kind, _plain(conf.codec().decode, seq, kind, text), at=recorded_at.timestamp(), seq=seq)
     assert isinstance(event, ev.ActivityScheduled)  # noqa: S101 - by its kind
     return event

@@ -9,6 +9,7 @@ from django.db.models import Exists, ExpressionWrapper, F, TextField
 
 from durable import conf
 from durable.core import events as ev
+from durable.fields import decode
 from durable.models import InboxEvent, Status
 from durable.store import clock
 
@@ -87,15 +88,22 @@ def insert(new: Sequence[InboxEvent]) -> None:
 
 
 def due(execution_id: uuid.UUID, *, limit: int) -> list[tuple[int, str, str]]:
-    """Return what is due, in order of arrival, as ``(row id, kind, JSON text)``."""
-    decode = conf.codec().decode
+    """Return what is due, in order of arrival, as ``(row id, kind, JSON text)``.
+
+    Raises:
+        UndecodablePayload: One cannot be read.
+    """
     found = (
         rows()
         .filter(execution_id=execution_id, visible_at__lte=clock.now())
         .order_by("visible_at", "id")
         .values_list("id", "kind", _TEXT)[:limit]
     )
-    return [(pk, kind, decode(text)) for pk, kind, text in found]
+    return [(pk, kind, _plain(kind, text)) for pk, kind, text in found]
+
+
+def _plain(kind: str, text: str) -> str:
+    return decode(text, f"InboxEvent.data ({kind})")
 
 
 def any_due(execution_id: uuid.UUID) -> Exists:
@@ -145,10 +153,9 @@ def end(execution_id: uuid.UUID, status: str) -> None:
 
 def late(execution_id: uuid.UUID) -> list[ev.Event]:
     """Return what came for an execution that has ended and would still count if it had not, in order of arrival."""
-    decode = conf.codec().decode
     found = rows().filter(execution_id=execution_id, kind__in=COUNTS_AFTER_ALL).order_by("id")
     now = clock.now().timestamp()
-    return [ev.decode(kind, decode(text), at=now, seq=0) for kind, text in found.values_list("kind", _TEXT)]
+    return [ev.decode(kind, _plain(kind, text), at=now, seq=0) for kind, text in found.values_list("kind", _TEXT)]
 
 
 def move_on(old: uuid.UUID, new: uuid.UUID) -> None:
@@ -173,9 +180,8 @@ def count(execution_id: uuid.UUID) -> int:
 
 def not_yet_due(execution_id: uuid.UUID, kind: str) -> list[tuple[int, str, str]]:
     """Return the rows of a kind whose time is still to come, as ``due`` does."""
-    decode = conf.codec().decode
     found = rows().filter(execution_id=execution_id, kind=kind).values_list("id", "kind", _TEXT)
-    return [(pk, name, decode(text)) for pk, name, text in found]
+    return [(pk, name, _plain(name, text)) for pk, name, text in found]
 
 
 def take_back_cancel(execution_id: uuid.UUID) -> None:

@@ -14,6 +14,8 @@ from durable.models import Execution, Instance, Status
 from durable.store import clock, inbox, workers
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from durable.core.failures import Failure
 
 
@@ -31,13 +33,18 @@ def executions() -> Any:
     return Execution.objects.using(conf.settings.DATABASE)
 
 
-def get(instance_id: str) -> Instance:
+def get(instance_id: str, *, payloads: bool = True) -> Instance:
     """Return an instance as it is stored now.
+
+    Args:
+        instance_id: The instance.
+        payloads: Whether to read its payloads as well, and not only when they are asked for.
 
     Raises:
         UnknownInstance: There is none of this id.
     """
-    found: Instance | None = rows().filter(pk=_key(instance_id)).first()
+    query = rows().filter(pk=_key(instance_id))
+    found: Instance | None = (query if payloads else query.defer(*PAYLOADS)).first()
     if found is None:
         raise UnknownInstance(instance_id)
     return found
@@ -65,13 +72,17 @@ def execution(instance: Instance, execution_id: str | uuid.UUID | None = None) -
     return found
 
 
-def lock(instance_id: str) -> Instance:
+def lock(instance_id: str, *, payloads: bool = True) -> Instance:
     """Lock an instance, waiting for whoever has it, and return it.
+
+    Args:
+        instance_id: The instance.
+        payloads: Whether to read its payloads as well, and not only when they are asked for.
 
     Raises:
         UnknownInstance: There is none of this id.
     """
-    found: Instance | None = _locking().filter(pk=_key(instance_id)).first()
+    found = find_locked(_key(instance_id), payloads=payloads)
     if found is None:
         raise UnknownInstance(instance_id)
     return found
@@ -186,10 +197,21 @@ def end_execution(execution_id: uuid.UUID, status: str) -> None:
 def orphans(limit: int) -> list[Instance]:
     """Return instances whose lease belongs to a worker that shows no sign of life any more."""
     lost = rows().filter(lease__isnull=False, lease_until__lt=clock.now()).exclude(lease_worker__in=workers.alive())
-    return list(lost[:limit])
+    return list(lost.defer(*PAYLOADS)[:limit])
 
 
-def find_locked(instance_id: str) -> Instance | None:
-    """Lock and return an instance, waiting for whoever has it; None if there is none."""
-    found: Instance | None = _locking().filter(pk=instance_id).first()
+def abandon_lease(instance_id: str, lease: uuid.UUID, *, until: datetime) -> None:
+    """Let a lease be nobody's, and be found as an orphan later."""
+    rows().filter(pk=instance_id, lease=lease).update(lease_worker="", lease_until=until)
+
+
+def find_locked(instance_id: str, *, payloads: bool = True) -> Instance | None:
+    """Lock and return an instance, waiting for whoever has it; None if there is none.
+
+    Args:
+        instance_id: The instance.
+        payloads: Whether to read its payloads as well, and not only when they are asked for.
+    """
+    query = _locking().filter(pk=instance_id)
+    found: Instance | None = (query if payloads else query.defer(*PAYLOADS)).first()
     return found

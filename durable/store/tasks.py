@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from django.db import connections
 
 from durable import conf
+from durable.core.errors import UndecodablePayload
 from durable.models import ActivityTask, Status
-from durable.store import clock, workers
+from durable.store import clock, instances, workers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from durable.core.events import Asked
 
 State = ActivityTask.State
+
+PAYLOADS = ("input", "heartbeat_details", "last_failure")
+"""The columns that pass through the codec."""
 
 _FREE = {"state": State.READY, "worker": "", "lease": None, "lease_until": None, "started_at": None}
 
@@ -45,7 +49,10 @@ def insert(tasks: Sequence[ActivityTask]) -> None:
 
 
 def next_ready(queue: str) -> ActivityTask | None:
-    """Lock the next task of a queue that is due, or None; call it in a transaction."""
+    """Lock the next task of a queue that is due, or None; call it in a transaction.
+
+    One whose payloads cannot be decoded comes without them, and raises when they are asked for.
+    """
     features = connections[conf.settings.DATABASE].features
     ready = rows().filter(queue=queue, state=State.READY, available_at__lte=clock.now())
     ready = ready.exclude(execution__instance__status=Status.SUSPENDED)
@@ -53,8 +60,25 @@ def next_ready(queue: str) -> ActivityTask | None:
         of = ("self",) if features.has_select_for_update_of else ()
         ready = ready.select_for_update(skip_locked=features.has_select_for_update_skip_locked, of=of)
     ready = ready.order_by("-priority", "available_at", "id")
-    found: ActivityTask | None = ready.select_related("execution__instance").first()
+    try:
+        # What runs it needs nothing else of its instance.
+        found: ActivityTask | None = _with_instance(ready, but=("headers",)).first()
+    except UndecodablePayload:
+        found = without_payloads(ready).first()
     return found
+
+
+def without_payloads(query: Any) -> Any:
+    """Return a query that reads tasks with their instances, and no payload of either unless it is asked for.
+
+    One that cannot be decoded would keep all others from being read.
+    """
+    return _with_instance(query).defer(*PAYLOADS)
+
+
+def _with_instance(query: Any, but: Sequence[str] = ()) -> Any:
+    unread = [f"execution__instance__{name}" for name in instances.PAYLOADS if name not in but]
+    return query.select_related("execution__instance").defer(*unread)
 
 
 def take(task: ActivityTask, *, worker: str, expires_at: datetime | None) -> bool:
@@ -77,7 +101,7 @@ def finish(task: ActivityTask) -> bool:
     A task that a rewind took along names, after this, the execution that it went to.
     """
     deleted, _ = fenced(task).filter(execution_id=task.execution_id).delete()
-    if not deleted and (moved := fenced(task).select_related("execution__instance").first()) is not None:
+    if not deleted and (moved := without_payloads(fenced(task)).first()) is not None:
         task.execution = moved.execution
         deleted, _ = fenced(task).delete()
     return bool(deleted)
@@ -156,7 +180,7 @@ def running(execution_id: uuid.UUID) -> list[tuple[str, int]]:
 
     Locks all tasks of the execution, so that nobody begins another one in the transaction at hand.
     """
-    found = locked().filter(execution_id=execution_id).order_by("id")
+    found = locked().filter(execution_id=execution_id).defer(*PAYLOADS).order_by("id")
     return [(task.name, task.event_id) for task in found if task.state in (State.RUNNING, State.EXTERNAL)]
 
 
@@ -180,18 +204,13 @@ def unhold(execution_id: uuid.UUID) -> dict[str, int]:
 
 def orphans(limit: int) -> list[ActivityTask]:
     """Return tasks whose worker shows no sign of life any more."""
-    lost = (
-        rows()
-        .filter(state=State.RUNNING, lease_until__lt=clock.now())
-        .exclude(worker__in=workers.alive())
-        .select_related("execution__instance")
-    )
-    return list(lost[:limit])
+    lost = rows().filter(state=State.RUNNING, lease_until__lt=clock.now()).exclude(worker__in=workers.alive())
+    return list(without_payloads(lost)[:limit])
 
 
 def expired(limit: int) -> list[ActivityTask]:
     """Return tasks that ran into one of their timeouts."""
-    return list(rows().filter(expires_at__lte=clock.now()).select_related("execution__instance")[:limit])
+    return list(without_payloads(rows().filter(expires_at__lte=clock.now()))[:limit])
 
 
 def locked() -> Any:

@@ -135,6 +135,12 @@ ONE_OF_EACH = [
         {"seq": 3, "kind": "TimerFired", "problem": "no"},
     ),
     (
+        errors.UndecodablePayload("Instance.input", "no key"),
+        "Instance.input cannot be decoded: no key; "
+        'DURABLE["CODEC"] must be able to decode what was stored under earlier settings',
+        {"where": "Instance.input", "problem": "no key"},
+    ),
+    (
         errors.OutsideWorkflow("now()", "do not"),
         "now() works only inside a running workflow or activity; do not",
         {"call": "now()", "advice": "do not"},
