@@ -83,7 +83,9 @@ async def child(definition: WorkflowDefinition, arguments: dict[str, Any]) -> An
 
 def start_child(definition: WorkflowDefinition, arguments: dict[str, Any]) -> ChildHandle:
     """Start a child workflow, without waiting for it."""
-    execution = current(f"{definition.type_name}.start_child()")
+    call = f"{definition.type_name}.start_child()"
+    execution = current(call)
+    execution.loop.only_look(call)
     event_id = execution.next_id()
     options = dict(definition.overrides)
     if "headers" in options:
@@ -170,6 +172,7 @@ def continue_as_new(*args: Any, carry_signals: bool = True, **kwargs: Any) -> No
         InvalidInput: The arguments do not fit, or something is still open: its result would be lost.
     """
     execution = current("workflow.continue_as_new()")
+    execution.loop.only_look("workflow.continue_as_new()")
     execution.go_on()
     bound = execution.workflow.signature.bind(args, kwargs, execution.converter)
     arguments = execution.within_limit(bound, "continue_as_new()")

@@ -356,11 +356,17 @@ class ReadOnly(DurableError):
 
     Attributes:
         call: What it called.
+        looker: Who did, e.g. ``query 'total'``.
+        location: ``file:line`` of the call, when known.
+        written: What stands there, e.g. ``lines.pop()``.
     """
 
-    def __init__(self, call: str) -> None:
-        self.call = call
-        super().__init__(f"{call} is not allowed in a query or a validator: it may look, and not touch")
+    def __init__(
+        self, call: str, *, looker: str = "a query or a validator", location: str = "", written: str = ""
+    ) -> None:
+        self.call, self.looker, self.location, self.written = call, looker, location, written
+        at = f" (at {location}{': ' if written else ''}{written})" if location else ""
+        super().__init__(f"{call} is not allowed in {looker}: it may look, and not touch{at}")
 
 
 class NondeterminismError(DurableError):

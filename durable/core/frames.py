@@ -24,6 +24,8 @@ _DURABLE = os.path.dirname(os.path.dirname(__file__)) + os.sep
 _LIBRARIES = (_DURABLE, *(sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")))
 _PACKAGES = tuple(f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages"))
 _SHOWN = 80
+_BOTTOM = ("drain", "look")
+"""What runs a workflow's tasks, and its queries and validators."""
 _known: dict[str, bool] = {}
 _libraries: dict[str, bool] = {}
 
@@ -66,7 +68,7 @@ def is_library(name: str) -> bool:
 
 def is_the_loop(frame: FrameType) -> bool:
     """Say whether a frame is the bottom of all that a workflow's code runs in."""
-    return frame.f_code.co_name == "drain" and _is_ours(frame.f_code)
+    return frame.f_code.co_name in _BOTTOM and _is_ours(frame.f_code)
 
 
 def of_workflow(frame: FrameType | None, package: str) -> FrameType | None:

@@ -21,6 +21,7 @@ from durable.core.errors import DurableError, ForbiddenInWorkflow, InvalidInput,
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from types import FrameType
 
 _REFUSALS = 20
 _FORBIDDEN = (
@@ -122,7 +123,7 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         now: Seconds since 1970; set by whoever applies events.
         violation: The first forbidden call, or an error that interrupts the
             step from outside; ends the step.
-        looking: Set while a query runs: nothing may change.
+        looking: Who looks, e.g. ``query 'total'``, while a query or a validator runs: nothing may change.
         refused: The first thing that a query tried and may not.
         stopped: Set when the main task is done: nothing runs after it.
         package: The top-level package that the workflow is in.
@@ -141,7 +142,7 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         self.now = 0.0
         self.stopped = False
         self.closing = False
-        self.looking = False
+        self.looking = ""
         self.refused: DurableError | None = None
         self.violation: BaseException | None = None
         self._start_timer, self._cancel_timer = start_timer, cancel_timer
@@ -280,7 +281,7 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
             ReadOnly: One does.
         """
         if self.looking:
-            error = ReadOnly(call)
+            error = ReadOnly(call, looker=self.looking, **_shown(self._code()))
             self.refused = self.refused or error
             raise error
 
@@ -296,11 +297,13 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         return error
 
     def _refusal(self, call: str, instead: str) -> ForbiddenInWorkflow:
-        frame = frames.of_workflow(sys._getframe(), self.package)
+        frame = self._code()
         if frame is None:  # library code that was handed to the loop as it is, such as ``gather(fetch(), ...)``
             return ForbiddenInWorkflow(call, instead=instead, location=self.owner.waiting_at() if self.owner else "")
-        location = f"{frame.f_code.co_filename}:{frame.f_lineno}"
-        return ForbiddenInWorkflow(call, instead=instead, location=location, written=frames.as_written(frame))
+        return ForbiddenInWorkflow(call, instead=instead, **_shown(frame))
+
+    def _code(self) -> FrameType | None:
+        return frames.of_workflow(sys._getframe(), self.package)
 
     def close(self) -> None:
         """Unwind every coroutine on this thread, each in its own context.
@@ -329,6 +332,13 @@ def only_look(call: str) -> None:
     loop = asyncio._get_running_loop()
     if isinstance(loop, DeterministicLoop):
         loop.only_look(call)
+
+
+def _shown(frame: FrameType | None) -> dict[str, str]:
+    """Return where a frame is, and what stands there."""
+    if frame is None:
+        return {}
+    return {"location": f"{frame.f_code.co_filename}:{frame.f_lineno}", "written": frames.as_written(frame)}
 
 
 def _create(cls: type[Task], sequence: int, *args: Any, **kwargs: Any) -> Task:

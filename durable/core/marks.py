@@ -26,6 +26,7 @@ def side_effect(fn: Callable[[], T]) -> T:
     secret. The value passes through JSON, by the function's return annotation.
     """
     execution = current("workflow.side_effect()")
+    execution.loop.only_look("workflow.side_effect()")
     event_id = execution.next_id()
     recorded = execution.recorded(event_id)
     if isinstance(recorded, ev.SideEffectRecorded):
@@ -71,6 +72,7 @@ def patched(patch_id: str) -> bool:
         PatchReused: The code deprecates the same patch elsewhere.
     """
     execution = current("workflow.patched()")
+    execution.loop.only_look("workflow.patched()")
     return execution.patch(_patch_id(patch_id), deprecated=False, place=frames.place())
 
 
@@ -82,6 +84,7 @@ def deprecate_patch(patch_id: str) -> None:
         PatchReused: The code asks for the same patch elsewhere.
     """
     execution = current("workflow.deprecate_patch()")
+    execution.loop.only_look("workflow.deprecate_patch()")
     execution.patch(_patch_id(patch_id), deprecated=True, place=frames.place())
 
 

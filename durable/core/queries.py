@@ -55,18 +55,58 @@ def answer(execution: Execution, name: str, arguments: dict[str, Any]) -> Any:
         raise InvalidInput(f"query {name!r}", f"the workflow has no such query; there are: {there_are}")
     signature = Signature.of(fn, name)
     args, kwargs = signature.unbind(arguments, execution.converter)
-    with looking(execution):
-        value = execution.context().run(fn, *args, **kwargs)
-        if inspect.iscoroutine(value):
-            value.close()
-            raise InvalidDefinition(name, "a query must be a plain def: it answers at once")
+    value = look(execution, f"query {name!r}", fn, args, kwargs)
     where = f"answer of {name}"
     return execution.within_limit(signature.encode_result(value, execution.converter, where=where), where)
 
 
+def look(
+    execution: Execution, looker: str, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """Call what may look and not touch.
+
+    Args:
+        execution: The execution, which stands still between two steps.
+        looker: Who looks, for errors, e.g. ``query 'total'``.
+        fn: The function that does.
+        args, kwargs: Its arguments.
+
+    Raises:
+        InvalidDefinition: It returned a coroutine; the error names what was called, and where the function begins.
+        ReadOnly, ForbiddenInWorkflow: As in ``answer``.
+        Exception: What it raised.
+    """
+    with looking(execution, looker, fn):
+        return _at_once(execution.context().run(fn, *args, **kwargs), looker, fn)
+
+
+def _at_once(value: Any, looker: str, fn: Callable[..., Any]) -> Any:
+    if not inspect.iscoroutine(value):
+        return value
+    called = value.__qualname__
+    value.close()
+    place = _beginning(fn)
+    raise InvalidDefinition(
+        looker,
+        f"it returned {called}(...) without its result: it answers at once, so it can await nothing. "
+        f"Await {called}(...) in the workflow, keep the result in a variable, and look at that"
+        f"{f' (at {place})' if place else ''}",
+    )
+
+
+def _beginning(fn: Callable[..., Any]) -> str:
+    code = getattr(fn, "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}" if code else ""
+
+
 @contextmanager
-def looking(execution: Execution) -> Iterator[None]:
+def looking(execution: Execution, looker: str, fn: Callable[..., Any]) -> Iterator[None]:
     """Run the block on the execution's loop, which lets nothing change.
+
+    Args:
+        execution: The execution, which stands still between two steps.
+        looker: Who looks, for errors, e.g. ``query 'total'``.
+        fn: The function that does.
 
     Raises:
         ReadOnly, ForbiddenInWorkflow: What was refused, in place of what the block made of it.
@@ -74,18 +114,18 @@ def looking(execution: Execution) -> Iterator[None]:
     loop, drawn = execution.loop, execution.random.getstate()
     outer = asyncio._get_running_loop()
     asyncio._set_running_loop(loop)
-    loop.looking, loop.refused = True, None
+    loop.looking, loop.refused = looker, None
     try:
         yield
     except Exception:
         if loop.refused is None:
             raise
     finally:
-        loop.looking = False
+        loop.looking = ""
         asyncio._set_running_loop(outer)
     refused: DurableError | None = loop.refused
     if execution.random.getstate() != drawn:  # by a method of the generator that was kept from a step
         execution.random.setstate(drawn)
-        refused = refused or ReadOnly("workflow.random()")
+        refused = refused or ReadOnly("workflow.random()", looker=looker, location=_beginning(fn))
     if refused is not None:
         raise refused

@@ -73,7 +73,7 @@ def _shown(execution: Execution, frame: FrameType, line: int) -> Frame:
 def shown(execution: Execution, value: Any) -> str:
     """Return a value by its ``repr``, which may look and not touch, as a query may."""
     try:
-        with looking(execution):
+        with looking(execution, "a repr", type(value).__repr__):
             text = execution.context().run(_repr.repr, value)
     except Exception as error:  # noqa: BLE001 - user code, and how it fails is what is to be shown
         return _failed(value, error)

@@ -13,7 +13,7 @@ from durable.core.context import current
 from durable.core.errors import InvalidDefinition, NondeterminismError
 from durable.core.failures import Failure
 from durable.core.loop import Liable, liable
-from durable.core.queries import looking
+from durable.core.queries import look
 from durable.core.signatures import Signature
 
 if TYPE_CHECKING:
@@ -115,11 +115,7 @@ def check(execution: Execution, request: ev.UpdateAccepted) -> None:
     args, kwargs = Signature.of(handler.fn, request.name).unbind(request.input, execution.converter)
     if handler.validator is None:
         return
-    with looking(execution):
-        value = execution.context().run(handler.validator, *args, **kwargs)
-        if inspect.iscoroutine(value):
-            value.close()
-            raise InvalidDefinition(request.name, _PLAIN)
+    look(execution, f"the validator of update {request.name!r}", handler.validator, args, kwargs)
 
 
 _PLAIN = "a validator must be a plain def: it answers at once"

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from durable import conf, interceptors
 from durable.core import commands as cmd
 from durable.core import events as ev
-from durable.core import payloads, texts
+from durable.core import payloads, queries, texts
 from durable.core.definitions import anything, define_workflow
 from durable.core.errors import AlreadyExists, DurableError, InvalidId, LimitExceeded
 from durable.core.execution import LIMITS, Execution
 from durable.core.failures import Failure
 from durable.core.replay import catch_up
 from durable.engine import guards, routing, strict, watchdog
+from durable.engine.updates import HARMFUL
 from durable.interceptors import TurnCall
 from durable.testing import updates
 from durable.testing.records import Step, Stored
@@ -37,6 +39,7 @@ class Run:
         status: ``running`` until its end, then as the instance's, or ``continued``.
         history: Its events.
         steps: What its code had come to after each.
+        queries: The names of the queries that its code answered while it lived, each with the head of then.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class Run:
         self.steps: list[Step] = []
         self.tasks: dict[int, Task] = {}
         self.locations: dict[int, str] = {}
+        self.queries: list[tuple[int, str]] = []
         self._timers: dict[int, Entry] = {}
         self._pending: list[cmd.Command] = []
         self._activities: dict[int, ev.ActivityScheduled] = {}
@@ -81,6 +85,20 @@ class Run:
     def events(self, *, after: int = 0) -> list[ev.Event]:
         """Return the history's events after a place, as they would come from a database."""
         return [stored.event(seq) for seq, stored in enumerate(self.history[after:], after + 1)]
+
+    def query(self, name: str, arguments: dict[str, Any]) -> Any:
+        """Answer a query, in the live code as a worker does; once that is put away, in a replay of its history."""
+        if self.execution.loop.closing:
+            with closing(self.another()) as again, watchdog.watch(again):
+                catch_up(again, self.events(), whole=True)
+                return queries.answer(again, name, arguments)
+        self.queries.append((len(self.history), name))
+        try:
+            with watchdog.watch(self.execution):
+                return queries.answer(self.execution, name, arguments)
+        except HARMFUL:
+            self.rebuild()
+            raise
 
     # --- taking turns
 

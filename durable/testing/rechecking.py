@@ -124,11 +124,15 @@ def _said(event: ev.Event | None, *, in_full: bool = False) -> str:
 def _nondeterminism(
     run: Run, seq: int, event_id: int | None, expected: object, got: str | None, location: str
 ) -> NondeterminismError:
+    note = f"The code of {run.instance.id} decides otherwise when it is replayed"
+    if asked := sorted({name for head, name in run.queries if head < seq}):
+        which = f"query {asked[0]!r}" if len(asked) == 1 else f"one of the queries {', '.join(map(repr, asked))}"
+        note += f". It had answered {which} before: does that change a variable? No replay knows of queries"
     return NondeterminismError(
         seq=seq,
         event_id=event_id,
         expected=str(expected),
         got=got,
         location=location,
-        note=f"The code of {run.instance.id} decides otherwise when it is replayed",
+        note=note,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +10,10 @@ from durable import conf, registry
 from durable.client.ask import encode
 from durable.client.start import encode_tags
 from durable.core import events as ev
-from durable.core import payloads, queries, texts
+from durable.core import payloads, texts
 from durable.core.definitions import WorkflowDefinition, workflow_options
 from durable.core.errors import InvalidInput, UnknownToken
 from durable.core.failures import Failure
-from durable.core.replay import catch_up
 from durable.core.retry import seconds
 from durable.interceptors import SignalCall, StartCall
 from durable.store import creation
@@ -199,15 +197,12 @@ class Simulation:
             UnknownInstance: There is none of this id.
             InvalidInput: It has not begun, has no such query, or the arguments do not fit.
             ReadOnly, ForbiddenInWorkflow: The query tried to change something, or to reach outside.
+            RunawayStep: It took too long.
         """
         run = self._world.instance(self._id(to)).run
         if not run.history:
             raise InvalidInput(f"query {name!r}", f"instance {run.instance.id!r} has not begun yet")
-        arguments = encode(f"query {name}", args, kwargs)
-        # On a replay: what a query breaks, nobody needs any more.
-        with closing(run.another()) as execution:
-            catch_up(execution, run.events(), whole=True)
-            return queries.answer(execution, name, arguments)
+        return run.query(name, encode(f"query {name}", args, kwargs))
 
     def update(
         self, name: str, *args: Any, to: str | None = None, update_id: str | None = None, **kwargs: Any

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
+import linecache
 import logging
 from dataclasses import dataclass
 from typing import Any
@@ -202,8 +203,27 @@ def test_query_that_returns_a_coroutine_is_refused():
 
         await calls.wait_signal("go")
 
-    with pytest.raises(InvalidDefinition, match="plain def"):
+    with pytest.raises(
+        InvalidDefinition, match=r"^query 'disguised': it returned a\(\.\.\.\).* in a variable"
+    ) as refused:
         ask(live(wrong, STARTED), "disguised")
+    assert str(refused.value).endswith(f"(at {__file__}:{wrong.fn.__code__.co_firstlineno + 2})")
+
+
+def test_coroutine_of_a_callable_object_is_refused_without_a_place():
+    class Asks:
+        __name__ = "asks"
+
+        def __call__(self):
+            return a()
+
+    @workflow
+    async def wrong():
+        queries.query(Asks())
+        await calls.wait_signal("go")
+
+    with pytest.raises(InvalidDefinition, match=r"look at that$"):
+        ask(live(wrong, STARTED), "asks")
 
 
 def test_query_outside_a_workflow_is_refused():
@@ -361,6 +381,37 @@ def test_thing_called_is_named():
     assert refused.value.call == "set_status"
 
 
+@pytest.mark.parametrize(
+    ("name", "call", "written"),
+    [
+        ("set_status", "set_status", 'context.set_status("seen")'),
+        ("continue_as_new", "workflow.continue_as_new()", "tries[name]()"),
+        ("side_effect", "workflow.side_effect()", "marks.side_effect(lambda: 1)"),
+        ("patched", "workflow.patched()", 'marks.patched("new")'),
+        ("deprecate_patch", "workflow.deprecate_patch()", 'marks.deprecate_patch("old")'),
+        ("child", "child.start_child()", "tries[name]()"),
+    ],
+)
+def test_refusal_names_the_query_the_call_and_the_line(name, call, written):
+    with pytest.raises(ReadOnly) as refused:
+        ask(live(shop, *BEFORE), "attempt", name)
+
+    error = refused.value
+    assert (error.looker, error.call, error.written) == ("query 'attempt'", call, written)
+    path, _, line = error.location.rpartition(":")
+    assert path == __file__ and written in linecache.getline(path, int(line))
+    assert str(error).startswith(f"{call} is not allowed in query 'attempt'")
+    assert f"(at {error.location}: {written})" in str(error)
+
+
+def test_number_drawn_behind_our_back_is_blamed_on_the_query():
+    with pytest.raises(ReadOnly) as refused:
+        ask(live(shop, *BEFORE), "attempt", "kept_random")
+
+    path, _, line = refused.value.location.rpartition(":")
+    assert "@queries.query" in linecache.getline(path, int(line))
+
+
 def test_continue_as_new_of_an_ended_execution_is_refused_too():
     execution = live(shop, *BEFORE)
     execution.step(CANCEL)
@@ -403,6 +454,16 @@ def test_caller_gets_its_own_loop_back():
 
     assert asyncio.run(caller()) == ("test", True)
     assert asyncio._get_running_loop() is None
+
+
+def test_query_that_is_no_code_of_the_users_is_refused_without_a_place():
+    @workflow
+    async def wrong():
+        queries.query(Channel(3).close)
+        await calls.wait_signal("go")
+
+    with pytest.raises(ReadOnly, match=r"channel\.close is not allowed in query 'close': it may look, and not touch$"):
+        ask(live(wrong, STARTED), "close")
 
 
 # --- where it runs

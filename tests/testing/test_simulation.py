@@ -17,6 +17,7 @@ from durable import (
     InvalidId,
     InvalidInput,
     LimitExceeded,
+    NondeterminismError,
     NotOpen,
     PayloadTooLarge,
     ReadOnly,
@@ -268,6 +269,78 @@ def test_query_that_changes_something_is_refused():
     simulation.at(2).signal("go")
 
     assert simulation.run().custom_status is None
+
+
+@pytest.fixture
+def looked_at():
+    @workflow.defn
+    async def looked_at() -> int:
+        looks = []
+
+        @workflow.query
+        def look() -> int:
+            looks.append(1)
+            return len(looks)
+
+        @workflow.query
+        def count() -> int:
+            return len(looks)
+
+        await workflow.wait_signal("go")
+        if looks:
+            await asyncio.sleep(1)
+        return len(looks)
+
+    return looked_at
+
+
+def test_query_that_changes_a_variable_is_found_and_named(looked_at):
+    simulation = testing.Simulation(looked_at)
+    answers = [simulation.at(1).query("look"), simulation.at(2).query("look")]
+    simulation.at(3).signal("go")
+    simulation.at(4).query("count")
+
+    with pytest.raises(
+        NondeterminismError, match=r"It had answered query 'look' before: does that change a variable"
+    ) as e:
+        simulation.run()
+
+    assert [answer.value for answer in answers] == [1, 2]
+    assert "TimerStarted" in e.value.expected
+
+
+def test_query_that_looks_changes_nothing(looked_at):
+    simulation = testing.Simulation(looked_at)
+    simulation.at(1).query("count")
+    simulation.at(3).signal("go")
+
+    assert simulation.run().result() == 0
+    assert (simulation.query("look"), simulation.query("look")) == (1, 1)  # on replays, each its own
+
+
+def test_query_that_tried_to_change_something_leaves_the_workflow_as_it_was():
+    @workflow.defn
+    async def shop() -> list[int]:
+        sold = []
+
+        @workflow.query
+        def sneaky() -> None:
+            sold.append(1)
+            workflow.set_status("x")
+
+        await workflow.wait_signal("go")
+        return sold
+
+    simulation = testing.Simulation(shop)
+
+    def ask() -> None:
+        with pytest.raises(ReadOnly, match="query 'sneaky'"):
+            simulation.query("sneaky")
+
+    simulation.at(1).call(ask)
+    simulation.at(2).signal("go")
+
+    assert simulation.run().result() == []
 
 
 def test_cancel_reaches_the_code_and_its_children(approval):
