@@ -759,7 +759,7 @@ def test_closed_instance_refuses_and_stores_nothing(committing, open_basket, end
 
     with pytest.raises(NotOpen) as caught:
         open_basket.update("add", "pen", timeout=0)
-    assert (caught.value.status, caught.value.verb) == (end, "take an update")
+    assert (caught.value.status, caught.value.verb) == (end, "take update 'add'")
     assert not Update.objects.exists() and leftovers() == []
 
 
@@ -792,6 +792,7 @@ def test_requests_that_were_not_accepted_before_the_end_are_not_open(committing,
         with pytest.raises(NotOpen) as caught:
             told(handle, "unknown", id=request)
         assert caught.value.status == handle.status == {"timed out": "failed"}.get(end, end)
+        assert caught.value.note == "it has registered no such update; there are: none"
     # A signal that came too late is kept in case of a rewind.
     assert leftovers() == (["SignalReceived"] if end in ("terminated", "timed out") else [])
 
@@ -830,7 +831,7 @@ def test_update_that_lets_the_workflow_return_is_told(committing):
 
     assert committing.result(handle) == "over"
     assert told(handle, "finish", id="1") == "finished"
-    with pytest.raises(NotOpen):
+    with pytest.raises(NotOpen, match=r"cannot take update 'finish'$"):
         told(handle, "finish", id="2")
 
 

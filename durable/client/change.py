@@ -24,6 +24,7 @@ from durable.core.errors import (
     UpdateTimeout,
 )
 from durable.core.failures import Failure
+from durable.core.updates import missing
 from durable.engine import looking, updates
 from durable.store import instances
 from durable.store import updates as store
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from durable.models import Instance, Update
 
 State = store.State
-
-_VERB = "take an update"
 
 
 def update(
@@ -121,7 +120,9 @@ def _find(instance_id: str, request: ev.UpdateAccepted) -> Update:
     found = store.find(instance_id, request.update_id)
     if found is None:
         instances.get(instance_id)
-        raise NotOpen(instance_id, status="replaced", verb=_VERB)  # another one has its id by now
+        raise NotOpen(
+            instance_id, status="replaced", verb=f"take update {request.name!r}"
+        )  # another one has its id by now
     return found
 
 
@@ -159,4 +160,17 @@ def _outcome(found: Update) -> Any:
         case State.FAILED:
             raise UpdateFailed(found.instance_id, found.name, update_id=found.update_id, failure=failure)
         case _:
-            raise NotOpen(found.instance_id, status=found.execution.status, verb=_VERB)
+            verb = f"take update {found.name!r}"
+            raise NotOpen(found.instance_id, status=found.execution.status, verb=verb, note=_missing(found))
+
+
+def _missing(found: Update) -> str:
+    """Say that the code had no update of this name, if so and if this process can tell."""
+    instance = instances.get(found.instance_id)
+    if not instance.head:
+        return ""
+    try:
+        with looking.look(instance) as execution:
+            return missing(execution, found.name)
+    except DurableError:
+        return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,6 +25,12 @@ def _rebuild(cls: type[DurableError], args: tuple[Any, ...], fields: dict[str, A
     error.args = args
     error.__dict__.update(fields)
     return error
+
+
+def choices(name: str, known: Iterable[str]) -> str:
+    """Return, in words, which names there are in place of one that there is not, and which of them look like it."""
+    names = sorted(known)
+    return f"there are: {', '.join(names) or 'none'}{_near(get_close_matches(name, names))}"
 
 
 def _near(near: Sequence[str]) -> str:
@@ -117,12 +124,17 @@ class DuplicateName(DurableError):
 
 
 class NotOpen(DurableError):
-    """The instance has ended, so it takes no more of this."""
+    """The instance has ended, so it takes no more of this.
 
-    def __init__(self, instance_id: str, *, status: str, verb: str = "") -> None:
-        self.instance_id, self.status, self.verb = instance_id, status, verb
+    Attributes:
+        verb: What was tried.
+        note: What may be why, in words.
+    """
+
+    def __init__(self, instance_id: str, *, status: str, verb: str = "", note: str = "") -> None:
+        self.instance_id, self.status, self.verb, self.note = instance_id, status, verb, note
         refused = f" and cannot {verb}" if verb else ""
-        super().__init__(f"instance {instance_id!r} is {status}{refused}")
+        super().__init__(f"instance {instance_id!r} is {status}{refused}{': ' if note else ''}{note}")
 
 
 class NotClosed(DurableError):
@@ -638,7 +650,7 @@ class UpdateTimeout(ResultTimeout):
         super().__init__(instance_id, timeout, status=status)
         self.name, self.update_id, self.state = name, update_id, state
         self.registered = None if registered is None else tuple(sorted(registered))
-        there_are = "" if self.registered is None else f" (there are: {', '.join(self.registered) or 'none'})"
+        there_are = "" if self.registered is None else f" ({choices(name, self.registered)})"
         waits = f" for the workflow to register an update of this name{there_are}" if state == "waiting" else ""
         self.args = (
             f"update {name!r} of instance {instance_id!r}, which is {status}, is still {state}{waits} "

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from durable.core.context import current
-from durable.core.errors import DurableError, InvalidDefinition, InvalidInput, ReadOnly
+from durable.core.errors import DurableError, InvalidDefinition, InvalidInput, ReadOnly, choices
 from durable.core.signatures import Signature
 
 if TYPE_CHECKING:
@@ -51,8 +51,9 @@ def answer(execution: Execution, name: str, arguments: dict[str, Any]) -> Any:
     """
     fn = execution.queries.get(name)
     if fn is None:
-        there_are = ", ".join(sorted(execution.queries)) or "none"
-        raise InvalidInput(f"query {name!r}", f"the workflow has no such query; there are: {there_are}")
+        hint = " (it is an update)" if name in execution.updates.handlers else ""
+        problem = f"the workflow has no such query{hint}; {choices(name, execution.queries)}"
+        raise InvalidInput(f"query {name!r}", problem)
     signature = Signature.of(fn, name)
     args, kwargs = signature.unbind(arguments, execution.converter)
     value = look(execution, f"query {name!r}", fn, args, kwargs)

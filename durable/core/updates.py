@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from durable.core import events as ev
 from durable.core import frames
 from durable.core.context import current
-from durable.core.errors import InvalidDefinition, NondeterminismError
+from durable.core.errors import InvalidDefinition, NondeterminismError, choices
 from durable.core.failures import Failure
 from durable.core.loop import Liable, liable
 from durable.core.queries import look
@@ -61,7 +61,7 @@ class Updates:
         """
         execution, handler = self._execution, self.handlers.get(event.name)
         if handler is None:
-            note = f"It registered no such update; there are: {', '.join(sorted(self.handlers)) or 'none'}"
+            note = f"It registered no such update; {choices(event.name, self.handlers)}"
             seq = execution.head + 1
             raise NondeterminismError(seq=seq, event_id=None, expected=str(event), got=None, note=note)
         self.running[event.update_id] = event.name
@@ -147,6 +147,14 @@ def update(fn: Callable[..., Any] | None = None, /, *, validator: Callable[..., 
         return function
 
     return register if fn is None else register(fn)
+
+
+def missing(execution: Execution, name: str) -> str:
+    """Return, in words, that the code has not registered an update; an empty text if it has."""
+    if name in execution.updates.handlers:
+        return ""
+    hint = " (it is a query)" if name in execution.queries else ""
+    return f"it has registered no such update{hint}; {choices(name, execution.updates.handlers)}"
 
 
 def all_handlers_finished() -> bool:

@@ -49,7 +49,7 @@ def request(instance_id: str, asked: ev.UpdateAccepted) -> None:
             return
         known.delete()  # somebody brought the instance back to life
     if instance.status not in OPEN:
-        raise NotOpen(instance_id, status=instance.status, verb="take an update")
+        raise NotOpen(instance_id, status=instance.status, verb=f"take update {asked.name!r}")
     _insert(instance, asked)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from durable.core import waits
+from durable.core.errors import choices
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,9 +26,9 @@ def _instance(instance: Instance) -> list[str]:
         f"{instance.id}: activity {task.name}, called at {task.location}, left its completion to somebody else"
         for task in external
     ]
-    known = ", ".join(sorted(run.execution.updates.handlers)) or "none"
     lines += [
-        f"{instance.id}: update {asked.request.name!r} waits for its name to be registered; there are: {known}"
+        f"{instance.id}: update {asked.request.name!r} waits for its name to be registered; "
+        f"{choices(asked.request.name, run.execution.updates.handlers)}"
         for asked in instance.updates.values()
         if asked.state == "waiting"
     ]

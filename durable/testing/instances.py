@@ -110,7 +110,7 @@ class Instance:
     def ask(self, asked: updates.Asked) -> None:
         """Take a request for an update; before the start it waits for it."""
         if not self.is_open:
-            asked.state = "refused"
+            asked.refuse()
         elif self._start is not None:
             asked.state = "waiting"
         else:

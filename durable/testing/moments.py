@@ -76,5 +76,13 @@ class Moment:
 
     def _add(self, what: str, act: Callable[[], object]) -> Moment:
         what = f"{what} at {timedelta(seconds=self._elapsed)} ({self._where})"
-        self._agenda.add(act, what, wait=self._elapsed, by_test=True)
+        self._agenda.add(lambda: _named(act, what), what, wait=self._elapsed, by_test=True)
         return self
+
+
+def _named(act: Callable[[], object], what: str) -> None:
+    try:
+        act()
+    except Exception as error:
+        error.add_note(f"in {what}")
+        raise

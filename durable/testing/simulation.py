@@ -231,7 +231,7 @@ class Simulation:
             if known.request.name != name:
                 raise InvalidInput("update_id", f"{update_id!r} is the id of an update {known.request.name!r}")
             return known
-        instance.require_open("take an update")
+        instance.require_open(f"take update {name!r}")
         asked = Asked(instance, ev.UpdateAccepted(update_id=update_id, name=name, input=arguments))
         instance.updates[update_id] = asked
         self._world.agenda.add(lambda: instance.ask(asked), f"update {name!r} of {instance.id}")
@@ -278,7 +278,11 @@ class Simulation:
         Raises:
             ExpectationFailed: One was not; the error names the place of each.
         """
-        problems = [*self._mocks.disappointments(), *(f"{entry.what} never came" for entry in self._unreached)]
+        problems = self._mocks.disappointments()
+        if (root := self._root) is not None and root.closed_at is not None:
+            after = timedelta(seconds=root.closed_at - root.created_at)
+            over = f"never came: {self.id!r} was {root.status} after {after}"
+            problems += [f"{entry.what} {over}" for entry in self._unreached]
         if problems:
             raise ExpectationFailed(problems)
 

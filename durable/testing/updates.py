@@ -31,6 +31,7 @@ class Asked:
         self.state = "requested"
         self._result: Any = None
         self._failure = Failure(type="UpdateFailed")
+        self._why = ""
 
     @property
     def is_pending(self) -> bool:
@@ -47,6 +48,10 @@ class Asked:
     def reject(self, error: BaseException) -> None:
         """Keep why it was not let in."""
         self.state, self._failure = "rejected", Failure.of(error)
+
+    def refuse(self) -> None:
+        """Keep that the instance ended before."""
+        self.state, self._why = "refused", updates.missing(self.instance.run.execution, self.request.name)
 
     def fail(self, failure: Failure) -> None:
         """Keep how it failed."""
@@ -72,7 +77,8 @@ class Asked:
             case "failed":
                 raise UpdateFailed(self.instance.id, name, **facts)
             case "refused":
-                raise NotOpen(self.instance.id, status=self.instance.status, verb="take an update")
+                where = f"take update {name!r}"
+                raise NotOpen(self.instance.id, status=self.instance.status, verb=where, note=self._why)
             case _:
                 raise SimulationError(f"update {name!r} ({update_id}) is not done: it is {self.state}")
 
@@ -119,4 +125,4 @@ def refuse(instance: Instance) -> None:
     cut_off(instance)
     for asked in instance.updates.values():
         if asked.is_pending:
-            asked.state = "refused"
+            asked.refuse()

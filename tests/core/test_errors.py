@@ -263,7 +263,7 @@ ONE_OF_EACH = [
     (
         errors.UpdateTimeout("a", "ad", 5, update_id="u", state="waiting", status="running", registered=["b", "add"]),
         "update 'ad' of instance 'a', which is running, is still waiting for the workflow to register an update of "
-        "this name (there are: add, b) after 5 s; ask again with update_id='u'",
+        "this name (there are: add, b; did you mean add?) after 5 s; ask again with update_id='u'",
         {"name": "ad", "update_id": "u", "state": "waiting", "registered": ("add", "b")},
     ),
     (

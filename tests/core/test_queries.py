@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from durable.core import calls, context, marks, queries
+from durable.core import calls, context, marks, queries, updates
 from durable.core import events as ev
 from durable.core.channels import Channel
 from durable.core.errors import (
@@ -126,6 +126,31 @@ def test_arguments_that_do_not_fit_are_refused(args):
 def test_unknown_query_names_those_there_are():
     with pytest.raises(InvalidInput, match="there are: fails, has, total"):
         ask(live(cart, STARTED), "totl")
+
+
+def test_update_that_is_asked_as_a_query_is_told_apart():
+    @workflow
+    async def shop():
+        @updates.update
+        def total() -> int:
+            return 1
+
+        @queries.query
+        def totals() -> int:
+            return 2
+
+        await calls.wait_signal("go")
+
+    execution = live(shop, STARTED)
+
+    with pytest.raises(
+        InvalidInput, match=r"no such query \(it is an update\); there are: totals; did you mean totals\?"
+    ):
+        ask(execution, "total")
+    assert updates.missing(execution, "total") == ""
+    said = "it has registered no such update (it is a query); there are: total; did you mean total?"
+    assert updates.missing(execution, "totals") == said
+    assert updates.missing(execution, "go").endswith("no such update; there are: total")
 
 
 def test_workflow_without_queries_says_so():

@@ -133,7 +133,8 @@ def test_update_that_nobody_registers_is_in_the_report_of_a_blocked_workflow(sim
     with pytest.raises(testing.WorkflowBlocked) as caught:
         simulation.run()
 
-    assert "simulated: update 'ad' waits for its name to be registered; there are: add, checkout" in caught.value.waits
+    wait = "simulated: update 'ad' waits for its name to be registered; there are: add, checkout; did you mean add?"
+    assert wait in caught.value.waits
 
 
 def test_update_is_asked_for_once_by_its_id(simulation):
@@ -164,19 +165,23 @@ def test_updates_that_the_workflow_ended_before_fail_or_are_refused():
 
     simulation = testing.Simulation(parent)
     accepted = simulation.at(1).update("slow", to="kid")
-    waiting = simulation.at(1).update("other", to="kid")
+    waiting = simulation.at(1).update("slwo", to="kid")
     simulation.at(15).call(lambda: refused(simulation))
 
     simulation.run()
 
     with pytest.raises(UpdateFailed, match="the workflow ended before the update did"):
         accepted.value  # noqa: B018
-    with pytest.raises(NotOpen):
+    with pytest.raises(NotOpen) as caught:
         waiting.value  # noqa: B018
+    assert str(caught.value) == (
+        "instance 'kid' is completed and cannot take update 'slwo': "
+        "it has registered no such update; there are: slow; did you mean slow?"
+    )
 
 
 def refused(simulation: testing.Simulation) -> None:
-    with pytest.raises(NotOpen, match="take an update"):
+    with pytest.raises(NotOpen, match=r"take update 'slow'$"):
         simulation.update("slow", to="kid")
 
 

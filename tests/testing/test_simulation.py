@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -450,10 +451,22 @@ def test_moment_after_the_end_never_comes(approval):
     simulation.at(2).signal("approve")
 
     assert simulation.run().elapsed == timedelta(seconds=1)
+    over = r"never came: 'simulated' was completed after 0:00:01"
     with pytest.raises(
-        testing.ExpectationFailed, match=r"signal 'approve' at 0:00:02 \(.*test_simulation.py:\d+\) never"
+        testing.ExpectationFailed, match=rf"signal 'approve' at 0:00:02 \(.*test_simulation.py:\d+\) {over}"
     ):
         simulation.assert_expectations()
+
+
+def test_error_at_a_moment_says_which_moment(approval):
+    simulation = testing.Simulation(approval)
+    simulation.at(2).signal("approve", to="nobody")
+
+    with pytest.raises(UnknownInstance) as caught:
+        simulation.run()
+
+    (note,) = caught.value.__notes__
+    assert re.fullmatch(r"in signal 'approve' at 0:00:02 \(.*test_simulation\.py:\d+\)", note)
 
 
 # --- executions, children
