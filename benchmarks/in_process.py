@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from benchmarks.engines import Engine
 from durable.client import Handle
 from durable.engine.advance import advance
 from durable.engine.perform import perform
@@ -24,3 +25,6 @@ def finish(handle: Handle) -> Any:
         perform(instance.queue)
         advance(handle.id)
     return handle.result(timeout=0)
+
+
+ENGINE = Engine(finish=finish, check=lambda: None)

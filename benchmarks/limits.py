@@ -2,7 +2,7 @@
 
 One transaction that inserts an event and updates its instance, in a loop, as
 several clients do it; and, where there is a worker, a Celery task that does
-nothing.
+nothing, and a chain of them.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from benchmarks.workflows import PAYLOAD
 
 INSTANCES = 10_000
 IN_USE = 400
+
+_CHAIN = 10
 
 _TYPE = "activity_completed"
 _UPDATE = "UPDATE benchmarks_limitinstance SET seq = seq + 1, updated_at = now() WHERE id = %s RETURNING seq"
@@ -66,7 +68,10 @@ def measure(seconds: float, *, celery: bool) -> dict[str, float]:
     with _clients() as clients:
         if celery:
             clients["celery_task"] = _celery_task
-        return {name: _repeat(step, seconds) for name, step in clients.items()}
+        measured = {name: _repeat(step, seconds) for name, step in clients.items()}
+    if celery:
+        measured["celery_chain"] = _repeat(_celery_chain, seconds) / _CHAIN
+    return measured
 
 
 def _repeat(step: Step, seconds: float) -> float:
@@ -127,6 +132,12 @@ def _sqlite() -> Iterator[dict[str, Step]]:
 def _celery_task(number: int) -> None:
     key = f"echo-{number}"
     tasks.echo.delay(key)
+    assert tasks.broker().blpop([key], timeout=20)
+
+
+def _celery_chain(number: int) -> None:
+    key = f"chain-{number}"
+    tasks.hop.delay(_CHAIN, key)
     assert tasks.broker().blpop([key], timeout=20)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-NAMES = ("W1", "W2", "W3", "W4")
+NAMES = ("W1", "W1x16", "W1x64", "W2", "W3", "W4", "W5", "W6", "W6fan", "W6long")
+NEED_WORKERS = ("W1x16", "W1x64", "W5")
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -22,8 +23,13 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--profile", action="store_true", help="print where the time goes instead of measuring it")
     parser.add_argument("--smoke", action="store_true", help="see whether it works: one round, tiny counts")
     options = parser.parse_args(arguments)
-    named = [name.upper() for given in options.workloads for name in given.replace(",", " ").split()]
+    known = {name.lower(): name for name in NAMES}
+    given = [name for argument in options.workloads for name in argument.replace(",", " ").split()]
+    named = [known.get(name.lower(), name) for name in given]
     if unknown := sorted(set(named) - set(NAMES)):
         parser.error(f"no such workload: {', '.join(unknown)} (there are {', '.join(NAMES)})")
-    options.workloads = list(dict.fromkeys(named)) or list(NAMES)
+    if options.in_process and (refused := [name for name in named if name in NEED_WORKERS]):
+        parser.error(f"{', '.join(refused)}: not without workers; leave out --in-process")
+    everything = [name for name in NAMES if not (options.in_process and name in NEED_WORKERS)]
+    options.workloads = list(dict.fromkeys(named)) or everything
     return options

@@ -30,12 +30,11 @@ def row(workload: Workload, rounds: Rounds, costs: dict[str, float], *, options:
         "workload": workload.name,
         **{name: _rounded(statistics.median(values)) for name, values in rounds.metrics.items()},
         **{name: _rounded(value) for name, value in costs.items()},
-        "best_ratio": _rounded(min(rounds.metrics["ms_per_step"]) / min(rounds.limits["transaction"])),
-        "limit_ms": _rounded(statistics.median(rounds.limits["transaction"])),
+        "best_ratio": _rounded(min(rounds.metrics["ms_per_step"]) / min(rounds.metrics["limit_ms"])),
         "limits_ms": {name: _rounded(statistics.median(values)) for name, values in rounds.limits.items()},
         "ranges": {
             name: [_rounded(min(values)), _rounded(max(values))]
-            for name, values in {**rounds.metrics, "limit_ms": rounds.limits["transaction"]}.items()
+            for name, values in {**rounds.metrics, "transaction_ms": rounds.limits["transaction"]}.items()
         },
         "db": options.db,
         "runs": "in process" if options.in_process else "celery",
@@ -55,31 +54,39 @@ def print_text(text: str) -> None:
     print(text, flush=True)
 
 
+# A column: its title, the metrics in it, and whether their ranges are shown.
+_COLUMNS: tuple[tuple[str, tuple[str, ...], bool], ...] = (
+    ("ms a step", ("ms_per_step",), True),
+    ("stored ms", ("stored_ms_per_step",), True),
+    ("limit ms", ("limit_ms",), True),
+    ("ratio", ("ratio",), True),
+    ("stored ratio", ("stored_ratio",), True),
+    ("a second", ("per_second",), True),
+    ("seconds", ("seconds", "wall_s"), True),
+    ("p50 / p95 ms", ("p50_ms", "p95_ms"), False),
+    ("MB", ("memory_mb",), False),
+    ("CPU ms: client / workers / database", ("client_cpu_ms", "workers_cpu_ms", "database_cpu_ms"), False),
+    ("statements", ("statements_per_step",), False),
+    ("commits", ("commits_per_step",), False),
+    ("WAL bytes", ("wal_bytes_per_step",), False),
+)
+
+
 def print_table(rows: list[dict[str, Any]], *, options: argparse.Namespace) -> None:
     """Print the results for people."""
     where = "in this process" if options.in_process else "Celery worker, two processes"
     table = Table(title=f"{options.db}, {where}; median and range of {options.rounds} rounds")
     table.add_column("workload")
-    for name in ("ms a step", "stored ms", "limit ms", "ratio", "stored ratio", "best ratio", "p50 / p95 ms"):
-        table.add_column(name, justify="right")
-    for name in ("CPU ms", "statements", "commits", "WAL bytes"):
-        table.add_column(name, justify="right")
+    columns = [column for column in _COLUMNS if any(name in each for each in rows for name in column[1])]
+    for title, _, _ in columns:
+        table.add_column(title, justify="right")
     for each in rows:
-        table.add_row(
-            each["workload"],
-            *(_cell(each, name) for name in ("ms_per_step", "stored_ms_per_step", "limit_ms", "ratio", "stored_ratio")),
-            f"{each['best_ratio']:.2f}",
-            f"{each['p50_ms']:.1f} / {each['p95_ms']:.1f}" if "p50_ms" in each else "",
-            f"{each['cpu_ms_per_step']:.2f}",
-            f"{each['statements_per_step']:.2f}",
-            f"{each['commits_per_step']:.2f}",
-            f"{each['wal_bytes_per_step']:.0f}" if "wal_bytes_per_step" in each else "",
-        )
+        table.add_row(each["workload"], *(_cell(each, names, ranges) for _, names, ranges in columns))
     _people.print(table)
     for each in rows:
         clients = ", ".join(f"{name} {value:.2f} ms" for name, value in each["limits_ms"].items())
         _people.print(f"{each['workload']}: storing a step with {clients}", style="dim", soft_wrap=True)
-    lows, highs = zip(*(each["ranges"]["limit_ms"] for each in rows), strict=True)
+    lows, highs = zip(*(each["ranges"]["transaction_ms"] for each in rows), strict=True)
     if max(highs) > 2 * min(lows):
         _people.print(
             f"The machine was busy: the limit was between {min(lows):.2f} and {max(highs):.2f} ms. "
@@ -89,11 +96,17 @@ def print_table(rows: list[dict[str, Any]], *, options: argparse.Namespace) -> N
         )
 
 
-def _cell(each: dict[str, Any], name: str) -> str:
-    if name not in each:
-        return ""
-    low, high = each["ranges"][name]
-    return f"{each[name]:.2f}\n{low:.2f}..{high:.2f}"
+def _cell(each: dict[str, Any], names: tuple[str, ...], ranges: bool) -> str:
+    found = [name for name in names if name in each]
+    text = " / ".join(_short(each[name]) for name in found)
+    if not ranges or not found:
+        return text
+    low, high = each["ranges"][found[0]]
+    return f"{text}\n{_short(low)}..{_short(high)}"
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _rounded(value: float) -> float:

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 from django.core.management import call_command
 from django.db import connection
 
-from benchmarks import in_process, instruments, limits, profiling, report, workers
+from benchmarks import in_process, instruments, limits, processes, profiling, report, tasks, workers
 from benchmarks.report import progress
 from benchmarks.workloads import WORKLOADS, Workload
 
 if TYPE_CHECKING:
+    from benchmarks.engines import Engine
     from benchmarks.instruments import Counts
-    from benchmarks.workloads import Finish
 
 _WARM_UP = 5
 _LIMIT_SECONDS = 0.5
@@ -39,9 +39,10 @@ class Rounds:
 
     def add(self, limit: dict[str, float], measured: dict[str, float]) -> None:
         """Add a round; its ratios are to the limit of the same round."""
-        ratios = {"ratio": measured["ms_per_step"] / limit["transaction"]}
+        limit_ms = measured.get("limit_ms", limit["transaction"])
+        ratios = {"limit_ms": limit_ms, "ratio": measured["ms_per_step"] / limit_ms}
         if "stored_ms_per_step" in measured:
-            ratios["stored_ratio"] = measured["stored_ms_per_step"] / limit["transaction"]
+            ratios["stored_ratio"] = measured["stored_ms_per_step"] / limit_ms
         for name, value in {**measured, **ratios}.items():
             self.metrics.setdefault(name, []).append(value)
         for name, value in limit.items():
@@ -72,37 +73,46 @@ def run(options: argparse.Namespace, folder: Path) -> None:
 def _rounds(chosen: list[Workload], options: argparse.Namespace, folder: Path) -> dict[str, Rounds]:
     rounds = {workload.name: Rounds() for workload in chosen}
     seconds = 0.05 if options.smoke else _LIMIT_SECONDS
-    with _engine(options, folder) as finish:
+    with _engine(options, folder) as engine:
         for number in range(options.rounds):
             for workload in chosen:
-                _warm_up(workload, finish)
+                _warm_up(workload, engine)
                 before = limits.measure(seconds, celery=not options.in_process)
-                measured = workload.run(workload, finish)
+                cpu = processes.seconds(engine)
+                measured = workload.run(workload, engine)
+                if engine.roots:
+                    # What is still to be done belongs to the workload, not to the limit.
+                    measured["settle_s"] = tasks.settle()
+                measured |= processes.per_step(cpu, processes.seconds(engine), workload.total_steps)
                 after = limits.measure(seconds, celery=not options.in_process)
                 # Both sides of the workload, since other work on the machine comes and goes.
                 limit = {name: (before[name] + after[name]) / 2 for name in before}
                 rounds[workload.name].add(limit, measured)
+                limit_ms = rounds[workload.name].metrics["limit_ms"][-1]
                 progress(
                     f"{workload.name} round {number + 1}/{options.rounds}: "
-                    f"limit {limit['transaction']:.2f} ms, {measured['ms_per_step']:.2f} ms a step"
+                    f"limit {limit_ms:.3g} ms, {measured['ms_per_step']:.3g} ms a step"
                 )
     return rounds
 
 
 def _costs(chosen: list[Workload], options: argparse.Namespace, folder: Path) -> dict[str, dict[str, float]]:
     """Run each workload once, untimed, and return what a step costs the database."""
-    costs = {}
-    with _counted_engine(options, folder) as (finish, count):
-        for workload in chosen:
+    costs: dict[str, dict[str, float]] = {workload.name: {} for workload in chosen}
+    counted = [workload for workload in chosen if workload.counted]
+    if not counted:
+        return costs
+    with _counted_engine(options, folder) as (engine, count):
+        for workload in counted:
             progress(f"{workload.name}: counting")
             if connection.vendor == "postgresql":
                 # The first change of a page after a checkpoint stores the whole page; the warm-up has those.
                 with connection.cursor() as cursor:
                     cursor.execute("CHECKPOINT")
-            _warm_up(workload, finish)
+            _warm_up(workload, engine)
             with count() as counts:
                 before = _wal_position()
-                workload.run(workload, finish)
+                workload.run(workload, engine)
                 written = _wal_position() - before
             steps = workload.total_steps
             costs[workload.name] = {
@@ -117,13 +127,13 @@ def _costs(chosen: list[Workload], options: argparse.Namespace, folder: Path) ->
 
 
 @contextmanager
-def _engine(options: argparse.Namespace, folder: Path) -> Iterator[Finish]:
+def _engine(options: argparse.Namespace, folder: Path) -> Iterator[Engine]:
     if options.in_process:
-        yield in_process.finish
+        yield in_process.ENGINE
     else:
         progress("starting a Celery worker of two processes")
-        with workers.worker(folder) as finish:
-            yield finish
+        with workers.worker(folder) as engine:
+            yield engine
 
 
 Count = Callable[[], AbstractContextManager["Counts"]]
@@ -131,16 +141,17 @@ Count = Callable[[], AbstractContextManager["Counts"]]
 
 
 @contextmanager
-def _counted_engine(options: argparse.Namespace, folder: Path) -> Iterator[tuple[Finish, Count]]:
+def _counted_engine(options: argparse.Namespace, folder: Path) -> Iterator[tuple[Engine, Count]]:
     if options.in_process:
-        yield in_process.finish, instruments.counting
+        yield in_process.ENGINE, instruments.counting
         return
-    with workers.worker(folder, env={instruments.COUNT: str(folder)}) as finish:
-        yield finish, lambda: instruments.counting_workers(folder)
+    with workers.worker(folder, env={instruments.COUNT: str(folder)}) as engine:
+        yield engine, lambda: instruments.counting_workers(folder)
 
 
-def _warm_up(workload: Workload, finish: Finish) -> None:
-    workload.run(workload.smaller(instances=_WARM_UP, steps=workload.steps), finish)
+def _warm_up(workload: Workload, engine: Engine) -> None:
+    if workload.warms_up:
+        workload.run(workload.smaller(instances=_WARM_UP, steps=workload.steps), engine)
 
 
 def _wal_position() -> int:
@@ -158,10 +169,10 @@ def _profile(chosen: list[Workload], options: argparse.Namespace, folder: Path) 
         longer = workload if options.smoke else replace(workload, instances=_LONGER * workload.instances)
         progress(f"{workload.name}: sampling")
         if options.in_process:
-            _warm_up(workload, in_process.finish)
+            _warm_up(workload, in_process.ENGINE)
             with profiling.sampled(folder):
-                longer.run(longer, in_process.finish)
+                longer.run(longer, in_process.ENGINE)
         else:
-            with workers.worker(folder, processes=1, env={instruments.PROFILE: str(folder)}) as finish:
-                longer.run(longer, finish)
+            with workers.worker(folder, processes=1, env={instruments.PROFILE: str(folder)}) as engine:
+                longer.run(longer, engine)
         report.print_text(profiling.summary(folder, longer))

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import workflows
+from benchmarks.engines import Engine
 from durable import ResultTimeout
 from durable.models import OPEN
 from tests import servers
 
 if TYPE_CHECKING:
-    from benchmarks.workloads import Finish
     from durable.client import Handle
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -37,12 +37,15 @@ class WorkerError(RuntimeError):
 
 
 @contextmanager
-def worker(folder: Path, *, processes: int = 2, env: Mapping[str, str] | None = None) -> Iterator[Finish]:
-    """Run a worker until the block ends, and give what waits for an instance's result.
+def worker(
+    folder: Path, *, processes: int = 2, pool: str = "prefork", env: Mapping[str, str] | None = None
+) -> Iterator[Engine]:
+    """Run a worker until the block ends, and give it as what runs instances.
 
     Args:
         folder: Where its log goes.
-        processes: How many processes its pool has.
+        processes: How many processes, or threads, its pool has.
+        pool: Which of Celery's pools.
         env: What its environment has besides ours.
 
     Raises:
@@ -51,23 +54,29 @@ def worker(folder: Path, *, processes: int = 2, env: Mapping[str, str] | None = 
     log = folder / "worker.log"
     command = [
         *(sys.executable, "-m", "celery", "-A", "benchmarks.celery_app", "worker"),
-        *("--pool", "prefork", "--concurrency", str(processes), "--loglevel", "WARNING"),
+        *("--pool", pool, "--concurrency", str(processes), "--loglevel", "WARNING"),
         *("--without-gossip", "--without-mingle", "--without-heartbeat"),
     ]
     process = servers.start(command, log, cwd=_ROOT, user=None, env=env or {}, stop=signal.SIGTERM)
+
+    def fault() -> WorkerError:
+        return WorkerError(process.poll(), log.read_text(errors="replace")[-4000:])
+
+    def check() -> None:
+        if process.poll() is not None:
+            raise fault()
 
     def finish(handle: Handle) -> Any:
         try:
             return handle.result(timeout=_PATIENCE)
         except ResultTimeout:
-            raise WorkerError(process.poll(), log.read_text(errors="replace")[-4000:]) from None
+            raise fault() from None
 
     try:
         first = workflows.sequential.start(1)
-        while process.poll() is None and first.status in OPEN:
+        while first.status in OPEN:
+            check()
             time.sleep(0.1)
-        if process.poll() is not None:
-            raise WorkerError(process.poll(), log.read_text(errors="replace")[-4000:])
-        yield finish
+        yield Engine(finish=finish, check=check, roots=(process.pid,))
     finally:
         servers.end(process, signal.SIGTERM)

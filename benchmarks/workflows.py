@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import Any
 
 from durable import activity, workflow
@@ -28,9 +29,14 @@ EACH: int = PAYLOAD["scheduled_id"]
 """What an activity adds to its workflow's sum, so that a lost or doubled result shows."""
 
 
+RAN: Counter[str] = Counter()
+"""How often each activity ran in this process."""
+
+
 @activity.defn
 def noop(number: int) -> dict[str, Any]:
     """Do nothing and return the payload."""
+    RAN["noop"] += 1
     return PAYLOAD
 
 

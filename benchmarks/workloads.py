@@ -11,16 +11,14 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from benchmarks import workflows
+from benchmarks import crowds, replays, workflows
 
 if TYPE_CHECKING:
+    from benchmarks.engines import Engine
     from durable.client import Handle
     from durable.core.definitions import WorkflowDefinition
-
-Finish = Callable[["Handle"], Any]
-"""Sees to it that an instance ends, and returns its result."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,15 +27,22 @@ class Workload:
 
     Attributes:
         name: What results are reported under.
-        run: Runs one round and returns its metrics, ``ms_per_step`` among them.
+        run: Runs one round and returns its metrics, ``ms_per_step`` among them;
+            and ``limit_ms``, if its limit is not the transaction.
         instances: How many workflows a round is.
         steps: How many activities each of them has.
+        in_flight: How many of the workflows are open at a time.
+        counted: Whether what the workers ask of the database is all there is to count.
+        warms_up: Whether a few of its workflows are run before.
     """
 
     name: str
-    run: Callable[[Workload, Finish], dict[str, float]]
+    run: Callable[[Workload, Engine], dict[str, float]]
     instances: int
     steps: int
+    in_flight: int = 1
+    counted: bool = True
+    warms_up: bool = True
 
     @property
     def total_steps(self) -> int:
@@ -62,40 +67,48 @@ class Timing:
     stored: float
 
 
-def run_sequential(workload: Workload, finish: Finish) -> dict[str, float]:
+def run_sequential(workload: Workload, engine: Engine) -> dict[str, float]:
     """Run workflows one at a time, each of activities one after the other."""
-    timings = one_at_a_time(workload, workflows.sequential, finish)
+    timings = one_at_a_time(workload, workflows.sequential, engine)
     return per_step(workload, timings)
 
 
-def run_fan_out(workload: Workload, finish: Finish) -> dict[str, float]:
+def run_fan_out(workload: Workload, engine: Engine) -> dict[str, float]:
     """Run workflows one at a time, each of activities all at once."""
-    timings = one_at_a_time(workload, workflows.fan_out, finish)
+    timings = one_at_a_time(workload, workflows.fan_out, engine)
     return {**per_step(workload, timings), "wall_s": statistics.median(timing.seen for timing in timings)}
 
 
-def run_latency(workload: Workload, finish: Finish) -> dict[str, float]:
+def run_latency(workload: Workload, engine: Engine) -> dict[str, float]:
     """Run workflows of one activity, and look at each one's time from start to result."""
-    timings = one_at_a_time(workload, workflows.sequential, finish)
+    timings = one_at_a_time(workload, workflows.sequential, engine)
     seen = sorted(timing.seen * 1000 for timing in timings)
     return {**per_step(workload, timings), "p50_ms": percentile(seen, 50), "p95_ms": percentile(seen, 95)}
 
 
+_REPLAY = {"instances": 1, "counted": False, "warms_up": False}
+
 WORKLOADS: dict[str, Workload] = {
     "W1": Workload(name="W1_seq10", run=run_sequential, instances=30, steps=10),
+    "W1x16": Workload(name="W1_conc16", run=crowds.run_in_flight, instances=200, steps=10, in_flight=16),
+    "W1x64": Workload(name="W1_conc64", run=crowds.run_in_flight, instances=200, steps=10, in_flight=64),
     "W2": Workload(name="W2_seq100", run=run_sequential, instances=5, steps=100),
     "W3": Workload(name="W3_fan100", run=run_fan_out, instances=3, steps=100),
     "W4": Workload(name="W4_latency", run=run_latency, instances=200, steps=1),
+    "W5": Workload(name="W5_burst1000x3", run=crowds.run_burst, instances=1000, steps=3),
+    "W6": Workload(name="W6_seq10k", run=replays.run_sequential, steps=10_000, **_REPLAY),
+    "W6fan": Workload(name="W6_fan10k", run=replays.run_fan_out, steps=10_000, **_REPLAY),
+    "W6long": Workload(name="W6_seq100k", run=replays.run_sequential, steps=100_000, **_REPLAY),
 }
 
 
-def one_at_a_time(workload: Workload, definition: WorkflowDefinition, finish: Finish) -> list[Timing]:
+def one_at_a_time(workload: Workload, definition: WorkflowDefinition, engine: Engine) -> list[Timing]:
     """Start each workflow when the one before has ended, and check every result."""
     timings = []
     for _ in range(workload.instances):
         begun = time.perf_counter()
         handle = definition.start(workload.steps)
-        total = finish(handle)
+        total = engine.finish(handle)
         seen = time.perf_counter() - begun
         assert total == workload.steps * workflows.EACH, f"{handle} returned {total}"
         timings.append(Timing(seen=seen, stored=stored_seconds(handle)))

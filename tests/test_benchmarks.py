@@ -35,6 +35,26 @@ def test_each_workload_gives_a_line_of_json(engine):
     assert result["ranges"]["ms_per_step"] == [result["ms_per_step"], result["ms_per_step"]]
 
 
+def test_the_other_workloads_run():
+    done = benchmarks("W1x16,W5,W6,W6fan")
+
+    assert done.returncode == 0, done.stderr
+    results = {result["workload"]: result for result in map(json.loads, done.stdout.splitlines())}
+    assert list(results) == ["W1_conc16", "W5_burst1000x3", "W6_seq10k", "W6_fan10k"]
+    assert all(result["ratio"] > 0 and result["per_second"] > 0 for result in results.values())
+    assert results["W5_burst1000x3"]["enqueue_s"] < results["W5_burst1000x3"]["wall_s"]
+    # However long the history is: the instance and its events; SQLite counts the BEGIN as well.
+    assert results["W6_seq10k"]["statements_per_step"] * results["W6_seq10k"]["steps"] <= 3
+    assert results["W1_conc16"]["workers_cpu_ms"] > 0
+
+
+def test_what_needs_workers_is_refused_without():
+    done = benchmarks("W5", "--in-process")
+
+    assert done.returncode == 2
+    assert "W5: not without workers" in done.stderr
+
+
 def test_a_profile_names_the_functions_that_take_most_time():
     done = benchmarks("W1", "--in-process", "--profile")
 
@@ -48,4 +68,4 @@ def test_an_unknown_workload_is_refused_with_those_that_there_are():
     done = benchmarks("W99")
 
     assert done.returncode == 2
-    assert "no such workload: W99 (there are W1, W2" in done.stderr
+    assert "no such workload: W99 (there are W1, W1x16" in done.stderr
