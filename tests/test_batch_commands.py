@@ -6,28 +6,12 @@ import io
 import json
 
 import pytest
-from django.core.management import CommandError, call_command
 
 from durable import RetryPolicy, activity, client, workflow
 from durable.management.commands import durable_batch
 from durable.models import Instance, Operation
 from project.celery import app
-
-
-class Told:
-    """What a command printed, and its exit code."""
-
-    def __init__(self, *args: str) -> None:
-        out, err, self.code, self.error = io.StringIO(), io.StringIO(), 0, ""
-        try:
-            call_command(*args, stdout=out, stderr=err, no_color=True)
-        except CommandError as error:
-            self.code, self.error = error.returncode, str(error)
-        self.out, self.err = out.getvalue(), err.getvalue()
-
-    @property
-    def json(self):
-        return json.loads(self.out)
+from tests.telling import Told
 
 
 @pytest.fixture

@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 import io
-import json
+from functools import wraps
 
 import pytest
-from django.core.management import CommandError, call_command, load_command_class
+from django.core.management import load_command_class
 
 from durable import RetryPolicy, activity, client, workflow
-from durable.management.verbs import VerbCommand
+from durable.client.verbs import VERBS, Verb
 from durable.models import Operation
+from tests.telling import Told
 
-NAMES = ("durable_rerun", "durable_rewind", "durable_upgrade")
-
-
-class Told:
-    """What a command printed, and its exit code."""
-
-    def __init__(self, *args: str) -> None:
-        out, err, self.code, self.error = io.StringIO(), io.StringIO(), 0, ""
-        try:
-            call_command(*args, stdout=out, stderr=err, no_color=True)
-        except CommandError as error:
-            self.code, self.error = error.returncode, str(error)
-        self.out, self.err = out.getvalue(), err.getvalue()
-
-    @property
-    def json(self):
-        return json.loads(self.out)
+OWN_WAYS = {"purge", "recover"}
+"""Verbs whose commands are about many instances in a way of their own."""
 
 
 @pytest.fixture
@@ -195,7 +181,7 @@ def test_children_are_shown_below_their_parent(engine, flow, up):
     (as_json,) = Told("durable_rewind", "parent", "--dry-run", "--json").json
     did = Told("durable_rewind", "parent").out.splitlines()
 
-    assert would[0] == "parent: rewind, on version 0, would"
+    assert would[0] == "parent: rewind, on version 0, would be done"
     assert would[1] == "  kid: rewind, on version 0, would"
     assert would[3] == "    run again      1  ActivityScheduled(second)"
     assert as_json["children"][0]["rerun"][0]["name"] == "second"
@@ -219,14 +205,13 @@ def test_many_steps_are_counted_not_listed(engine, up):
 
 
 def test_interrupt_says_what_was_done_and_stops(monkeypatch, failed):
-    rewind = client.rewind
-
+    @wraps(client.rewind)
     def interrupted(instance_id, **options):
         if instance_id == "b":
             raise KeyboardInterrupt
-        return rewind(instance_id, **options)
+        return client.rewind(instance_id, **options)
 
-    monkeypatch.setattr(client, "rewind", interrupted)
+    monkeypatch.setitem(VERBS, "rewind", Verb(interrupted, VERBS["rewind"].permission))
     told = Told("durable_rewind", "a", "b", "--json")
 
     assert (told.code, told.error) == (130, "interrupted; so far: 1 of 2 done, 0 refused")
@@ -386,12 +371,13 @@ def test_versions_as_json(versions):
 # --- what they have in common
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_all_take_the_same_options(name):
-    command = load_command_class("durable", name)
-    text = command.create_parser("manage.py", name).format_help()
+@pytest.mark.parametrize("verb", VERBS)
+def test_each_verb_has_a_command_with_all_of_its_options(verb):
+    if verb in OWN_WAYS:
+        return
+    command = load_command_class("durable", f"durable_{verb}")
+    parser = command.create_parser("manage.py", f"durable_{verb}")
 
-    assert isinstance(command, VerbCommand)
-    assert f"examples:\n  manage.py {name}" in text
-    for option in ("--reason", "--actor", "--dry-run", "--json", "exit codes:"):
-        assert option in text
+    names = {action.dest for action in parser._actions}
+    assert (command.verb, VERBS[verb].takes - names) == (verb, set())
+    assert "--json" in parser.format_help()

@@ -154,7 +154,9 @@ class Upgrade(Reason):
 class Restore(Reason):
     """A restore."""
 
-    execution = serializers.UUIDField(help_text="The earlier execution; see the executions.")
+    execution = serializers.UUIDField(
+        allow_null=True, default=None, help_text="The earlier execution; else the one before the current one."
+    )
 
 
 @example({"event_id": 1, "input": 12, "mocks": {"2": "receipt", "ship": None}})

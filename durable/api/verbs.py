@@ -8,6 +8,7 @@ from typing import Any
 
 from durable import client, conf, registry
 from durable.api import access, bodies
+from durable.client import change
 from durable.client.start import new_id
 from durable.core.errors import UpdateTimeout
 from durable.operations import audit
@@ -55,12 +56,11 @@ def _query(instance_id: str, data: Data, **_: Any) -> Any:
 
 
 def _update(instance_id: str, data: Data, *, actor: Any, **_: Any) -> Any:
-    with audit.audited("update", instance_id, actor=actor, name=data["name"], update_id=data["update_id"]):
-        waiting = {"update_id": data["update_id"], "timeout": data["timeout"]}
-        try:
-            return client.update(instance_id, data["name"], *data["args"], **waiting, **data["kwargs"])
-        except UpdateTimeout as error:
-            return error  # asked for is asked for: the audit has no refusal
+    asked = {"update_id": data["update_id"], "timeout": data["timeout"], "actor": actor}
+    try:
+        return change.operate(instance_id, data["name"], data["args"], data["kwargs"], **asked)
+    except UpdateTimeout as error:
+        return error
 
 
 def _rerun(instance_id: str, data: Data, **common: Any) -> Any:

@@ -26,10 +26,13 @@ from durable.core.errors import (
 from durable.core.failures import Failure
 from durable.core.updates import missing
 from durable.engine import looking, updates
+from durable.operations import audit
 from durable.store import instances
 from durable.store import updates as store
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from durable.models import Instance, Update
 
 State = store.State
@@ -67,7 +70,10 @@ def update(
         InvalidInput: An argument has no JSON, a name cannot be taken, or the id is that of another update.
         PayloadTooLarge, LimitExceeded: A limit of the settings is reached.
     """
-    request = _request(name, update_id, args, kwargs)
+    return _update(instance_id, _request(name, update_id, args, kwargs), timeout)
+
+
+def _update(instance_id: str, request: ev.UpdateAccepted, timeout: float | None) -> Any:
     patience = Patience(timeout)
     _ask(instance_id, request, waits=timeout != 0)
     while (found := _find(instance_id, request)).ended_at is None:
@@ -94,6 +100,30 @@ async def aupdate(
             raise await sync_to_async(_too_late)(found, patience.timeout)
         await asyncio.sleep(pause)
     return await sync_to_async(_outcome)(found)
+
+
+def operate(
+    instance_id: str,
+    name: str,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    *,
+    update_id: str | None = None,
+    timeout: float | None = None,
+    reason: str = "",
+    actor: Any = None,
+) -> Any:
+    """Do what ``update`` does for an operator: with a row in the audit.
+
+    Raises:
+        DurableError: As ``update``. One that did not end in time is done, for the audit: it goes on.
+    """
+    with audit.audited("update", instance_id, actor=actor, reason=reason, name=name, update_id=update_id):
+        try:
+            return _update(instance_id, _request(name, update_id, tuple(args), dict(kwargs)), timeout)
+        except UpdateTimeout as error:
+            late = error
+    raise late
 
 
 def _request(name: str, update_id: str | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ev.UpdateAccepted:

@@ -138,7 +138,7 @@ class Handle:
         """Delete the instance for good; see ``client.purge``."""
         return purge(self.id, **options)
 
-    def restore(self, execution: str | uuid.UUID, **options: Any) -> Any:
+    def restore(self, execution: str | uuid.UUID | None = None, **options: Any) -> Any:
         """Have the instance end as an earlier execution did; see ``client.restore``."""
         return restore(self.id, execution, **options)
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @overload
 def restore(
     instance_id: str,
-    execution: str | uuid.UUID,
+    execution: str | uuid.UUID | None = None,
     *,
     reason: str = "",
     actor: Any = None,
@@ -23,11 +23,16 @@ def restore(
 ) -> Outcome: ...
 @overload
 def restore(
-    instance_id: str, execution: str | uuid.UUID, *, reason: str = "", actor: Any = None, dry_run: bool
+    instance_id: str,
+    execution: str | uuid.UUID | None = None,
+    *,
+    reason: str = "",
+    actor: Any = None,
+    dry_run: bool,
 ) -> Outcome | Preview: ...
 def restore(
     instance_id: str,
-    execution: str | uuid.UUID,
+    execution: str | uuid.UUID | None = None,
     *,
     reason: str = "",
     actor: Any = None,
@@ -42,14 +47,15 @@ def restore(
 
     Args:
         instance_id: The instance.
-        execution: The id of the earlier execution.
+        execution: The id of the earlier execution; None is the one before the current one.
         reason: Why; recorded.
         actor: Who asks for it: a user, a name, or None for the system.
         dry_run: Whether to return a Preview and change nothing.
 
     Raises:
         UnknownInstance, UnknownExecution: There is none of this id.
-        InvalidInput: It is the current one, or continued as new; or the reason cannot be stored.
+        InvalidInput: It is the current one, or continued as new; none is named, and there is none before it, or the
+            current one is a restore already; or the reason cannot be stored.
         WorkWouldBeLost: Something was done since; ``lost`` says what.
     """
     done: Outcome | Preview = performing.perform(
@@ -61,6 +67,6 @@ def restore(
         actor=actor,
         reason=reason,
         dry_run=dry_run,
-        execution=str(execution),
+        execution=None if execution is None else str(execution),
     )
     return done

@@ -15,6 +15,7 @@ from durable.client import operate, repair
 from durable.client.handle import Handle
 from durable.client.purge import purge
 from durable.client.restart import restart
+from durable.client.restore import restore
 from durable.core.errors import DurableError, InvalidInput, NotOpen
 from durable.operations import audit
 from durable.operations import purge as purging
@@ -102,6 +103,7 @@ VERBS: dict[str, Verb] = {
     "recover": Verb(recover, "durable.repair_instance"),
     "rerun": Verb(repair.rerun_from_activity, "durable.repair_instance"),
     "restart": Verb(restart, "durable.repair_instance"),
+    "restore": Verb(restore, "durable.repair_instance"),
     "resume": Verb(operate.resume, "durable.operate_instance"),
     "rewind": Verb(repair.rewind, "durable.repair_instance"),
     "signal": Verb(operate.signal, "durable.operate_instance"),

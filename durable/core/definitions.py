@@ -280,6 +280,9 @@ _ACTIVITY_OPTIONS: dict[str, Taker] = {
     "heartbeat": seconds,
 }
 
+ID_REUSE = ("reject", "replace_closed", "return_existing")
+"""What to do if the id of an instance is taken."""
+
 _WORKFLOW_OPTIONS: dict[str, Taker] = {
     "id": _of(str),
     "queue": _queue,
@@ -287,7 +290,7 @@ _WORKFLOW_OPTIONS: dict[str, Taker] = {
     "headers": _headers,
     "delay": seconds,
     "timeout": seconds,
-    "id_reuse": _one_of(("reject", "replace_closed", "return_existing")),
+    "id_reuse": _one_of(ID_REUSE),
     "parent_close": _one_of(("terminate", "cancel", "abandon")),
     "retry": _of(RetryPolicy),
 }

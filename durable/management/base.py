@@ -5,17 +5,22 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-from typing import TYPE_CHECKING, Any, ClassVar
+import os
+import sys
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser, DjangoHelpFormatter
 from django.core.serializers.json import DjangoJSONEncoder
+from django.db import OperationalError, ProgrammingError
 
 from durable import errors
+from durable.operations.shapes import given_input
 
 if TYPE_CHECKING:
     from durable.models import Instance
 
-UNKNOWN, CONFLICT, INPUT, NOT_COMPLETED, TIMEOUT, INTERRUPTED = 3, 4, 2, 5, 6, 130
+INPUT, UNKNOWN, CONFLICT, NOT_COMPLETED, TIMEOUT, DENIED, CODE = 2, 3, 4, 5, 6, 7, 8
+INTERRUPTED, BROKEN_PIPE = 130, 141
 
 _EXIT_CODES: tuple[tuple[int, tuple[type[errors.DurableError], ...]], ...] = (
     (
@@ -36,8 +41,11 @@ _EXIT_CODES: tuple[tuple[int, tuple[type[errors.DurableError], ...]], ...] = (
             errors.NotOpen,
             errors.NotClosed,
             errors.NotFailed,
+            errors.WorkWouldBeLost,
             errors.ConcurrencyConflict,
             errors.NondeterminismError,
+            errors.InvalidHistory,
+            errors.UndecodableEvent,
         ),
     ),
     (
@@ -51,15 +59,38 @@ _EXIT_CODES: tuple[tuple[int, tuple[type[errors.DurableError], ...]], ...] = (
             errors.LimitExceeded,
         ),
     ),
-    (NOT_COMPLETED, (errors.WorkflowFailed, errors.WorkflowCanceled, errors.WorkflowTerminated)),
+    (
+        NOT_COMPLETED,
+        (
+            errors.WorkflowFailed,
+            errors.WorkflowCanceled,
+            errors.WorkflowTerminated,
+            errors.UpdateFailed,
+            errors.UpdateRejected,
+        ),
+    ),
     (TIMEOUT, (errors.ResultTimeout,)),
+    (DENIED, (errors.PermissionDenied,)),
+    (
+        CODE,
+        (
+            errors.ForbiddenInWorkflow,
+            errors.OutsideWorkflow,
+            errors.ReadOnly,
+            errors.RunawayStep,
+            errors.PatchReused,
+            errors.InvalidDefinition,
+            errors.DuplicateName,
+        ),
+    ),
 )
 
 _EXIT_HELP = """\
 exit codes:
   0 done   1 any other error   2 input that cannot be taken   3 no such workflow, instance or execution
-  4 the instance's state or history forbids it   5 the workflow did not complete   6 it did not end in time
-  130 interrupted
+  4 the instance's state or history forbids it   5 the workflow or the update did not complete
+  6 it did not end in time   7 not permitted   8 the workflow's code did what it must not
+  130 interrupted   141 nobody reads the output any more
 """
 
 
@@ -83,22 +114,41 @@ class DurableCommand(BaseCommand):
         parser = super().create_parser(prog_name, subcommand, epilog=epilog, formatter_class=_HelpFormatter, **kwargs)
         # Options may stand before, between and after arguments; argparse's own way takes them apart only at the ends.
         parser.parse_args = parser.parse_intermixed_args  # type: ignore[method-assign]
+        if not parser.called_from_command_line:
+            parser.error = _refuse  # type: ignore[method-assign]
         return parser
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         """Run the command.
 
         Raises:
-            CommandError: The client raised something; the exit code says of which kind it was.
+            CommandError: The client raised something, the database has no tables of ours, or somebody interrupted;
+                the exit code says of which kind it was.
         """
         try:
-            return super().execute(*args, **options)
+            try:
+                return super().execute(*args, **options)
+            finally:
+                self.stdout.flush()  # here, where a pipe that nobody reads can still be told of
         except errors.DurableError as error:
             raise CommandError(str(error), returncode=exit_code(error)) from error
+        except (OperationalError, ProgrammingError) as error:
+            raise CommandError(f"the database says: {error} (is it there, and was `migrate` run?)") from error
+        except KeyboardInterrupt:
+            raise CommandError("interrupted", returncode=INTERRUPTED) from None
+        except BrokenPipeError:
+            # The interpreter flushes once more when it ends, and is not to stumble over the same pipe.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(BROKEN_PIPE) from None
 
     def print_json(self, data: Any) -> None:
         """Write data as JSON."""
         self.stdout.write(json.dumps(data, indent=2, cls=DjangoJSONEncoder, ensure_ascii=False))
+
+
+def _refuse(message: str) -> NoReturn:
+    """Refuse arguments with the exit code that they have on the command line."""
+    raise CommandError(f"Error: {message}", returncode=INPUT)
 
 
 def plain(value: Any) -> Any:
@@ -133,6 +183,21 @@ def json_object(text: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError(f"not a JSON object: {text!r}; write for example '{{\"amount\": 5}}'")
     return value
+
+
+def activity_input(text: str) -> Any:
+    """Return what a JSON text stands for as an activity's new input; for argparse's ``type=``."""
+    value = json_value(text)
+    try:
+        return given_input(value)
+    except errors.InvalidInput as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def add_call(parser: CommandParser) -> None:
+    """Add the arguments that are those of a call."""
+    parser.add_argument("arguments", nargs="*", type=json_value, metavar="ARGUMENT", help="a JSON value each")
+    parser.add_argument("--kwargs", type=json_object, default={}, help="keyword arguments, as a JSON object")
 
 
 def positive(text: str) -> int:

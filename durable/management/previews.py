@@ -11,24 +11,21 @@ if TYPE_CHECKING:
     from durable.operations.shapes import Outcome, Preview, Step
 
 _MANY = 20
+_STEPS = {"keep": "kept", "run again": "rerun", "wait on": "rearmed", "drop": "dropped"}
 
 
 def described(preview: Preview) -> str:
     """Return what a verb would do, a line for each step."""
     if not preview.allowed:
         return f"{preview.instance_id}: {preview.verb} is refused: {preview.refusal}"
-    lines = [f"{preview.instance_id}: {preview.verb}, on version {preview.version}, would", *_lines(preview)]
-    if len(lines) == 1 and not preview.children:
-        lines.append("  change nothing")
+    does = [line for name, steps in _STEPS.items() for line in _steps(name, getattr(preview, steps))]
+    would = "would" if does else "would be done"
+    lines = [f"{preview.instance_id}: {preview.verb}, on version {preview.version}, {would}", *does, *_notes(preview)]
     lines += [indent(described(child), "  ") for child in preview.children]
     return "\n".join(lines)
 
 
-def _lines(preview: Preview) -> Iterator[str]:
-    yield from _steps("keep", preview.kept)
-    yield from _steps("run again", preview.rerun)
-    yield from _steps("wait on", preview.rearmed)
-    yield from _steps("drop", preview.dropped)
+def _notes(preview: Preview) -> Iterator[str]:
     if preview.signals_dropped:
         yield f"  need these signals again: {', '.join(preview.signals_dropped)}"
     yield from (f"  note: {warning}" for warning in preview.warnings)

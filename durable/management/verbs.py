@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.core.management.base import CommandError
 
+from durable.client import Handle, Outcome, Preview
+from durable.client.verbs import VERBS
 from durable.errors import DurableError
+from durable.management import previews
 from durable.management.base import INPUT, INTERRUPTED, DurableCommand, exit_code
-from durable.management.previews import described
 from durable.management.progress import Progress
-from durable.operations.shapes import Preview, facts_of
+from durable.operations.shapes import facts_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -22,10 +24,17 @@ STDIN = "-"
 
 
 class VerbCommand(DurableCommand):
-    """A command that does something to instances, one after the other: what one refuses keeps no other from it.
+    """A command that does a verb to instances, one after the other: what one refuses keeps no other from it.
 
-    A subclass says what, in ``act``, and adds its own options in ``add_options``.
+    A subclass says which verb, and adds the options that only this one takes.
+
+    Attributes:
+        verb: A key of ``durable.client.verbs.VERBS``. Options get to its function by their names.
+        past: What was done then, for people.
     """
+
+    verb: ClassVar[str]
+    past: ClassVar[str]
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the arguments that all such commands take, and the command's own."""
@@ -33,7 +42,8 @@ class VerbCommand(DurableCommand):
         self.add_options(parser)
         parser.add_argument("--reason", default="", help="why; recorded")
         parser.add_argument("--actor", metavar="NAME", help="who asks for it; recorded")
-        parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
+        if "dry_run" in VERBS[self.verb].takes:
+            parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
         parser.add_argument("--json", action="store_true", help="print a JSON array, an object for each instance")
 
     def add_targets(self, parser: CommandParser) -> None:
@@ -43,24 +53,17 @@ class VerbCommand(DurableCommand):
     def add_options(self, parser: CommandParser) -> None:
         """Add the options that only this command takes."""
 
-    def act(self, instance_id: str, *, reason: str, actor: str | None, dry_run: bool, **options: Any) -> Any:
-        """Do it to an instance, and return something with ``to_json``; what a dry run would do is a ``Preview``.
-
-        Args:
-            instance_id: The instance.
-            reason: Why.
-            actor: Who asks for it.
-            dry_run: Whether to change nothing.
-            options: What the command adds.
-
-        Raises:
-            DurableError: It is refused.
-        """
-        raise NotImplementedError
-
-    def said(self, instance_id: str, done: Any) -> str:
+    def said(self, instance_id: str, done: Any, options: dict[str, Any]) -> str:
         """Return what was done, for people."""
-        raise NotImplementedError
+        match done:
+            case Outcome(instance_id=new_id) if new_id != instance_id:
+                return f"{instance_id}: closed, so it is rerun as {new_id}"
+            case Outcome():
+                return previews.done(done, self.past)
+            case Handle():
+                return f"{instance_id}: {self.past} as {done.id}"
+            case _:
+                return f"{instance_id}: {self.past}"
 
     def handle(self, *, ids: Sequence[str], json: bool, **options: Any) -> None:
         """Run the command."""
@@ -72,14 +75,14 @@ class VerbCommand(DurableCommand):
         interrupted = False
         try:
             for instance_id in chosen:
-                done, error = self._act(instance_id, **options)
+                done, error = self._act(instance_id, options)
                 if error is not None:
                     refusals.append(error)
                 answers.append(_as_json(instance_id, done, error))
                 if progress is not None:
                     progress.step()
                 else:
-                    self._say(instance_id, done, error, alone=len(chosen) == 1)
+                    self._say(instance_id, done, error, options, alone=len(chosen) == 1)
         except KeyboardInterrupt:
             interrupted = True
         finally:
@@ -89,18 +92,21 @@ class VerbCommand(DurableCommand):
             self.print_json(answers)
         self._end(len(answers), len(chosen), refusals, interrupted=interrupted)
 
-    def _act(self, instance_id: str, **options: Any) -> tuple[Any, DurableError | None]:
+    def _act(self, instance_id: str, options: dict[str, Any]) -> tuple[Any, DurableError | None]:
+        verb = VERBS[self.verb]
         try:
-            done = self.act(instance_id, **options)
+            done = verb.call(instance_id, **{name: value for name, value in options.items() if name in verb.takes})
         except DurableError as error:
             return None, error
         return done, done.refusal if isinstance(done, Preview) else None
 
-    def _say(self, instance_id: str, done: Any, error: DurableError | None, *, alone: bool) -> None:
+    def _say(
+        self, instance_id: str, done: Any, error: DurableError | None, options: dict[str, Any], *, alone: bool
+    ) -> None:
         if isinstance(done, Preview) and done.allowed:
-            self.stdout.write(described(done))
+            self.stdout.write(previews.described(done))
         elif error is None:
-            self.stdout.write(self.said(instance_id, done))
+            self.stdout.write(self.said(instance_id, done, options))
         elif not alone:
             self.stderr.write(f"{instance_id}: {error}")
 
@@ -130,7 +136,12 @@ def named(ids: Iterable[str]) -> Iterable[str]:
 
 
 def _as_json(instance_id: str, done: Any, error: DurableError | None) -> dict[str, Any]:
-    if done is not None:
-        return {"id": instance_id, **done.to_json()}
-    assert error is not None  # noqa: S101 - there is one or the other
-    return {"id": instance_id, "outcome": "refused", **facts_of(error)}
+    match done:
+        case Preview() | Outcome():
+            return {"id": instance_id, **done.to_json()}
+        case Handle():
+            return {"id": instance_id, "outcome": "done", "new_id": done.id}
+        case None if error is not None:
+            return {"id": instance_id, "outcome": "refused", **facts_of(error)}
+        case _:
+            return {"id": instance_id, "outcome": "done"}

@@ -57,19 +57,31 @@ class Plan:
             yield from child.tree()
 
 
-def plan(instance_id: str, execution: str | uuid.UUID) -> Plan:
+def plan(instance_id: str, execution: str | uuid.UUID | None) -> Plan:
     """Lock an instance and the children that were rewound with it, and say what a restore does.
 
     Raises:
         UnknownInstance, UnknownExecution: There is none of this id.
-        InvalidInput: The execution is the current one, or went on in the next one.
+        InvalidInput: The execution is the current one, or went on in the next one; or none is named, and there is
+            none before the current one, or that is a restore already.
         WorkWouldBeLost: Something was done since.
     """
     instance = instances.lock(instance_id)
-    planned = _plan(instance, _execution(instance, execution))
+    planned = _plan(instance, _before(instance) if execution is None else _execution(instance, execution))
     if lost := [text for node in planned.tree() for text in node.lost]:
         raise WorkWouldBeLost(instance_id, str(planned.wanted.pk), lost=lost)
     return planned
+
+
+def _before(instance: Instance) -> Execution:
+    current, *others = instances.executions().filter(instance=instance).order_by("-number")[:2]
+    if not others:
+        raise InvalidInput("execution", f"{instance.pk!r} had none before the current one")
+    if current.origin == Execution.Origin.RESTORE:
+        # Going on to the one before that would bring back what the restore threw away.
+        raise InvalidInput("execution", f"the current one of {instance.pk!r} is a restore already; name another")
+    before: Execution = others[0]
+    return before
 
 
 def _execution(instance: Instance, execution: str | uuid.UUID) -> Execution:

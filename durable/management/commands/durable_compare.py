@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from durable import client
+from durable.management import comparisons
 from durable.management.base import DurableCommand, plain
 
 if TYPE_CHECKING:
     from django.core.management.base import CommandParser
-
-    from durable.client import ComparedEvent, HistoryItem
-
-_MARKS = {"same": " ", "changed": "~", "only_a": "-", "only_b": "+"}
-_SHOWN = 120
 
 
 class Command(DurableCommand):
@@ -46,26 +41,4 @@ class Command(DurableCommand):
         if options["json"]:
             self.print_json({**plain(found), "counts": found.counts, "is_same": found.is_same})
             return
-        for event in found.events:
-            if options["all"] or event.change != "same" or event.moved:
-                self._event(event)
-        counts = ", ".join(f"{count:,} {change.replace('_', ' ')}" for change, count in found.counts.items())
-        self.stdout.write(counts)
-
-    def _event(self, event: ComparedEvent) -> None:
-        item = event.b or event.a
-        if item is None:
-            return
-        number = "" if item.event_id is None else item.event_id
-        mark = _MARKS[event.change] + (">" if event.moved else " ")
-        self.stdout.write(f"{mark}{item.seq:>6} {number:>5} {item.kind} {item.name}".rstrip())
-        if event.a is None or event.b is None:
-            return
-        for field in event.fields:
-            self.stdout.write(f"    {field}: {_of(event.a, field)} -> {_of(event.b, field)}")
-
-
-def _of(item: HistoryItem, field: str) -> str:
-    value = item.kind if field == "kind" else item.name if field == "name" else item.data.get(field)
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+        self.stdout.write("\n".join(comparisons.described(found, everything=options["all"])))

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from durable import client
-from durable.management import previews
 from durable.management.verbs import VerbCommand
 
 if TYPE_CHECKING:
@@ -22,6 +20,8 @@ class Command(VerbCommand):
         "durable_rewind order-7 --to 3",
         "durable_list --status failed --workflow order --ids | manage.py durable_rewind - --json",
     )
+    verb = "rewind"
+    past = "rewound"
 
     def add_options(self, parser: CommandParser) -> None:
         """Add the command's own options."""
@@ -31,13 +31,3 @@ class Command(VerbCommand):
             metavar="EVENT_ID",
             help="go back to before this step; instances that were cancelled, terminated or completed can, too",
         )
-
-    def act(
-        self, instance_id: str, *, reason: str, actor: str | None, dry_run: bool, **options: Any
-    ) -> client.Outcome | client.Preview:
-        """Rewind an instance."""
-        return client.rewind(instance_id, to=options["to"], reason=reason, actor=actor, dry_run=dry_run)
-
-    def said(self, instance_id: str, done: client.Outcome) -> str:
-        """Return what was done, for people."""
-        return previews.done(done, "rewound")

@@ -1,37 +1,35 @@
-"""Signals an instance: ``manage.py durable_signal ID NAME [PAYLOAD]``."""
+"""Signals instances: ``manage.py durable_signal ID NAME [PAYLOAD]``."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from durable import client
-from durable.management.base import DurableCommand, json_value
+from durable.management.base import json_value
+from durable.management.verbs import VerbCommand
 
 if TYPE_CHECKING:
     from django.core.management.base import CommandParser
 
 
-class Command(DurableCommand):
-    """Signal an instance."""
+class Command(VerbCommand):
+    """Signal instances."""
 
     help = "Send a signal to an instance. It is stored before this returns, and delivered once."
     examples = (
         "durable_signal order-42 approve",
-        "durable_signal order-42 approve true",
+        "durable_signal order-42 approve true --reason 'as agreed' --actor ada",
         """durable_signal order-42 address '{"city": "Turin"}'""",
+        "durable_list --status open --workflow order --ids | manage.py durable_signal - stop",
     )
+    verb = "signal"
+    past = "signalled"
 
-    def add_arguments(self, parser: CommandParser) -> None:
-        """Add the arguments."""
-        parser.add_argument("id", help="the instance's id")
+    def add_targets(self, parser: CommandParser) -> None:
+        """Add the arguments that name instances."""
+        parser.add_argument("ids", nargs=1, metavar="ID", help="the instance; - reads ids from standard input")
         parser.add_argument("name", help="the signal's name")
         parser.add_argument("payload", nargs="?", type=json_value, help="a JSON value (null)")
-        parser.add_argument("--json", action="store_true", help="print a JSON object with id, signal and status")
 
-    def handle(self, *, id: str, name: str, payload: Any, **options: Any) -> None:
-        """Run the command."""
-        client.signal(id, name, payload)
-        if options["json"]:
-            self.print_json({"id": id, "signal": name, "status": client.status(id)})
-        else:
-            self.stdout.write(f"{id} has got the signal {name}")
+    def said(self, instance_id: str, done: Any, options: dict[str, Any]) -> str:
+        """Return what was done, for people."""
+        return f"{instance_id} has got the signal {options['name']}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from durable import client
-from durable.management.base import DurableCommand, json_object, json_value, tag
+from durable.management.base import DurableCommand, add_call, tag
 
 if TYPE_CHECKING:
     from django.core.management.base import CommandParser
@@ -24,8 +24,7 @@ class Command(DurableCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the arguments."""
         parser.add_argument("type", help="the workflow's type name, such as order or order2")
-        parser.add_argument("arguments", nargs="*", type=json_value, metavar="ARGUMENT", help="a JSON value each")
-        parser.add_argument("--kwargs", type=json_object, default={}, help="keyword arguments, as a JSON object")
+        add_call(parser)
         parser.add_argument("--id", help="the instance's id; one is made up otherwise")
         parser.add_argument("--queue", help="the queue that it runs on")
         parser.add_argument(
