@@ -399,6 +399,26 @@ def test_each_verb(engine, orders):
     assert not Instance.objects.filter(pk__in=[*open_ones, "w2"]).exists()
 
 
+def test_restores_take_the_last_rewind_of_each_back(engine, orders):
+    ids = orders.failed("a", "b", "c")
+    for each in ids:
+        client.rewind(each)
+    client.get("c").signal("word")
+
+    batch = client.batch("restore", ids, reason="too early", actor="ada")
+    engine.run_until_quiet()
+
+    report = client.batch_report(batch)
+    outcomes = {item.instance_id: item.outcome for item in report.items}
+    assert outcomes == {"a": "done", "b": "done", "c": "refused"}
+    origins = [
+        list(each.executions.order_by("number").values_list("origin", flat=True)) for each in map(client.instance, "ab")
+    ]
+    assert origins == [["start", "rewind", "restore"]] * 2
+    with pytest.raises(InvalidInput, match="one by one"):
+        client.batch("restore", ["a"], execution="x")
+
+
 def test_recover_tells_what_it_found(engine, orders):
     open_ones, failed_ones = orders.open("w0", "w1"), orders.failed("o0")
     Instance.objects.filter(pk="w1").update(name="unheard_of")

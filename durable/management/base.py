@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 INPUT, UNKNOWN, CONFLICT, NOT_COMPLETED, TIMEOUT, DENIED, CODE = 2, 3, 4, 5, 6, 7, 8
 INTERRUPTED, BROKEN_PIPE = 130, 141
 
-_EXIT_CODES: tuple[tuple[int, tuple[type[errors.DurableError], ...]], ...] = (
+EXIT_CODES: tuple[tuple[int, tuple[type[errors.DurableError], ...]], ...] = (
     (
         UNKNOWN,
         (
@@ -166,7 +166,7 @@ def plain(value: Any) -> Any:
 
 def exit_code(error: errors.DurableError) -> int:
     """Return the exit code that an error leads to."""
-    return next((code for code, kinds in _EXIT_CODES if isinstance(error, kinds)), 1)
+    return next((code for code, kinds in EXIT_CODES if isinstance(error, kinds)), 1)
 
 
 def json_value(text: str) -> Any:
