@@ -264,6 +264,9 @@ def test_restore(api, engine, failed):
 
     assert (look["allowed"], outcome["outcome"], failed.status) == (True, "done", "failed")
     problem(api.do("order/1", "restore", {"execution": "x"}), 400, "invalid_request")
+    problem(
+        api.do("order/1", "restore", {}), 400, "invalid_input"
+    )  # the one before a restore is no outcome to go back to
 
 
 def test_upgrade_is_refused_with_its_facts(api, failed):
