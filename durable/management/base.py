@@ -46,6 +46,7 @@ EXIT_CODES: tuple[tuple[int, tuple[type[errors.DurableError], ...]], ...] = (
             errors.NondeterminismError,
             errors.InvalidHistory,
             errors.UndecodableEvent,
+            errors.UndecodablePayload,
         ),
     ),
     (
