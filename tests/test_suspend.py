@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
-from durable import InvalidInput, NotOpen, activity, client, workflow
+from durable import InvalidInput, NotOpen, RetryPolicy, activity, client, workflow
 from tests.driving import item, kinds, leftovers
 
 
@@ -201,21 +202,166 @@ def test_suspend_survives_that_the_turn_is_lost_from_memory(engine, collect):
     assert engine.result(handle) == [1, 2]
 
 
-def test_predicate_that_comes_true_while_halted_is_looked_at_with_what_comes_next(engine, time):
+@pytest.fixture
+def waiting(fresh):
     @workflow.defn
-    async def waiting() -> str:
+    async def waiting() -> list[bool | int]:
         until = workflow.now() + timedelta(seconds=50)
         await workflow.wait_until(lambda: workflow.now() >= until)
-        return "done"
+        late = workflow.now() > until + timedelta(seconds=20)
+        return [late, await workflow.wait_signal("item")]
 
+    return waiting
+
+
+def test_condition_that_comes_true_while_halted_is_looked_at_at_resume(engine, time, waiting):
     handle = waiting.start()
     engine.run_until_quiet()
-    time.forward(60)
     handle.suspend()
+    time.forward(60)
+    engine.run_until_quiet()
+    assert kinds(handle)[-1] == "ExecutionSuspended"
+
     handle.resume()
     engine.run_until_quiet()
-    assert handle.status == "running"
+    assert kinds(handle)[-2:] == ["ExecutionResumed", "ExecutionWoken"]
+    time.forward(60)
+    handle.signal("item", 1)
+    assert engine.result(handle) == [False, 1], "it went on at the resume"
+    assert leftovers() == []
 
-    handle.signal("any")
 
-    assert engine.result(handle) == "done"
+@pytest.mark.parametrize("wait", ["condition", "signal"])
+def test_wakes_nobody_who_waits_for_no_condition_or_sees_it_anyhow(engine, time, collect, waiting, wait):
+    handle = (collect if wait == "signal" else waiting).start(*([2] if wait == "signal" else []))
+    engine.run_until_quiet()
+    handle.suspend()
+    if wait == "condition":
+        handle.signal("any")
+    handle.resume()
+    engine.run_until_quiet()
+
+    assert "ExecutionWoken" not in kinds(handle)
+    assert leftovers() == []
+
+
+def test_resumed_and_halted_again_at_once_is_woken_once(engine, time, waiting):
+    handle = waiting.start()
+    engine.run_until_quiet()
+    for verb in (handle.suspend, handle.resume, handle.suspend):
+        verb()
+    time.forward(60)
+    engine.run_until_quiet()
+    assert "ExecutionWoken" not in kinds(handle)
+    handle.resume()
+    engine.run_until_quiet()
+    engine.restart()
+    handle.signal("item", 1)
+
+    assert engine.result(handle) == [False, 1]
+    assert kinds(handle).count("ExecutionWoken") == 1
+
+
+def test_condition_that_an_upgrade_while_halted_makes_true_is_looked_at_at_resume(engine):
+    async def code() -> int:
+        await workflow.wait_until(lambda: workflow.info().version == 2)
+        return workflow.info().version
+
+    first = workflow.defn(name="flow1")(code)
+    workflow.defn(name="flow2")(code)
+    handle = first.start()
+    engine.run_until_quiet()
+    handle.suspend()
+    client.upgrade(handle.id, to=2)
+    engine.run_until_quiet()
+    assert kinds(handle)[-1] == "ExecutionUpgraded"
+
+    handle.resume()
+    assert engine.result(handle) == 2
+
+
+@pytest.mark.parametrize("halted", ["before", "after"])
+def test_rerun_of_what_was_halted_is_not_halted(engine, handed_out, time, halted):
+    @activity.defn
+    def work(number: int) -> int:
+        return number
+
+    @workflow.defn
+    async def outer() -> list[int]:
+        until = workflow.now() + timedelta(seconds=50)
+        first = await work(1)
+        await workflow.wait_until(lambda: workflow.now() >= until)
+        return [first, await work(2)]
+
+    handle = outer.start()
+    engine.advance_due()
+    if halted == "before":  # the first activity ends between
+        engine.perform_due()
+    else:
+        engine.run_until_quiet()
+    handle.suspend()
+    time.forward(60)
+    engine.run_until_quiet()
+    handle.resume()
+    assert engine.result(handle) == [1, 2]
+
+    again = [client.rerun_from_activity(handle.id, event_id) for event_id in (0, 1)]
+    assert [each.status for each in again] == ["running", "running"]
+    assert [engine.result(each) for each in again] == [[1, 2], [1, 2]]
+    assert ["ExecutionSuspended" in kinds(each) for each in again] == [False, True]
+
+
+@pytest.fixture
+def family(fresh):
+    """A child that is halted, and the activity beside it that fails the parent, and with it the child."""
+    broken = [True]
+
+    @activity.defn(retry=RetryPolicy(max_attempts=1))
+    def beside() -> str:
+        if broken.pop():
+            raise ValueError("broken")
+        return "beside"
+
+    @activity.defn
+    def pay() -> str:
+        return "paid"
+
+    @workflow.defn
+    async def kid() -> list[Any]:
+        paying = asyncio.ensure_future(pay())
+        sent = [await workflow.wait_signal("word"), await workflow.wait_signal("word")]
+        return [*sent, await paying]
+
+    @workflow.defn
+    async def parent() -> list[Any]:
+        handle = kid.options(id="kid").start_child()
+        await workflow.wait_signal("go")
+        return [await beside(), await handle]
+
+    broken.insert(0, False)
+    return parent
+
+
+def test_child_that_was_halted_when_its_parent_failed_is_so_after_the_rewind(engine, handed_out, family):
+    handle = family.options(id="parent").start()
+    engine.advance_due()
+    client.signal("kid", "word", "early")
+    engine.advance_due()
+    client.suspend("kid", reason="bank is closed")
+    client.signal("kid", "word", "late")
+    handle.signal("go")
+    engine.run_until_quiet()
+    assert (handle.status, client.status("kid")) == ("failed", "terminated")
+
+    preview = client.rewind("parent", dry_run=True).children[0]
+    client.rewind("parent")
+    assert "it was suspended, and stays so until it is resumed" in preview.warnings
+    assert [step.name for step in preview.rerun] == ["pay"]
+    engine.run_until_quiet()
+    kid = client.get("kid")
+    assert (handle.status, kid.status) == ("running", "suspended")
+    assert kinds(kid)[-1] == "ExecutionRewound", "no code ran, and no activity"
+    kid.resume()
+
+    assert engine.result(handle) == ["beside", ["early", "late", "paid"]]
+    assert leftovers() == []

@@ -20,6 +20,10 @@ class Conditions:
         self._waiting: list[tuple[Callable[[], object], Future]] = []
         self._woken = True
 
+    def __bool__(self) -> bool:
+        """Say whether the code waits for any."""
+        return bool(self._waiting)
+
     def wait(self, predicate: Callable[[], object]) -> Future:
         """Return a future that ends when ``predicate`` holds."""
         future = self._loop.create_future()

@@ -47,6 +47,12 @@ class Edit:
     is_cut: bool
     cut_at: float
 
+    @property
+    def is_halted(self) -> bool:
+        """Whether an operator had halted the execution at the end of ``kept``."""
+        marks = [event for event in self.kept if isinstance(event, ev.ExecutionSuspended | ev.ExecutionResumed)]
+        return bool(marks) and isinstance(marks[-1], ev.ExecutionSuspended)
+
     def time_left(self, timer: ev.TimerStarted) -> float:
         """Return the seconds that a timer had left at the cut."""
         # One that an earlier edit set again ran from then on.

@@ -185,6 +185,11 @@ class ExecutionResumed(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionWoken(Event):
+    """The code waited for a condition while the instance was halted; it is looked at again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionRewound(Event):
     """An operator took a failure back: the execution goes on from before it.
 
@@ -430,7 +435,7 @@ KINDS: dict[str, type[Event]] = {
     kind.__name__: kind
     for kind in (
         ExecutionStarted, SignalReceived, CancelRequested, ExecutionSuspended, ExecutionResumed, ExecutionRewound,
-        ExecutionUpgraded,
+        ExecutionUpgraded, ExecutionWoken,
         ExecutionCompleted, ExecutionFailed, ExecutionCanceled, ExecutionTerminated, ExecutionContinued,
         ActivityScheduled, TimerStarted, ChildScheduled, SignalSent, SideEffectRecorded, PatchMarked,
         ActivityCompleted, ActivityFailed, ActivityCanceled, TimerFired, TimerCanceled,

@@ -187,6 +187,8 @@ class Execution:
                 self.suspended = False
             case ev.ExecutionUpgraded(version=version) if self.suspended:
                 self.version = version
+            case ev.ExecutionRewound():
+                return self.suspended
             case _:
                 return False
         return True
@@ -221,7 +223,7 @@ class Execution:
                 self._begin(event)
             case ev.UpdateAccepted():
                 self.updates.begin(event)
-            case ev.ChildStarted() | ev.ExecutionRewound():
+            case ev.ChildStarted() | ev.ExecutionRewound() | ev.ExecutionWoken():
                 pass
             case ev.ChildCompleted(event_id=event_id, result=result):
                 self._resolve(event_id, result)

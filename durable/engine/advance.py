@@ -257,4 +257,6 @@ def _event(turn: Turn, pk: int, kind: str, text: str) -> ev.Event | None:
         return None
     if isinstance(event, ev.CancelRequested) and execution.cancel_requested:
         return None
+    if isinstance(event, ev.ExecutionWoken) and (turn.came_in or not execution.conditions):
+        return None  # with what came before it all was looked at, or there is nothing to look at
     return event

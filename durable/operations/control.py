@@ -14,7 +14,7 @@ from durable.core.errors import NotOpen
 from durable.engine import closing, signals
 from durable.models import CLOSED, OPEN, Instance, Status
 from durable.operations.shapes import Preview
-from durable.store import instances, tasks
+from durable.store import inbox, instances, tasks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -140,8 +140,13 @@ def suspend(planned: Plan, *, reason: str) -> None:
     for instance in (node.instance for node in planned.tree() if node.changes):
         if instance.head:
             closing.append(instance, ev.ExecutionSuspended(reason=reason))
-        instances.rows().filter(pk=instance.pk).update(status=Status.SUSPENDED)
-        tasks.hold(instance.execution_id)
+        halt(instance)
+
+
+def halt(instance: Instance) -> None:
+    """Keep an instance from going on."""
+    instances.rows().filter(pk=instance.pk).update(status=Status.SUSPENDED)
+    tasks.hold(instance.execution_id)
 
 
 def plan_resume(instance_id: str, *, children: bool) -> Plan:
@@ -159,6 +164,8 @@ def resume(planned: Plan, *, reason: str) -> None:
     for instance in (node.instance for node in planned.tree() if node.changes):
         if instance.head:
             closing.append(instance, ev.ExecutionResumed(reason=reason))
+            # A condition may hold by now, and nothing else need come.
+            inbox.insert([inbox.row(instance.execution_id, ev.ExecutionWoken())])
         status = Status.RUNNING if instance.head else Status.PENDING
         instances.rows().filter(pk=instance.pk).update(status=status)
         dispatch.perform_on_commit(tasks.unhold(instance.execution_id))

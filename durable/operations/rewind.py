@@ -12,7 +12,7 @@ from durable.core import blame, edit
 from durable.core import events as ev
 from durable.core.errors import NotClosed, NotFailed, UnknownEvent
 from durable.models import CLOSED, OPEN, Execution, Instance, Status
-from durable.operations import beginning
+from durable.operations import beginning, control
 from durable.operations.shapes import Outcome, Preview, steps
 from durable.store import clock, creation, history, inbox, instances, patches, tasks
 
@@ -96,7 +96,8 @@ def _plan(instance: Instance, *, to: int | None = None) -> Plan:
         )
         for asked in edited.children:
             _plan_child(planned, asked, called_off=asked.event_id in rehearsal.called_off)
-        planned.spared = rehearsal.spared([*planned.ended, *edited.replies], children=planned.reborn)
+        seen = [] if edited.is_halted else [*planned.ended, *edited.replies]
+        planned.spared = rehearsal.spared(seen, children=planned.reborn)
         planned.is_foreseen = rehearsal.is_whole
     return planned
 
@@ -230,14 +231,20 @@ def _reset(instance: Instance, edited: edit.Edit) -> None:
 
 def _go_on(node: Plan, *, reason: str, actor: str) -> None:
     rewound = ev.ExecutionRewound(reason=reason, actor=actor, source=str(node.source_id))
+    is_halted, edited, first = node.edited.is_halted, node.edited, [rewound, *node.ended]
+    if is_halted:
+        inbox.insert([inbox.row(node.execution_id, event) for event in (*node.ended, *edited.replies)])
+        edited, first = replace(edited, replies=()), [rewound]
     beginning.take_first_turn(
         node.instance,
-        node.edited,
-        [rewound, *node.ended],
+        edited,
+        first,
         as_asked_now=True,
         children=node.reborn,
         in_flight=node.in_flight,
     )
+    if is_halted:
+        control.halt(node.instance)
     tasks.call_off(node.source_id)
     inbox.clear(node.source_id)
 
@@ -289,6 +296,7 @@ def preview(planned: Plan, *, verb: str = "rewind") -> Preview:
                 for asked in rerun
                 if asked.event_id in planned.in_flight
             ),
+            *(["it was suspended, and stays so until it is resumed"] if edited.is_halted else []),
             *beginning.warnings(is_foreseen=planned.is_foreseen),
         ],
     )

@@ -171,6 +171,22 @@ def test_timers_that_were_set_again_count_from_then():
     assert second.time_left(second.rearmed[0]) == 60.0, "not what was left since the first cut"
 
 
+@pytest.mark.parametrize(
+    ("events", "is_halted"),
+    [
+        ([], False),
+        ([ev.ExecutionSuspended()], True),
+        ([ev.ExecutionSuspended(), ev.ExecutionUpgraded(version=2)], True),
+        ([ev.ExecutionSuspended(), ev.ExecutionResumed()], False),
+        ([ev.ExecutionSuspended(), ev.ExecutionResumed(), ev.ExecutionSuspended()], True),
+    ],
+)
+def test_what_was_halted_at_the_end_is_known(events, is_halted):
+    log = [*played(guarded), *events, ev.ExecutionTerminated()]
+
+    assert edit.reopen(log).is_halted == is_halted
+
+
 def test_time_left_is_never_negative():
     log = played(guarded, signal("go", 1, at=100.0), fired(0, at=170.0), completed(2, at=180.0))
 

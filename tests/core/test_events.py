@@ -20,6 +20,7 @@ ONE_OF_EACH = [
     ev.ExecutionSuspended(reason="maintenance"),
     ev.ExecutionResumed(),
     ev.ExecutionUpgraded(version=2, reason="new", actor="ada"),
+    ev.ExecutionWoken(),
     ev.ExecutionRewound(reason="mended", actor="ada", source="x"),
     ev.ExecutionCompleted(result={"b": 1.5}),
     ev.ExecutionFailed(failure=FAILURE),

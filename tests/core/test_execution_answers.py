@@ -11,7 +11,9 @@ import pytest
 from durable.core import calls, context
 from durable.core import events as ev
 from durable.core.errors import ActivityError, ChildFailed
+from durable.core.execution import Execution
 from durable.core.failures import Failure
+from durable.core.payloads import Converter
 from tests.core.histories import (
     STARTED,
     activity,
@@ -380,7 +382,23 @@ def test_no_code_runs_on_what_is_recorded_while_an_instance_is_halted(upgraded):
         return context.info().version
 
     aside = [ev.ExecutionSuspended(at=150.0), ev.ExecutionUpgraded(version=2, at=160.0), ev.ExecutionResumed(at=170.0)]
-    log = [STARTED, *(aside if upgraded else aside[::2])]
+    aside.insert(1, ev.ExecutionRewound(at=155.0))
+    log = [STARTED, *(aside if upgraded else aside[::3])]
 
     assert (decide(flow, log).commands, decide(flow, log).outcome) == ((), None)
+    assert decide(flow, log, ev.ExecutionWoken(at=180.0)).outcome == returned(2 if upgraded else 0)
     assert decide(flow, log, signal("any", at=180.0)).outcome == returned(2 if upgraded else 0)
+
+
+@pytest.mark.parametrize("version", [0, 2])
+def test_knows_whether_the_code_waits_for_a_condition(version):
+    @workflow
+    async def flow():
+        await calls.wait_until(lambda: context.info().version == 2)
+        await calls.wait_signal("go")
+
+    execution = Execution(flow, converter=Converter())
+    execution.step(started(version=version))
+
+    assert bool(execution.conditions) == (version == 0)
+    execution.close()
