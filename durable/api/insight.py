@@ -14,8 +14,8 @@ from durable.api import access, filters
 from durable.api.base import View
 from durable.api.bodies import LARGEST
 from durable.api.plain import described, plain
+from durable.client import redacting
 from durable.operations.audit import HIDDEN
-from durable.store import instances
 
 if TYPE_CHECKING:
     from rest_framework.request import Request
@@ -82,20 +82,9 @@ class Why(View):
         """Say what an instance waits for, and whether anybody is there to bring it."""
         found = access.find(request.user, instance_id)
         filters.refuse_unknown(request, {"format", *self.takes})
-        return Response(_redacted(request, found, plain(client.why(found.pk)), _without_quotes))
-
-
-def _without_quotes(told: dict[str, Any]) -> None:
-    """Leave out the sentences that quote what failed, which may quote payloads."""
-    quoting = {task["event_id"] for task in told["tasks"] if task["last_failure"]}
-    for task in told["tasks"]:
-        task["last_failure"] = None
-    for reason in told["reasons"]:
-        if reason["kind"] in ("closed", "stalled", "child") or reason["event_id"] in quoting:
-            told["verdict"] = HIDDEN
-            reason["text"] = HIDDEN
-    told["children"] = dict.fromkeys(told["children"], HIDDEN)
-    told["trouble"] = told["trouble"] and HIDDEN
+        hides = not access.may(request.user, access.PAYLOAD, found)
+        why = client.why(found.pk)
+        return Response({**plain(redacting.why(why) if hides else why), "redacted": hides})
 
 
 class Compare(View):
@@ -144,10 +133,9 @@ class Family(View):
         found = access.find(request.user, instance_id)
         filters.refuse_unknown(request, {"format", *self.takes})
         told = plain(client.lineage(found.pk))
-        if not access.may(request.user, access.VIEW):
-            named = [each["instance_id"] for side in ("ancestors", "descendants") for each in told[side]]
-            rows = instances.rows().defer(*instances.PAYLOADS).in_bulk(named)
-            seen = {pk for pk, row in rows.items() if access.may(request.user, access.VIEW, row)}
-            for side in ("ancestors", "descendants"):
-                told[side] = [each for each in told[side] if each["instance_id"] in seen]
+        seen = access.visible(
+            request.user, {each["instance_id"] for side in ("ancestors", "descendants") for each in told[side]}
+        )
+        for side in ("ancestors", "descendants"):
+            told[side] = [each for each in told[side] if each["instance_id"] in seen]
         return Response(told)

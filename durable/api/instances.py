@@ -21,6 +21,7 @@ from durable import client, conf
 from durable.api import access, bodies, filters, once, problems, serializers, verbs
 from durable.api.base import FIELDS, OF_INSTANCES, ORDERING, List, View, etag, located
 from durable.api.plain import described, plain
+from durable.client import redacting
 from durable.core.errors import DurableError, UpdateTimeout
 from durable.operations import audit
 from durable.store import instances
@@ -170,7 +171,7 @@ class Doing(Acting):
         try:
             return self._answer(found, data, dry_run=dry_run, hides=hides)
         except DurableError as error:
-            raise (problems.without_payloads(error) if hides else error) from None
+            raise (redacting.error(error) if hides else error) from None
 
     def _match(self, found: Instance) -> None:
         wanted = self.request.headers.get("If-Match")
@@ -222,7 +223,7 @@ class Doing(Acting):
 
 def _preview(found: client.Preview, *, hides: bool) -> dict[str, Any]:
     if hides and found.refusal is not None:
-        found = replace(found, refusal=problems.without_payloads(found.refusal))
+        found = replace(found, refusal=redacting.error(found.refusal))
     return found.to_json()
 
 

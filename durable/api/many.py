@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,6 +17,7 @@ from durable.api.ids import link
 from durable.api.instances import DRY_RUN, KEY, Acting, scope
 from durable.api.plain import described, plain
 from durable.api.serializers import JSON, InstanceSummary
+from durable.client import redacting
 from durable.client.batches import LANES, NOT_DONE
 from durable.client.batching import NAME
 from durable.client.verbs import VERBS
@@ -30,10 +31,6 @@ if TYPE_CHECKING:
 
 Report = described(client.BatchReport)
 _OUTCOME = OpenApiParameter("outcome", many=True, enum=BatchItem.Outcome.values, description="Only those.")
-
-
-_SILENT = ("NotOpen", "NotClosed", "NotFailed", "NotAnActivity", "AlreadyExists", "UnknownInstance", "UnknownEvent")
-"""Errors of items that never quote payloads."""
 
 
 @bodies.example({"verb": "rewind", "ids": ["order-42", "order-43"], "reason": "the bank is back"})
@@ -85,13 +82,10 @@ class Beginning(Acting):
 
     def told(self, batch_id: str, **options: Any) -> dict[str, Any]:
         """Return the report of a batch, without payloads that errors quote to users who may not see any."""
-        report = plain(client.batch_report(batch_id, **options))
+        report = client.batch_report(batch_id, **options)
         if not access.may(self.request.user, access.PAYLOAD):
-            for item in report["items"]:
-                kind = item["error"].partition(":")[0]
-                if kind and kind not in _SILENT:
-                    item["error"] = f"{kind}: {audit.HIDDEN}"
-        return dict(report)
+            report = replace(report, items=[redacting.outcome(item) for item in report.items])
+        return dict(plain(report))
 
 
 class Batches(Beginning, List):

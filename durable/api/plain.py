@@ -7,8 +7,8 @@ from typing import Any
 
 from rest_framework import serializers
 
-from durable.api.problems import code_of
 from durable.api.serializers import JSON
+from durable.client.redacting import code_of
 from durable.core.errors import DurableError
 
 _FIELDS: dict[str, Any] = {

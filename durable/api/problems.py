@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from http import HTTPStatus
 from typing import Any
 
@@ -12,8 +11,8 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 
 from durable import errors
+from durable.client.redacting import code_of
 from durable.core.errors import DurableError
-from durable.operations.audit import HIDDEN
 
 CONTENT_TYPE = "application/problem+json"
 
@@ -60,11 +59,6 @@ class KeyReused(exceptions.APIException):
     status_code = 422
     default_code = "idempotency_key_reused"
     default_detail = "This Idempotency-Key came with another request before. Send a new one with each new request."
-
-
-def code_of(kind: type[Exception]) -> str:
-    """Return a class's name as a code: ``NotOpen`` is ``not_open``."""
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower()
 
 
 def status_of(error: DurableError) -> int:
@@ -119,29 +113,3 @@ def _is_plain(value: Any) -> bool:
     if isinstance(value, tuple):
         return all(map(_is_plain, value))
     return value is None or isinstance(value, str | int | float)
-
-
-def without_payloads(error: DurableError) -> DurableError:
-    """Return an error as it may be told to somebody who may not see payloads, which it may quote."""
-    if isinstance(error, errors.InvalidInput):
-        return errors.InvalidInput(error.where, HIDDEN)
-    if isinstance(error, errors.NondeterminismError):
-        return errors.NondeterminismError(
-            seq=error.seq,
-            event_id=error.event_id,
-            expected=_named(error.expected),
-            got=error.got and _named(error.got),
-            location=error.location,
-            offer=error.offer,
-            note=error.note,
-        )
-    if hasattr(error, "failure"):
-        shown = DurableError.__reduce__(error)
-        hidden: DurableError = shown[0](type(error), (f"{code_of(type(error)).replace('_', ' ')}: {HIDDEN}",), {})
-        return hidden
-    return error
-
-
-def _named(step: str) -> str:
-    """Return a step without its arguments: ``ActivityScheduled(charge)``."""
-    return step.partition(" ")[0]

@@ -10,6 +10,7 @@ from rest_framework import serializers
 
 from durable.api import access
 from durable.api.ids import link
+from durable.client import redacting
 from durable.models import Execution, Instance, Operation, Status, Worker
 from durable.store.instances import PAYLOADS
 
@@ -88,7 +89,7 @@ class InstanceSummary(Sparse, serializers.ModelSerializer):
         shown = super().to_representation(row)
         if shown.get("stall") and not access.may(self.context["request"].user, access.PAYLOAD, row):
             # What the code raised may quote a payload.
-            shown["stall"] = {name: v for name, v in shown["stall"].items() if name not in ("message", "traceback")}
+            shown["stall"] = redacting.stall(shown["stall"])
         return shown
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from durable import errors
 from durable.api import problems
+from durable.client import redacting
 from durable.core.errors import DurableError
 from durable.core.failures import Failure
 
@@ -50,7 +51,7 @@ def test_codes_are_different():
 def test_an_error_keeps_its_class_when_its_payload_is_left_out():
     error = errors.UpdateFailed("a", "say", update_id="u", failure=Failure(type="ValueError", message="hunter2"))
 
-    hidden = problems.without_payloads(error)
+    hidden = redacting.error(error)
 
     assert isinstance(hidden, errors.UpdateFailed)
     assert "hunter2" not in f"{hidden} {vars(hidden)}"
@@ -62,7 +63,7 @@ def test_steps_that_differ_are_named_without_their_arguments():
         seq=3, event_id=1, expected="ActivityScheduled(pay) input={'args': ['hunter2']}", got="TimerStarted(5.0 s)"
     )
 
-    hidden = problems.without_payloads(error)
+    hidden = redacting.error(error)
 
     assert (vars(hidden)["seq"], vars(hidden)["expected"]) == (3, "ActivityScheduled(pay)")
     assert "hunter2" not in f"{hidden} {vars(hidden)}"

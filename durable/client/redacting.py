@@ -1,0 +1,79 @@
+"""What users see who may not see payloads: the same, without what may quote one."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from durable.core import errors
+from durable.core.errors import DurableError
+from durable.operations.audit import HIDDEN
+
+if TYPE_CHECKING:
+    from durable.client.batches import BatchOutcome
+    from durable.client.whys import Why
+
+_SILENT = ("NotOpen", "NotClosed", "NotFailed", "NotAnActivity", "AlreadyExists", "UnknownInstance", "UnknownEvent")
+"""Errors that never quote payloads, whoever caused them."""
+
+
+def code_of(kind: type[Exception]) -> str:
+    """Return a class's name as a code: ``NotOpen`` is ``not_open``."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower()
+
+
+def error(error: DurableError) -> DurableError:
+    """Return an error as it may be told to somebody who may not see payloads, which it may quote."""
+    if isinstance(error, errors.InvalidInput):
+        return errors.InvalidInput(error.where, HIDDEN)
+    if isinstance(error, errors.NondeterminismError):
+        return errors.NondeterminismError(
+            seq=error.seq,
+            event_id=error.event_id,
+            expected=_named(error.expected),
+            got=error.got and _named(error.got),
+            location=error.location,
+            offer=error.offer,
+            note=error.note,
+        )
+    if hasattr(error, "failure"):
+        shown = DurableError.__reduce__(error)
+        hidden: DurableError = shown[0](type(error), (f"{code_of(type(error)).replace('_', ' ')}: {HIDDEN}",), {})
+        return hidden
+    return error
+
+
+def _named(step: str) -> str:
+    """Return a step without its arguments: ``ActivityScheduled(charge)``."""
+    return step.partition(" ")[0]
+
+
+def stall(stall: dict[str, Any]) -> dict[str, Any]:
+    """Return why an instance is stalled, without what its code raised."""
+    return {name: value for name, value in stall.items() if name not in ("message", "traceback")}
+
+
+def why(found: Why) -> Why:
+    """Return why an instance does not go on, without the sentences that quote what failed."""
+    quoting = {task.event_id for task in found.tasks if task.last_failure}
+    reasons = [
+        replace(reason, text=HIDDEN)
+        if reason.kind in ("closed", "stalled", "child") or reason.event_id in quoting
+        else reason
+        for reason in found.reasons
+    ]
+    return replace(
+        found,
+        verdict=HIDDEN if any(reason.text == HIDDEN for reason in reasons) else found.verdict,
+        reasons=tuple(reasons),
+        tasks=tuple(replace(task, last_failure=None) for task in found.tasks),
+        children=dict.fromkeys(found.children, HIDDEN),
+        trouble=found.trouble and HIDDEN,
+    )
+
+
+def outcome(item: BatchOutcome) -> BatchOutcome:
+    """Return what became of an instance in a batch, without what the error quotes."""
+    kind = item.error.partition(":")[0]
+    return item if not kind or kind in _SILENT else replace(item, error=f"{kind}: {HIDDEN}")
