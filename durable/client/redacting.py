@@ -51,7 +51,9 @@ def _named(step: str) -> str:
 
 def stall(stall: dict[str, Any]) -> dict[str, Any]:
     """Return why an instance is stalled, without what its code raised."""
-    return {name: value for name, value in stall.items() if name not in ("message", "traceback")}
+    quoting = {"message", "traceback"}
+    steps = {name: _named(stall[name]) for name in ("expected", "got") if isinstance(stall.get(name), str)}
+    return {name: value for name, value in {**stall, **steps}.items() if name not in quoting}
 
 
 def why(found: Why) -> Why:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import reduce
+from operator import or_
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import FieldError, ValidationError
+from django.db.models import Q
 from django.db.models.fields.json import KeyTransform
 
 from durable.core.errors import InvalidInput
@@ -20,7 +23,7 @@ FIELDS = (
     *("id", "name", "version", "status", "queue", "app_id", "parent", "rerun_from", "attempt"),
     *("created_at", "started_at", "closed_at", "failed_at", "fingerprint"),
 )
-"""What can be filtered by, beside ``tags``."""
+"""What can be filtered by, beside ``tags`` and ``stall_reason``."""
 
 LOOKUPS = ("exact", "in", "lt", "lte", "gt", "gte", "range", "isnull", "startswith", "contains")
 
@@ -30,7 +33,8 @@ def find(filter: dict[str, Any]) -> QuerySet[Instance]:
 
     Args:
         filter: Django's lookups on ``FIELDS``, such as ``{"status": "failed", "created_at__gte": "2026-01-31"}``;
-            and ``tags``, which maps names to values.
+            ``tags``, which maps names to values, or ``tags__in``, which maps them to lists of values; and
+            ``stall_reason``, why instances are stalled.
 
     Raises:
         InvalidInput: It cannot be taken: it is empty, or has an unknown field or lookup, or a value that does not fit.
@@ -41,10 +45,22 @@ def find(filter: dict[str, Any]) -> QuerySet[Instance]:
     for key, value in filter.items():
         where = f"filter[{key!r}]"
         try:
-            found = _with_tags(found, value) if key == "tags" else found.filter(**{_checked(key): _value(key, value)})
+            found = _narrowed(found, key, value)
         except (FieldError, ValidationError, TypeError, ValueError) as error:
             raise InvalidInput(where, "; ".join(getattr(error, "messages", [str(error)]))) from None
     return found
+
+
+def _narrowed(found: QuerySet[Instance], key: str, value: Any) -> QuerySet[Instance]:
+    match key:
+        case "tags":
+            return _with_tags(found, _object(value), "exact")
+        case "tags__in":
+            return _with_tags(found, {name: _list(values) for name, values in _object(value).items()}, "any")
+        case "stall_reason":
+            return found.alias(stall_reason=KeyTransform("reason", "stall")).filter(stall_reason=value)
+        case _:
+            return found.filter(**{_checked(key): _value(key, value)})
 
 
 def _checked(key: str) -> str:
@@ -67,11 +83,22 @@ def _value(key: str, value: Any) -> Any:
     return value
 
 
-def _with_tags(found: QuerySet[Instance], tags: Any) -> QuerySet[Instance]:
-    if not isinstance(tags, dict):
+def _object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
         raise TypeError("give an object that maps names to values")
+    return value
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError("give a list of values for each name")
+    return value
+
+
+def _with_tags(found: QuerySet[Instance], tags: dict[str, Any], how: str) -> QuerySet[Instance]:
     for number, (name, value) in enumerate(tags.items()):
         # Not tags__name=value: the name of a tag may look like a lookup.
-        alias = f"tag{number}"
-        found = found.alias(**{alias: KeyTransform(name, "tags")}).filter(**{alias: value})
+        alias = f"tag{number}_{how}"
+        fits = [Q(**{alias: each}) for each in (value if how == "any" else [value])]
+        found = found.alias(**{alias: KeyTransform(name, "tags")}).filter(reduce(or_, fits, Q(pk__in=[])))
     return found

@@ -9,8 +9,9 @@ from unittest import mock
 import pytest
 from django.db import connection
 
-from durable.api import once, verbs
+from durable.api import verbs
 from durable.models import Answer, Instance, Operation
+from durable.store import answers
 from tests.api.conftest import EVERY, Api
 from tests.api.test_reading import problem
 from tests.driving import Together
@@ -100,7 +101,7 @@ def test_a_crash_undoes_the_work_and_its_key(api, flow, monkeypatch):
 
 def test_old_answers_are_forgotten(api, flow, time):
     api.post("instances/", START, Idempotency_Key="old")
-    time.forward(once.KEPT + timedelta(minutes=1))
+    time.forward(answers.KEPT + timedelta(minutes=1))
     api.post("instances/", START, Idempotency_Key="new")
 
     assert list(Answer.objects.values_list("key", flat=True)) == ["new"]

@@ -1,0 +1,162 @@
+"""The filters of the list of instances: a form, and the filter that it stands for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from django import forms
+from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
+
+from durable import registry
+from durable.core.errors import InvalidInput
+from durable.engine import stalling
+from durable.models import CLOSED, OPEN, Status
+from durable.store import filters, instances
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
+    from django.http import QueryDict
+
+    from durable.models import Instance
+
+_LARGEST = 2**31 - 1
+_GROUPS = {"open": [str(each) for each in OPEN], "closed": [str(each) for each in CLOSED]}
+
+
+def _when() -> Any:
+    return forms.DateTimeInput(attrs={"type": "datetime-local", "step": "1"}, format="%Y-%m-%dT%H:%M:%S")
+
+
+def _time(label: Any) -> forms.DateTimeField:
+    formats = ["%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d"]
+    return forms.DateTimeField(label=label, required=False, widget=_when(), input_formats=formats)
+
+
+def _text(label: Any, **attrs: Any) -> forms.CharField:
+    return forms.CharField(label=label, required=False, max_length=255, widget=forms.TextInput(attrs=attrs))
+
+
+def _hidden() -> forms.CharField:
+    return forms.CharField(required=False, max_length=255, strip=False, widget=forms.HiddenInput)
+
+
+class Filters(forms.Form):
+    """What the list can be filtered by."""
+
+    q = _text(_("Search"), type="search", placeholder=_("id, name=value of a tag, or text of an error"))
+    status = forms.ChoiceField(
+        label=_("Status"),
+        required=False,
+        choices=[("", _("all")), ("open", _("open")), ("closed", _("closed")), *Status.choices],
+        widget=forms.HiddenInput,
+    )
+    workflow = _text(_("Workflow"), list="durable-workflows", autocomplete="off")
+    version = forms.IntegerField(label=_("Version"), required=False, min_value=0, max_value=_LARGEST)
+    queue = _text(_("Queue"))
+    tag = _text(_("Tag"), placeholder="name=value")
+    stall = forms.ChoiceField(
+        label=_("Stalled, because"),
+        required=False,
+        choices=[("", _("any reason")), *((each, each) for each in (*stalling.REASONS.values(), stalling.POISON))],
+    )
+    parent_is = forms.ChoiceField(
+        label=_("Parent"), required=False, choices=[("", _("any")), ("yes", _("is a child")), ("no", _("is none"))]
+    )
+    again = forms.BooleanField(label=_("Only reruns and restarts"), required=False)
+    started_since = _time(_("Started since"))
+    started_before = _time(_("Started before"))
+    closed_since = _time(_("Closed since"))
+    closed_before = _time(_("Closed before"))
+    parent = _hidden()
+    rerun_from = _hidden()
+    fingerprint = _hidden()
+
+    def clean_tag(self) -> str:
+        given: str = self.cleaned_data["tag"]
+        if given and not all(given.partition("=")[::2]):
+            raise forms.ValidationError(_("Write it as name=value."))
+        return given
+
+    def plain(self) -> dict[str, Any]:
+        """Return the filter but for the search, as ``filters.find`` and batches take it."""
+        given = self.cleaned_data
+        same = {"workflow": "name", "version": "version", "queue": "queue", "stall": "stall_reason"}
+        same |= {"parent": "parent", "rerun_from": "rerun_from", "fingerprint": "fingerprint"}
+        found = {key: given[name] for name, key in same.items() if given[name] not in ("", None)}
+        for name in ("started_since", "closed_since", "started_before", "closed_before"):
+            field, _underscore, side = name.partition("_")
+            if given[name]:
+                found[f"{field}_at__{'gte' if side == 'since' else 'lt'}"] = given[name].isoformat()
+        if given["parent_is"]:
+            found["parent__isnull"] = given["parent_is"] == "no"
+        if given["again"]:
+            found["attempt__gt"] = 0
+        if given["tag"]:
+            found["tags__in"] = tag(given["tag"])
+        return found
+
+    def by_status(self) -> dict[str, Any]:
+        """Return what the filter says of the status."""
+        status = self.cleaned_data["status"]
+        return {"status__in": _GROUPS.get(status, [status])} if status else {}
+
+
+def tag(text: str) -> dict[str, list[Any]]:
+    """Return what ``name=value`` stands for: ``42`` finds both the number and the text."""
+    name, _equals, value = text.partition("=")
+    values: list[Any] = [value]
+    try:
+        values.append(msgspec.json.decode(value))
+    except (msgspec.MsgspecError, RecursionError):
+        return {name: values}
+    return {name: values}
+
+
+def find(plain: dict[str, Any]) -> QuerySet[Instance]:
+    """Return the instances that a filter chooses; all of them if it is empty.
+
+    Raises:
+        InvalidInput: It cannot be taken.
+    """
+    found: QuerySet[Instance] = filters.find(plain) if plain else instances.rows().order_by()
+    return found
+
+
+def search(text: str, *, payloads: bool) -> tuple[dict[str, Any], Q]:
+    """Return what a search means: a filter, or a condition if no filter can say it.
+
+    The id counts first: errors are looked through if no id begins so.
+
+    Args:
+        text: What was typed.
+        payloads: Whether the user may see payloads, which errors may quote.
+    """
+    if not text:
+        return {}, Q()
+    if all(text.partition("=")[::2]):
+        return {"tags__in": tag(text)}, Q()
+    prefix = {"id__startswith": text}
+    if not payloads or filters.find(prefix).exists():
+        return prefix, Q()
+    stored = msgspec.json.encode(text).decode()[1:-1]  # as it stands in JSON
+    return {}, Q(failed_at__isnull=False) & (Q(failure__icontains=stored) | Q(stall__message__icontains=text))
+
+
+def workflows() -> list[str]:
+    """Return the names of the workflows that this process knows, for the form to suggest."""
+    return sorted({definition.name for definition in registry.workflows()})
+
+
+def parse(data: QueryDict) -> tuple[Filters, dict[str, Any] | None]:
+    """Return the form and its filter; None if that cannot be taken."""
+    form = Filters(data)
+    if not form.is_valid():
+        return form, None
+    try:
+        filters.find({"version__gte": 0, **form.plain()})
+    except InvalidInput as error:
+        form.add_error(None, str(error))
+        return form, None
+    return form, form.plain()

@@ -1,0 +1,140 @@
+"""The list of instances."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from django.core.exceptions import PermissionDenied
+from django.template.response import TemplateResponse
+from django.utils.translation import gettext as _
+
+from durable.admin import base, filtering, health, paging, words
+from durable.admin.verbs import of_many
+from durable.client import access
+from durable.models import Status
+from durable.store import clock, instances
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from django.contrib.admin import AdminSite
+    from django.http import HttpRequest, HttpResponse, QueryDict
+
+    from durable.models import Instance
+
+COUNTED = 1000
+"""How far the instances of a status are counted."""
+
+_HEAVY = (*instances.PAYLOADS, "options", "patches")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """An instance in the list.
+
+    Attributes:
+        reason: Why it is stalled, in a word.
+        progress: ``done``, ``total`` and ``note``, or None.
+        age: Since when it has been there.
+        duration: How long it has run, or had run when it ended; empty before it begins.
+    """
+
+    instance: Instance
+    url: str
+    reason: str
+    progress: dict[str, Any] | None
+    age: str
+    duration: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Badge:
+    """A status to choose, and how many instances have it."""
+
+    status: str
+    label: str
+    count: str
+    url: str
+    chosen: bool
+
+
+def view(site: AdminSite, request: HttpRequest) -> HttpResponse:
+    """Show the list.
+
+    Raises:
+        PermissionDenied: The user may not see all instances.
+    """
+    if not access.may(request.user, access.VIEW):
+        raise PermissionDenied
+    form, plain = filtering.parse(request.GET)
+    links = base.links(site)
+    shown = base.context(site, request, tab="instance_changelist", title=_("Instances"), form=form)
+    shown |= {"problems": list(health.problems()), "names": filtering.workflows(), "verbs": of_many(request.user)}
+    shown |= {"filtered": any(request.GET.get(name) for name in form.fields), "query": _query(request.GET)}
+    if plain is not None:
+        shown |= _found(request, form, plain, links)
+    return TemplateResponse(request, "admin/durable/instance/change_list.html", shown)
+
+
+def chosen(form: filtering.Filters, plain: dict[str, Any], *, payloads: bool) -> tuple[Any, dict[str, Any] | None]:
+    """Return the instances that a valid form chooses, and the filter that says the same; None if none can.
+
+    Args:
+        form: The form.
+        plain: Its filter, but for the status and the search.
+        payloads: Whether the user may see payloads.
+    """
+    meant, condition = filtering.search(form.cleaned_data["q"], payloads=payloads)
+    whole = {**plain, **form.by_status(), **meant}
+    rows = filtering.find(whole).filter(condition)
+    return rows, None if condition else whole or {"version__gte": 0}
+
+
+def _found(request: HttpRequest, form: filtering.Filters, plain: dict[str, Any], links: base.Links) -> dict[str, Any]:
+    rows, whole = chosen(form, plain, payloads=access.may(request.user, access.PAYLOAD))
+    page = paging.page(rows.defer(*_HEAVY), paging.place(request))
+    now = clock.now()
+    of_all = paging.count(rows, base.COUNTED) if page.newer or page.older else len(page.rows)
+    return {
+        "page": page,
+        "rows": [row(each, links, now) for each in page.rows],
+        "badges": _badges(request, form, plain),
+        "total": words.at_most(of_all, base.COUNTED),
+        "newer": _query(request.GET, newer=page.newer) if page.newer else "",
+        "older": _query(request.GET, older=page.older) if page.older else "",
+        "filter": whole,
+    }
+
+
+def row(found: Instance, links: base.Links, now: datetime) -> Row:
+    """Return an instance as a list shows it."""
+    began = found.started_at
+    ended = found.closed_at or now
+    return Row(
+        instance=found,
+        url=links.instance(found.pk),
+        reason=str((found.stall or {}).get("reason", "")) if found.status == Status.STALLED else "",
+        progress=found.progress if found.status != Status.COMPLETED else None,
+        age=words.ago(found.created_at, now),
+        duration=words.lasted((ended - began).total_seconds()) if began else "",
+    )
+
+
+def _badges(request: HttpRequest, form: filtering.Filters, plain: dict[str, Any]) -> list[Badge]:
+    wanted = form.cleaned_data["status"]
+    rows = filtering.find(plain)
+    found = [Badge(status="", label=_("All"), count="", url=_query(request.GET, status=""), chosen=not wanted)]
+    for status in Status:
+        count = words.at_most(paging.count(rows.filter(status=status), COUNTED), COUNTED)
+        url = _query(request.GET, status=str(status))
+        label = str(status.label)
+        found.append(Badge(status=str(status), label=label, count=count, url=url, chosen=wanted == status))
+    return found
+
+
+def _query(data: QueryDict, **changed: str) -> str:
+    """Return the address of the list with these filters, from its first page on if nothing else is said."""
+    kept = {name: data[name] for name in data if name not in ("newer", "older", *changed) and data[name]}
+    return f"?{urlencode({**kept, **{name: value for name, value in changed.items() if value}})}"

@@ -1,0 +1,124 @@
+"""Pages about all instances together: failure groups, versions, batches, workers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from django.core.exceptions import PermissionDenied
+from django.db.models import Count, Min
+from django.template.response import TemplateResponse
+from django.utils.translation import gettext as _
+
+from durable import client
+from durable.admin import base, health, lists, paging, words
+from durable.client import access, batching
+from durable.operations.audit import HIDDEN
+from durable.store import clock, instances, tasks, workers
+
+if TYPE_CHECKING:
+    from django.contrib.admin import AdminSite
+    from django.http import HttpRequest, HttpResponse
+
+
+def _context(site: AdminSite, request: HttpRequest, tab: str, title: str, **more: Any) -> dict[str, Any]:
+    if not access.may(request.user, access.VIEW):
+        raise PermissionDenied
+    return base.context(site, request, tab=tab, title=title, problems=list(health.problems()), **more)
+
+
+def failures(site: AdminSite, request: HttpRequest) -> HttpResponse:
+    """Show what has failed or is stalled, in groups that are alike.
+
+    Raises:
+        PermissionDenied: The user may not see all instances.
+    """
+    shown = _context(site, request, "failures", _("Failure groups"))
+    address, hides = base.links(site).to("instance_changelist"), not access.may(request.user, access.PAYLOAD)
+    now, groups = clock.now(), []
+    for group in client.failure_groups():
+        chosen = {"workflow": group.workflow, "status": group.status, "fingerprint": group.fingerprint}
+        groups.append(
+            {
+                "group": replace(group, message=HIDDEN) if hides else group,
+                "url": f"{address}?{urlencode(chosen)}",
+                "example": base.links(site).instance(group.example),
+                "last": words.ago(group.last_seen, now),
+                "first": words.ago(group.first_seen, now),
+            }
+        )
+    return TemplateResponse(request, "admin/durable/failures.html", {**shown, "groups": groups})
+
+
+def versions(site: AdminSite, request: HttpRequest) -> HttpResponse:
+    """Show which versions of which workflows are in use.
+
+    Raises:
+        PermissionDenied: The user may not see all instances.
+    """
+    shown = _context(site, request, "versions", _("Versions"))
+    address, now = base.links(site).to("instance_changelist"), clock.now()
+    rows = [
+        {
+            "use": use,
+            "url": f"{address}?{urlencode({'workflow': use.name, 'version': use.version})}",
+            "oldest": words.ago(use.oldest_open, now) if use.oldest_open else "",
+            "last": words.ago(use.last_start, now) if use.last_start else "",
+        }
+        for use in client.versions()
+    ]
+    return TemplateResponse(request, "admin/durable/versions.html", {**shown, "versions": rows})
+
+
+def batches(site: AdminSite, request: HttpRequest) -> HttpResponse:
+    """Show the batches, the newest first.
+
+    Raises:
+        PermissionDenied: The user may not see all instances.
+    """
+    shown = _context(site, request, "batches", _("Batches"))
+    links, now = base.links(site), clock.now()
+    page = paging.page(instances.rows().filter(name=batching.NAME).defer(*instances.PAYLOADS), paging.place(request))
+    shown["batches"] = [
+        (links.of("batch_report", row.pk), row.tags.get("verb", ""), lists.row(row, links, now)) for row in page.rows
+    ]
+    older = f"?{urlencode({'older': page.older})}" if page.older else ""
+    newer = f"?{urlencode({'newer': page.newer})}" if page.newer else ""
+    return TemplateResponse(request, "admin/durable/batches.html", {**shown, "older": older, "newer": newer})
+
+
+def all_workers(site: AdminSite, request: HttpRequest) -> HttpResponse:
+    """Show the processes that work, and what waits for them.
+
+    Raises:
+        PermissionDenied: The user may not see all instances.
+    """
+    shown = _context(site, request, "workers", _("Workers"))
+    now = clock.now()
+    alive = {row["pk"] for row in workers.alive()}
+    sweeping = {row.pk for row in workers.sweeping()}
+    rows = [
+        {
+            "worker": row,
+            "alive": row.pk in alive or row.pk in sweeping,
+            "sweeps": row.pk in sweeping,
+            "started": words.ago(row.started_at, now),
+            "beat": words.ago(max(filter(None, (row.heartbeat_at, row.swept_at))), now),
+        }
+        for row in workers.rows()
+    ]
+    served = {queue for row in rows if row["alive"] for queue in row["worker"].queues}
+    waiting = (
+        tasks.rows()
+        .filter(state=tasks.State.READY, available_at__lte=now)
+        .order_by()
+        .values("queue")
+        .annotate(count=Count("pk"), oldest=Min("available_at"))
+        .order_by("queue")
+    )
+    queues = [
+        {**each, "waits": words.lasted((now - each["oldest"]).total_seconds()), "served": each["queue"] in served}
+        for each in waiting
+    ]
+    return TemplateResponse(request, "admin/durable/workers.html", {**shown, "workers": rows, "queues": queues})

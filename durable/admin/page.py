@@ -1,0 +1,269 @@
+"""The page of an instance: what happened, what happens, and why it does not go on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import messages
+from django.contrib.admin.utils import unquote
+from django.core.serializers.json import DjangoJSONEncoder
+from django.http import HttpResponse, HttpResponseRedirect, JsonResponse
+from django.template.response import TemplateResponse
+from django.utils.translation import gettext as _
+
+from durable import client
+from durable.admin import base, family, forms, health, lists, steps, timeline, verbs, words
+from durable.client import access, batching, redacting
+from durable.core.errors import UnknownExecution
+from durable.core.failures import Failure
+from durable.models import CLOSED, OPEN
+from durable.store import clock, instances, tasks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from django.contrib.admin import AdminSite
+    from django.http import HttpRequest
+
+    from durable.client import HistoryItem, TaskFacts
+    from durable.models import Execution, Instance
+
+SHOWN = 500
+"""How many events, or steps, a page of the history has."""
+
+_LONG = 20_000
+
+PAYLOADS = (
+    ("input", _("Input")),
+    ("result", _("Result")),
+    ("custom_status", _("Custom status")),
+    ("headers", _("Headers")),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """An event as the history shows it.
+
+    Attributes:
+        after: When, counted from the first event.
+        data: Its payload as JSON, perhaps cut; None if it is hidden.
+        cut: Whether it is cut.
+    """
+
+    item: HistoryItem
+    after: str
+    data: str | None
+    cut: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """A step as the compact history shows it."""
+
+    step: steps.Step
+    after: str
+    took: str
+    events: list[Event]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """An activity that has not ended."""
+
+    task: TaskFacts
+    due: str
+    gives_up: str
+    heartbeat: str
+    worker: str
+
+
+def view(site: AdminSite, request: HttpRequest, object_id: str) -> HttpResponse:
+    """Show an instance.
+
+    Raises:
+        UnknownInstance: There is none of this id, or the user may not know that there is.
+    """
+    found = access.find(request.user, unquote(object_id))
+    links = base.links(site)
+    try:
+        execution = instances.execution(found, request.GET.get("execution") or None)
+    except UnknownExecution as error:
+        messages.error(request, str(error))
+        return HttpResponseRedirect(links.instance(found.pk))
+    hides, now = not access.may(request.user, access.PAYLOAD, found), clock.now()
+    items = client.history(found.pk, execution.pk)
+    shown = base.context(site, request, tab="instance_changelist", title=found.pk, instance=found, hides=hides)
+    shown |= _head(request, found, execution, links, now=now, hides=hides)
+    shown |= _history(request, items, hides=hides)
+    done = steps.of(items)
+    is_going = execution.closed_at is None and found.status in OPEN
+    even = request.GET.get("scale") == "steps"
+    shown |= {"timeline": timeline.draw(done, now=now if is_going else None, evenly=even), "evenly": even}
+    if execution.pk == found.execution_id:
+        shown |= _work(found, links, now=now, hides=hides)
+    shown |= family.context(request.user, found, links)
+    return TemplateResponse(request, "admin/durable/instance/page.html", shown)
+
+
+def _head(
+    request: HttpRequest, found: Instance, execution: Execution, links: base.Links, *, now: datetime, hides: bool
+) -> dict[str, Any]:
+    offered = [(links.verb(found.pk, verb.name), verb) for verb in verbs.offered(request.user, found)]
+    repairs = access.may(request.user, access.REPAIR, found)
+    return {
+        "row": lists.row(found, links, now),
+        "execution": execution,
+        "is_current": execution.pk == found.execution_id,
+        "executions": list(instances.executions().filter(instance=found).order_by("-number")[:SHOWN]),
+        "verbs": offered,
+        "restore": links.verb(found.pk, "restore") if repairs and found.status in CLOSED else "",
+        "rerun": links.verb(found.pk, "rerun") if repairs and found.status in CLOSED else "",
+        "rewind": links.verb(found.pk, "rewind") if repairs and found.status in CLOSED else "",
+        "payloads": [] if hides else [(label, _pretty(getattr(found, name))) for name, label in PAYLOADS],
+        "failures": [] if hides or not found.failure else list(_chain(found.failure)),
+        "stall": found.stall and (redacting.stall(found.stall) if hides else found.stall),
+        "problems": list(health.problems()) if found.status in OPEN else [],
+        "live": links.of("live", found.pk) if found.status in OPEN else "",
+        "state": state(found),
+        "address": links.instance(found.pk),
+        "download": f"{links.of('download', found.pk)}?execution={execution.pk}",
+        "audit": f"{links.to('operation_changelist')}?instance={found.pk}",
+        "is_batch": found.name == batching.NAME,
+        "batch_url": links.of("batch_report", found.pk) if found.name == batching.NAME else "",
+        "started": words.ago(found.started_at, now) if found.started_at else "",
+        "closed": words.ago(found.closed_at, now) if found.closed_at else "",
+    }
+
+
+def _pretty(value: Any) -> str:
+    return "" if value in (None, {}, []) else forms.pretty(value)
+
+
+def _chain(failure: dict[str, Any]) -> Iterator[Failure]:
+    """Yield a failure, and what it was raised from, outermost first."""
+    found: Failure | None = Failure.from_json({"type": "WorkflowFailed", **failure})
+    while found is not None:
+        yield found
+        found = found.cause
+
+
+def _history(request: HttpRequest, items: Sequence[HistoryItem], *, hides: bool) -> dict[str, Any]:
+    kind, whole = request.GET.get("kind", ""), request.GET.get("history") == "full"
+    kinds = sorted({item.kind for item in items})
+    told = request.GET.get("after", "")
+    after = int(told) if told.isdecimal() and len(told) < 10 else 0
+    start = items[0].recorded_at if items else None
+    if whole or kind:
+        chosen = [item for item in items if item.seq > after and kind in ("", item.kind)]
+        shown: dict[str, Any] = {"events": [_event(item, start, hides=hides) for item in chosen[:SHOWN]]}
+        last = chosen[SHOWN - 1].seq if len(chosen) > SHOWN else None
+    else:
+        found = [step for step in steps.of(items) if step.seq > after]
+        shown = {"lines": [_line(step, start, hides=hides) for step in found[:SHOWN]]}
+        last = found[SHOWN - 1].seq if len(found) > SHOWN else None
+    query = request.GET.copy()
+    query["after"] = str(last)
+    more = f"?{query.urlencode()}#history" if last is not None else ""
+    return {**shown, "kinds": kinds, "kind": kind, "whole": whole or bool(kind), "length": len(items), "more": more}
+
+
+def _event(item: HistoryItem, start: datetime | None, *, hides: bool) -> Event:
+    text = forms.pretty(item.data)
+    after = words.lasted((item.recorded_at - start).total_seconds()) if start else ""
+    return Event(item=item, after=after, data=None if hides else text[:_LONG], cut=len(text) > _LONG)
+
+
+def _line(step: steps.Step, start: datetime | None, *, hides: bool) -> Line:
+    return Line(
+        step=step,
+        after=words.lasted((step.began - start).total_seconds()) if start else "",
+        took="" if step.seconds is None else words.lasted(step.seconds),
+        events=[_event(item, start, hides=hides) for item in step.events],
+    )
+
+
+def _work(found: Instance, links: base.Links, *, now: datetime, hides: bool) -> dict[str, Any]:
+    """Return what is open, and why the instance does not go on."""
+    if found.status in CLOSED:
+        return {}
+    why = client.why(found.pk)
+    beats = dict(tasks.rows().filter(execution_id=found.execution_id).values_list("event_id", "heartbeat_at")[:SHOWN])
+    leases = {lease.event_id: lease for lease in why.leases}
+    shown = redacting.why(why) if hides else why
+    return {
+        "why": shown,
+        "work": [_of_task(task, leases, beats, now) for task in shown.tasks],
+        "in_place": [lease for lease in why.leases if lease.in_place],
+        "awaited": [(links.instance(child), child, said) for child, said in shown.children.items()],
+    }
+
+
+def _of_task(task: TaskFacts, leases: dict[int, Any], beats: dict[int, Any], now: datetime) -> Work:
+    beat, lease = beats.get(task.event_id), leases.get(task.event_id)
+    return Work(
+        task=task,
+        due=words.ago(task.due, now) if task.lease is None else "",
+        gives_up=words.ago(task.gives_up_at, now) if task.gives_up_at else "",
+        heartbeat=words.ago(beat, now) if beat else "",
+        worker="" if lease is None else lease.worker,
+    )
+
+
+def state(found: Instance) -> str:
+    """Return what an instance is known by that a page shows: if it differs, the page is to be drawn anew."""
+    work = tasks.rows().filter(execution_id=found.execution_id).order_by("pk").values_list("pk", "attempt", "state")
+    shown = [found.execution_id.hex, found.head, found.status, found.lease_event_id, found.progress, list(work[:SHOWN])]
+    return hashlib.sha256(json.dumps(shown, default=str).encode()).hexdigest()[:16]
+
+
+def live(site: AdminSite, request: HttpRequest, object_id: str) -> HttpResponse:
+    """Say whether an instance's page has to be drawn anew, and whether it ever will.
+
+    Raises:
+        UnknownInstance: There is none of this id, or the user may not know that there is.
+    """
+    found = access.find(request.user, unquote(object_id))
+    return JsonResponse({"state": state(found), "closed": found.status in CLOSED})
+
+
+def download(site: AdminSite, request: HttpRequest, object_id: str) -> HttpResponse:
+    """Give an execution's history as JSON.
+
+    Raises:
+        UnknownInstance: There is none of this id, or the user may not know that there is.
+    """
+    found = access.find(request.user, unquote(object_id))
+    hides = not access.may(request.user, access.PAYLOAD, found)
+    try:
+        execution = instances.execution(found, request.GET.get("execution") or None)
+    except UnknownExecution as error:
+        messages.error(request, str(error))
+        return HttpResponseRedirect(base.links(site).instance(found.pk))
+    shown = {
+        "instance": found.pk,
+        "execution": execution.pk,
+        "workflow": found.name,
+        "version": execution.version,
+        "status": execution.status,
+        "redacted": hides,
+        "history": [_plain(item, hides=hides) for item in client.history(found.pk, execution.pk)],
+    }
+    body = json.dumps(shown, cls=DjangoJSONEncoder, indent=1, ensure_ascii=False)
+    response = HttpResponse(body, content_type="application/json")
+    response["Content-Disposition"] = f'attachment; filename="{_file_name(execution.pk)}"'
+    return response
+
+
+def _plain(item: HistoryItem, *, hides: bool) -> dict[str, Any]:
+    plain = {name: getattr(item, name) for name in ("seq", "kind", "event_id", "name", "recorded_at")}
+    return {**plain, "data": None if hides else item.data}
+
+
+def _file_name(execution_id: UUID) -> str:
+    return f"history-{execution_id}.json"
