@@ -88,6 +88,8 @@ class Cost:
         if not sql.startswith(_CONTROL):
             self.statements.append(sql)
             self._wrote = self._wrote or not sql.startswith("SELECT")
+            if not connection.in_atomic_block:
+                self.committed()
         return execute(sql, params, many, context)
 
 

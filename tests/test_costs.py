@@ -19,6 +19,12 @@ from tests.driving import cost, kinds
 
 pytestmark = pytest.mark.lenient
 
+WRITE = 1 if connection.vendor == "postgresql" else 2
+"""The statements that change an instance's row and append to its history."""
+
+STEP = (WRITE, 1)
+"""Statements and commits of a sequential step."""
+
 
 @pytest.fixture
 def sequence(committing):
@@ -73,12 +79,12 @@ def lengthen(handle, count: int) -> None:
     Instance.objects.filter(pk=instance.pk).update(head=instance.head + len(events))
 
 
-def test_sequential_step_in_place_is_2_statements_and_1_commit(sequence):
+def test_sequential_step_in_place_is_1_commit_and_1_statement_or_2(sequence):
     start, _, costs = sequence
 
     handle = start(20)
 
-    assert steps(costs) == {(2, 1)}
+    assert steps(costs) == {STEP}
     assert kinds(handle).count("ActivityCompleted") == 20
 
 
@@ -99,7 +105,7 @@ def test_step_costs_the_same_at_any_length_of_the_history(committing, sequence, 
     go_on(handle)
 
     assert len(costs) == 5
-    assert steps(costs) == {(2, 1)}
+    assert steps(costs) == {STEP}
     assert handle.result(timeout=0) == length // 2
     assert len(kinds(handle)) == 1 + 2 * (length // 2) + 1 + 10 + 1
 

@@ -156,7 +156,9 @@ def terminate(instance: Instance, *, reason: str, by_parent: bool = False) -> li
 
 def append(instance: Instance, *events: ev.Event) -> None:
     """Append events to the history of a locked instance."""
-    history.append(instance.execution_id, instance.head, [history.record(e) for e in events], at=clock.now())
+    records = [history.record(event) for event in events]
+    history.check_length(instance.execution_id, instance.head, records)
+    history.append(instance.execution_id, instance.head, records, at=clock.now())
     instance.head += len(events)
     instances.rows().filter(pk=instance.pk).update(head=instance.head)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from django.db import transaction
@@ -22,6 +23,8 @@ from durable.engine.turn import Turn
 from durable.store import clock, instances
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from durable.engine.work import InPlace
 
 
@@ -54,6 +57,7 @@ class _Step:
     def __init__(self, turn: Turn, work: InPlace, leave_at: float) -> None:
         self._turn, self._work, self._leave_at = turn, work, leave_at
         self._attempt = InPlaceAttempt(turn.instance, work)
+        self._in_transaction = False
 
     def run(self) -> Turn | None:
         """Return the turn that was stored with the result; None if the inbox takes over."""
@@ -84,7 +88,7 @@ class _Step:
     def _run_atomic(self) -> Turn | None:
         """Run the activity in the transaction that stores its result, or in one that is rolled back."""
         try:
-            with transaction.atomic(using=conf.settings.DATABASE):
+            with self._transaction():
                 ended = self._call()
                 if isinstance(ended, ev.ActivityCompleted):
                     return self._store_or_deliver(ended)
@@ -103,32 +107,54 @@ class _Step:
                 self._keep()
                 return None
         try:
-            with transaction.atomic(using=conf.settings.DATABASE):
-                return self._store_or_deliver(ended)
+            return self._store_or_deliver(ended)
         except _Undo:
             return None
         except tuple(stalling.REASONS):
             # The turn cannot be stored, but what the activity did is done: its end waits with the instance.
-            with transaction.atomic(using=conf.settings.DATABASE):
+            with self._transaction():
                 self._attempt.deliver(ended)
             raise
 
+    @contextmanager
+    def _transaction(self, needed: bool = True) -> Iterator[None]:
+        """Have what the block writes be one commit, together with what an atomic activity wrote."""
+        if self._in_transaction or not needed:
+            yield
+            return
+        self._in_transaction = True
+        try:
+            with transaction.atomic(using=conf.settings.DATABASE):
+                yield
+        finally:
+            self._in_transaction = False
+
     def _store_or_deliver(self, ended: running.Ended) -> Turn | None:
         """Take the next turn with the result; if the instance moved on, leave the result in its inbox."""
+        instance = self._turn.instance
         try:
-            return intercepting.turn(self._turn.instance, lambda: self._store(ended))
+            with self._transaction(intercepting.is_watched("turn")):
+                return intercepting.turn(instance, lambda: self._take_turn(ended))
         except ConcurrencyConflict:
             # The turn wrote nothing, so the activity's own writes can still go with its result.
             self._turn.execution.close()
-            if self._attempt.deliver(ended):
-                return None
-            telemetry.logger.info("%s: a late %s is dropped", self._turn.instance.pk, ended)
-            raise _Undo from None
+            with self._transaction():
+                if self._attempt.deliver(ended):
+                    return None
+                telemetry.logger.info("%s: a late %s is dropped", instance.pk, ended)
+                raise _Undo from None
 
-    def _store(self, ended: running.Ended) -> Turn:
-        instance, execution, lease = self._turn.instance, self._turn.execution, self._work.lease
-        following = Turn(instance, execution, clock.now())
+    def _take_turn(self, ended: running.Ended) -> Turn:
+        following = Turn(self._turn.instance, self._turn.execution, clock.now())
         following.apply(ended)
+        with self._transaction(following.looks_around):
+            self._settle(following)
+            with self._transaction(not following.is_one_statement):
+                following.store(lease=self._work.lease)
+        return following
+
+    def _settle(self, following: Turn) -> None:
+        instance, lease = self._turn.instance, self._work.lease
         if following.needs_lock and not instances.lock_in_place(instance, head=instance.head, lease=lease):
             raise ConcurrencyConflict(instance.pk, expected=instance.head)
         if updates.is_awaited(following):
@@ -138,8 +164,6 @@ class _Step:
             following.choose(lease=lease)
         else:
             following.hand_out()
-        following.store(lease=lease)
-        return following
 
     def _keep(self) -> None:
         cache.put(self._turn.instance.execution_id, self._turn.execution)

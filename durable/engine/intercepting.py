@@ -49,9 +49,14 @@ def _checked(headers: dict[str, Any], where: str) -> dict[str, Any]:
     return checked
 
 
+def is_watched(name: str) -> bool:
+    """Say whether any interceptor has this hook."""
+    return bool(interceptors.hooks(name))
+
+
 def turn(instance: Instance, take: Callable[[], Turn]) -> Turn:
     """Take a turn within the interceptors' hooks."""
-    if not interceptors.hooks("turn"):
+    if not is_watched("turn"):
         return take()
     call = interceptors.TurnCall(**_facts(instance), head=instance.head)
 
@@ -66,7 +71,7 @@ def turn(instance: Instance, take: Callable[[], Turn]) -> Turn:
 
 def end(instance: Instance, event: ev.End, live: Execution | None, close: Callable[[], T]) -> T:
     """Close an execution within the interceptors' hooks."""
-    if not interceptors.hooks("end"):
+    if not is_watched("end"):
         return close()
     call = interceptors.EndCall(
         **_facts(instance),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, closing, nullcontext
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from django.utils import timezone
@@ -31,6 +32,11 @@ for _name in ("localtime", "localdate"):
     )
 
 
+def is_on() -> bool:
+    """Say whether the setting says so."""
+    return bool(settings.STRICT)
+
+
 def guard(execution: Execution, *, always: bool = False) -> AbstractContextManager[None]:
     """Refuse, if the setting says so or ``always``, what the code of a new step must not call.
 
@@ -40,12 +46,12 @@ def guard(execution: Execution, *, always: bool = False) -> AbstractContextManag
 
 
 def check(instance: Instance, live: Execution, new: Sequence[history.Record], *, head: int) -> None:
-    """Replay, if the setting says so, all that is stored and what a turn adds to it, and compare.
+    """Replay, if the setting says so, all that was stored and what a turn added to it, and compare.
 
     Args:
         instance: The instance.
         live: Its execution, after the turn.
-        new: What the turn is about to store.
+        new: What the turn stored after its head.
         head: The head before the turn.
 
     Raises:
@@ -55,4 +61,4 @@ def check(instance: Instance, live: Execution, new: Sequence[history.Record], *,
         return
     stored = history.read(instance.execution_id)
     with closing(live.anew()) as again, closing(stored), watchdog.watch(again):
-        recheck(live, again, stored, history.decoded(new, after=head))
+        recheck(live, again, islice(stored, head), history.decoded(new, after=head))

@@ -27,7 +27,7 @@ from durable.core.failures import Failure
 from durable.engine import closing, intercepting, presence, routing, signals, strict, updates, watchdog, work
 from durable.interceptors import StartCall
 from durable.models import OPEN, ActivityTask, InboxEvent, Instance, Status
-from durable.store import clock, creation, history, inbox, instances, patches, tasks, workers
+from durable.store import clock, creation, history, inbox, instances, patches, tasks, turns, workers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
     from durable.core.definitions import WorkflowDefinition
     from durable.core.execution import Execution
+
+
+_LOOKS_AROUND = (cmd.CancelActivity, cmd.CancelChild, ev.ChildScheduled)
 
 
 class Turn:
@@ -113,6 +116,17 @@ class Turn:
     def came_in(self) -> list[ev.Event]:
         """What was applied so far."""
         return [event for event, _ in self._events if not event.by_code]
+
+    @property
+    def looks_around(self) -> bool:
+        """Whether settling it reads or writes rows, and so belongs into the transaction that stores it."""
+        return self.instance.has_updates or any(isinstance(command, _LOOKS_AROUND) for command in self._pending)
+
+    @property
+    def is_one_statement(self) -> bool:
+        """Whether all that it writes, now that it is settled, is one statement: that needs no transaction."""
+        more = self._children, self._tasks, self._inbox, self._posted, self._dropped_timers
+        return self.end is None and not any(more) and not strict.is_on() and turns.in_one_statement()
 
     @property
     def needs_lock(self) -> bool:
@@ -300,18 +314,12 @@ class Turn:
             NondeterminismError: Strict mode found that the code does not do the same again.
         """
         values = self._values(lease)
-        if lease is None:
-            moved = not instances.update(self.instance, values, head=self.head)
-        else:
-            moved = not instances.update_in_place(self.instance, values, head=self.head, lease=lease)
-        if moved:
+        if not turns.write(self.instance, values, self._events, head=self.head, at=self.at, lease=lease):
             raise ConcurrencyConflict(self.instance.pk, expected=self.head)
         # Not before: until the update, somebody else may append to what is read here.
         strict.check(self.instance, self.execution, self._events, head=self.head)
         for name, value in values.items():
             setattr(self.instance, name, value)
-        if self._events:
-            history.append(self.instance.execution_id, self.head, self._events, at=self.at)
         self.execution.head = self.head + len(self._events)
         creation.insert([born for pk, born in self._children.items() if pk not in self._replaced])
         for born in (born for pk, born in self._children.items() if pk in self._replaced):

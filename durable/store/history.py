@@ -26,30 +26,29 @@ logger = logging.getLogger("durable.store")
 _TEXT = ExpressionWrapper(F("data"), output_field=TextField())
 
 
-Record = tuple[ev.Event, Dumped]
-"""An event and its JSON, as it was before anybody else got hold of what it carries."""
+Record = tuple[ev.Event, str]
+"""An event and the text to store, of its JSON as it was before anybody else got hold of what it carries."""
 
 
 def record(event: ev.Event) -> Record:
     """Return what ``append`` takes."""
-    return event, Dumped(dump(event.to_json()))
+    return event, dump(event.to_json())
 
 
 def decoded(records: Sequence[Record], *, after: int) -> list[ev.Event]:
     """Return the events of records as they will be read from after ``after``."""
     decode = conf.codec().decode
     return [
-        ev.decode(event.kind, decode(str(data)), at=event.at, seq=seq)
-        for seq, (event, data) in enumerate(records, after + 1)
+        ev.decode(event.kind, decode(text), at=event.at, seq=seq)
+        for seq, (event, text) in enumerate(records, after + 1)
     ]
 
 
-def append(execution_id: uuid.UUID, head: int, records: Sequence[Record], *, at: datetime) -> None:
-    """Append events after ``head``, in one statement.
+def check_length(execution_id: uuid.UUID, head: int, records: Sequence[Record]) -> None:
+    """Warn of a history that becomes long.
 
     Raises:
-        LimitExceeded: The history would be too long.
-        IntegrityError: Somebody else appended at this head.
+        LimitExceeded: It would be too long.
     """
     warn_at, maximum = conf.limit("history_warn"), conf.limit("history")
     if head < warn_at <= head + len(records):
@@ -57,14 +56,22 @@ def append(execution_id: uuid.UUID, head: int, records: Sequence[Record], *, at:
     if head + len(records) > maximum and not records[-1][0].ends:
         advice = "continue as new before a history grows this long"
         raise LimitExceeded("history", value=head + len(records), maximum=maximum, advice=advice)
-    rows = [_row(execution_id, seq, event, data, at) for seq, (event, data) in enumerate(records, head + 1)]
+
+
+def append(execution_id: uuid.UUID, head: int, records: Sequence[Record], *, at: datetime) -> None:
+    """Append events after ``head``, in one statement; ``check_length`` comes before.
+
+    Raises:
+        IntegrityError: Somebody else appended at this head.
+    """
+    rows = [_row(execution_id, seq, event, text, at) for seq, (event, text) in enumerate(records, head + 1)]
     HistoryEvent.objects.using(conf.settings.DATABASE).bulk_create(rows)
 
 
 def begin(execution_id: uuid.UUID, events: Sequence[ev.Event]) -> None:
     """Store the events that a new execution begins with, as they were recorded in another one."""
     rows = [
-        _row(execution_id, seq, event, Dumped(dump(event.to_json())), clock.from_timestamp(event.at))
+        _row(execution_id, seq, event, dump(event.to_json()), clock.from_timestamp(event.at))
         for seq, event in enumerate(events, 1)
     ]
     HistoryEvent.objects.using(conf.settings.DATABASE).bulk_create(rows, batch_size=1000)
@@ -93,7 +100,7 @@ def copy(source: uuid.UUID, target: uuid.UUID) -> None:
     HistoryEvent.objects.using(conf.settings.DATABASE).bulk_create(rows, batch_size=1000)
 
 
-def _row(execution_id: uuid.UUID, seq: int, event: ev.Event, data: Dumped, at: datetime) -> HistoryEvent:
+def _row(execution_id: uuid.UUID, seq: int, event: ev.Event, text: str, at: datetime) -> HistoryEvent:
     return HistoryEvent(
         execution_id=execution_id,
         seq=seq,
@@ -101,7 +108,7 @@ def _row(execution_id: uuid.UUID, seq: int, event: ev.Event, data: Dumped, at: d
         event_id=getattr(event, "event_id", None),
         name=getattr(event, "name", ""),
         recorded_at=at,
-        data=data,
+        data=Dumped(text),
     )
 
 

@@ -1,0 +1,135 @@
+"""What every turn writes: its instance's row and the events after its head, both or neither.
+
+PostgreSQL does it in one statement, which needs no transaction around it if it
+is all that a turn writes: one round trip and one commit a step. It goes past
+the ORM, which takes longer to put the SQL together than the database to run it.
+Other databases do it in two statements, with the same conditions.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from django.db import connections
+from django.db.models import JSONField
+
+from durable import conf
+from durable.fields import JSONText
+from durable.models import HistoryEvent, InboxEvent, Instance, Status
+from durable.store import clock, history, instances
+
+if TYPE_CHECKING:
+    import uuid
+    from collections.abc import Sequence
+    from datetime import datetime
+
+_ENCODED = {field.attname: field for field in Instance._meta.fields if isinstance(field, JSONText | JSONField)}
+
+_MOVED = """
+WITH moved AS (
+    UPDATE {instance} SET {values} WHERE id = %s AND head = %s {unmoved} RETURNING 1
+)
+INSERT INTO {history} (execution_id, seq, kind, event_id, name, recorded_at, data)
+SELECT %s::uuid, seq, kind, event_id, name, %s::timestamptz, data
+FROM moved, json_to_recordset(%s::json) AS new (seq int, kind text, event_id int, name text, data text)
+"""
+
+_UNMOVED = """
+AND lease = %s AND status = %s AND has_updates = %s
+AND NOT EXISTS (SELECT 1 FROM {inbox} WHERE execution_id = %s AND visible_at <= %s)
+"""
+
+
+def in_one_statement() -> bool:
+    """Say whether ``write`` is one statement, and so all or nothing by itself."""
+    connection = connections[conf.settings.DATABASE]
+    return connection.vendor == "postgresql" and hasattr(connection.Database, "Cursor")
+
+
+def write(
+    instance: Instance,
+    values: dict[str, Any],
+    records: Sequence[history.Record],
+    *,
+    head: int,
+    at: datetime,
+    lease: uuid.UUID | None = None,
+) -> bool:
+    """Change an instance and append to its history, if it did not move; say whether that was so.
+
+    Unless it is one statement, call it in a transaction.
+
+    Args:
+        instance: The instance, as it was seen.
+        values: What to change in its row.
+        records: The events.
+        head: The head that was seen.
+        at: When the events are recorded.
+        lease: The lease that must still be held, with nothing due in the inbox; None if the row is locked.
+
+    Raises:
+        LimitExceeded: The history would be too long.
+    """
+    history.check_length(instance.execution_id, head, records)
+    if records and in_one_statement():
+        return _at_once(instance, values, records, head=head, at=at, lease=lease)
+    if lease is None:
+        changed = instances.update(instance, values, head=head)
+    else:
+        changed = instances.update_in_place(instance, values, head=head, lease=lease)
+    if changed and records:
+        history.append(instance.execution_id, head, records, at=at)
+    return changed
+
+
+def _at_once(
+    instance: Instance,
+    values: dict[str, Any],
+    records: Sequence[history.Record],
+    *,
+    head: int,
+    at: datetime,
+    lease: uuid.UUID | None,
+) -> bool:
+    connection = connections[conf.settings.DATABASE]
+    parameters = [
+        _ENCODED[name].get_db_prep_save(value, connection) if name in _ENCODED else value
+        for name, value in values.items()
+    ]
+    parameters += [instance.pk, head]
+    if lease is not None:
+        unmoved = [lease, Status.RUNNING.value, instance.has_updates, instance.execution_id, clock.now()]
+        parameters += unmoved
+    parameters += [instance.execution_id, at, _rows(records, head)]
+    # Not Django's own cursor: it puts the values into the text by itself, which takes longer.
+    connection.close_if_health_check_failed()
+    connection.ensure_connection()
+    raw = connection.Database.Cursor(connection.connection)
+    make = connection.make_debug_cursor if connection.queries_logged else connection.make_cursor
+    with make(raw) as cursor:
+        cursor.execute(_statement(tuple(values), lease is not None), parameters)
+        return bool(cursor.rowcount)
+
+
+def _rows(records: Sequence[history.Record], head: int) -> str:
+    rows = [
+        {
+            "seq": seq,
+            "kind": event.kind,
+            "event_id": getattr(event, "event_id", None),
+            "name": getattr(event, "name", ""),
+            "data": text,
+        }
+        for seq, (event, text) in enumerate(records, head + 1)
+    ]
+    return msgspec.json.encode(rows).decode()
+
+
+@lru_cache
+def _statement(names: tuple[str, ...], in_place: bool) -> str:
+    tables = {"instance": Instance, "history": HistoryEvent, "inbox": InboxEvent}
+    quoted = {name: f'"{model._meta.db_table}"' for name, model in tables.items()}
+    values = ", ".join(f"{Instance._meta.get_field(name).column} = %s" for name in names)
+    return _MOVED.format(**quoted, values=values, unmoved=_UNMOVED.format(**quoted) if in_place else "").strip()
