@@ -1,4 +1,4 @@
-"""The settings: one dict, ``DURABLE``, read afresh so that ``override_settings`` works."""
+"""The settings: one dict, ``DURABLE``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings as django_settings
+from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
 if TYPE_CHECKING:
@@ -70,9 +71,27 @@ class Settings:
     LIMITS: dict[str, int] = {}
 
     def __getattribute__(self, name: str) -> Any:
-        given = getattr(django_settings, "DURABLE", {})
-        return given[name] if name in given else super().__getattribute__(name)
+        given = _given if _given is not None else _read()
+        return given[name] if name in given else object.__getattribute__(self, name)
 
+
+_given: dict[str, Any] | None = None
+"""The dict, once it was asked for: each step reads a dozen settings."""
+
+
+def _read() -> dict[str, Any]:
+    global _given  # noqa: PLW0603 - one dict, one state
+    _given = getattr(django_settings, "DURABLE", {})
+    return _given
+
+
+def _forget(*, setting: str, **_: Any) -> None:
+    global _given  # noqa: PLW0603 - as above
+    if setting == "DURABLE":
+        _given = None
+
+
+setting_changed.connect(_forget)
 
 settings = Settings()
 

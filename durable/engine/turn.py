@@ -361,6 +361,8 @@ class Turn:
         return values
 
     def _announce_on_commit(self) -> None:
+        if not (self._announce or self._tasks or self._inbox):
+            return
         counts = Counter(task.queue for task in self._tasks if task.state == tasks.State.READY)
         soon = [row.visible_at for row in self._inbox.values() if presence.soon(row.visible_at)]
         queue, instance_id = self.instance.queue, self.instance.pk

@@ -165,6 +165,8 @@ def insert(newborns: Sequence[Newborn]) -> None:
     Raises:
         IntegrityError: An id was taken meanwhile.
     """
+    if not newborns:
+        return
     instances.rows().bulk_create([born.instance for born in newborns])
     instances.executions().bulk_create([born.execution for born in newborns])
     inbox.insert([row for born in newborns for row in born.inbox])

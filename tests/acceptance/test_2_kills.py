@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("crew")
 STEPS = 6
 IN_A_TURN = [
     "turn.before",
-    "append.after",
+    "turn.after",
     "inbox-delete.after",
     "run.before",
     "step",
@@ -27,8 +27,8 @@ IN_A_TURN = [
 ]
 # The workflow of sequential activities runs in place; of parallel ones, all but one are handed out.
 POINTS = {
-    "relay": [*IN_A_TURN, "turn-in-place.before", "turn-in-place.after"],
-    "save": [*IN_A_TURN, "turn-in-place.before", "turn-in-place.after"],
+    "relay": IN_A_TURN,
+    "save": IN_A_TURN,
     "spread": [
         *(*IN_A_TURN, "publish-task.before", "task-insert.after", "claim.after"),
         *("finish.before", "finish.after", "inbox-insert.after"),

@@ -9,7 +9,7 @@ from durable import AlreadyExists, NotClosed, NotFailed, UnknownInstance, client
 from durable.client import Handle, Outcome
 from durable.errors import DurableError
 from durable.models import ActivityTask, Execution, HistoryEvent, InboxEvent, Instance, Operation
-from durable.store import history
+from durable.store import history, turns
 from tests.acceptance import faults, ledger
 from tests.acceptance.app.activities import broken
 from tests.acceptance.checks import sound
@@ -186,7 +186,7 @@ def test_late_result_comes_after_a_rewind(site, launch, key):
     assert sorted(answered) == [0, 1]
 
 
-@pytest.mark.parametrize("point", ["step", "turn.before", "append.after", "commit.before", "inbox-insert.after"])
+@pytest.mark.parametrize("point", ["step", "turn.before", "turn.after", "commit.before", "inbox-insert.after"])
 def test_worker_killed_while_a_rewound_tree_runs_again(site, key, point):
     handle = failed_tree(key)
     mend(key)
@@ -217,21 +217,21 @@ def test_operator_killed_in_the_middle_of_a_tree_leaves_it_as_it_was(site, key, 
     assert handle.result(30)
 
 
-@pytest.mark.parametrize("at", ["begin", "append"])
-def test_database_error_in_the_middle_of_a_tree_leaves_it_as_it_was(site, key, at, monkeypatch):
+@pytest.mark.parametrize(("module", "at"), [(history, "begin"), (turns, "write")], ids=["begin", "write"])
+def test_database_error_in_the_middle_of_a_tree_leaves_it_as_it_was(site, key, module, at, monkeypatch):
     handle = failed_tree(key)
     before = stored(key)
     mend(key)
-    real, calls = getattr(history, at), []
+    real, calls = getattr(module, at), []
 
-    def failing(*args: object, **options: object) -> None:
+    def failing(*args: object, **options: object) -> object:
         calls.append(args)
         if len(calls) == 3:
             raise DatabaseError("the disk is full")
-        real(*args, **options)
+        return real(*args, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(history, at, failing)
+        patch.setattr(module, at, failing)
         with pytest.raises(DatabaseError):
             client.rewind(key)
 
