@@ -149,7 +149,9 @@ def test_turn_without_events_changes_the_row(instance):
     assert Instance.objects.get(pk=instance.pk).tags == {"a": "b"}
 
 
-@pytest.mark.skipif(not connection.features.has_select_for_update, reason="writers wait for each other before they look")
+@pytest.mark.skipif(
+    not connection.features.has_select_for_update, reason="writers wait for each other before they look"
+)
 def test_of_two_writers_one_wins(instance):
     won = Together().add(lambda: write(instance), times=6).run()
 

@@ -44,8 +44,8 @@ AND NOT EXISTS (SELECT 1 FROM {inbox} WHERE execution_id = %s AND visible_at <= 
 
 def in_one_statement() -> bool:
     """Say whether ``write`` is one statement, and so all or nothing by itself."""
-    connection = connections[conf.settings.DATABASE]
-    return connection.vendor == "postgresql" and hasattr(connection.Database, "Cursor")
+    connection: Any = connections[conf.settings.DATABASE]
+    return connection.vendor == "postgresql" and hasattr(connection.Database, "Cursor")  # not psycopg 2
 
 
 def write(
@@ -93,7 +93,7 @@ def _at_once(
     at: datetime,
     lease: uuid.UUID | None,
 ) -> bool:
-    connection = connections[conf.settings.DATABASE]
+    connection: Any = connections[conf.settings.DATABASE]
     parameters = [
         _ENCODED[name].get_db_prep_save(value, connection) if name in _ENCODED else value
         for name, value in values.items()
@@ -104,7 +104,7 @@ def _at_once(
         parameters += unmoved
     parameters += [instance.execution_id, at, _rows(records, head)]
     # Not Django's own cursor: it puts the values into the text by itself, which takes longer.
-    connection.close_if_health_check_failed()
+    connection.close_if_health_check_failed()  # as that one does, and what follows
     connection.ensure_connection()
     raw = connection.Database.Cursor(connection.connection)
     make = connection.make_debug_cursor if connection.queries_logged else connection.make_cursor
@@ -131,5 +131,5 @@ def _rows(records: Sequence[history.Record], head: int) -> str:
 def _statement(names: tuple[str, ...], in_place: bool) -> str:
     tables = {"instance": Instance, "history": HistoryEvent, "inbox": InboxEvent}
     quoted = {name: f'"{model._meta.db_table}"' for name, model in tables.items()}
-    values = ", ".join(f"{Instance._meta.get_field(name).column} = %s" for name in names)
+    values = ", ".join(f"{name} = %s" for name in names)
     return _MOVED.format(**quoted, values=values, unmoved=_UNMOVED.format(**quoted) if in_place else "").strip()
