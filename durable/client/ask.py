@@ -7,7 +7,7 @@ from typing import Any
 from asgiref.sync import sync_to_async
 
 from durable import conf
-from durable.core import queries
+from durable.core import queries, texts
 from durable.core.errors import InvalidInput
 from durable.engine import looking
 from durable.store import instances
@@ -27,6 +27,7 @@ def query(instance_id: str, name: str, *args: Any, **kwargs: Any) -> Any:
         UnknownWorkflow, VersionNotAvailable: This process does not have the code.
         NondeterminismError: The code does not do what the history records.
     """
+    texts.check_name(name, "query(name)")
     instance = instances.get(instance_id)
     if not instance.head:
         raise InvalidInput(f"query {name!r}", f"instance {instance_id!r} has not begun yet")

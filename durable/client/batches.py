@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 from durable import conf
 from durable.client import batching, start, verbs
 from durable.client.handle import Handle
-from durable.core import texts
+from durable.core import given, texts
 from durable.core.errors import InvalidInput, LimitExceeded, NotClosed, PermissionDenied
 from durable.models import CLOSED, BatchItem, Instance
 from durable.operations import audit
@@ -117,6 +117,9 @@ def batch(
         PermissionDenied: The user may not do this to any instance.
     """
     batch_id = start.new_id() if id is None else id
+    texts.check_id(batch_id)
+    given.whole(concurrency, "batch(concurrency)", least=1, most=100)
+    audit.check_actor(actor)
     if isinstance(of, FailureGroup):
         of = of.filter
     order = {
@@ -129,8 +132,6 @@ def batch(
         "page": PAGE,
         "pages": PAGES,
     }
-    if not 1 <= concurrency <= 100:
-        raise InvalidInput("batch(concurrency)", f"{concurrency} is not from 1 to 100")
     audited = audit.audited("batch", batch_id, actor=actor, reason=reason, dry_run=dry_run, atomic=True, of=verb)
     with audited:
         if not batching.permitted(actor, verb, arguments):
@@ -199,8 +200,10 @@ def batch_report(
 
     Raises:
         UnknownInstance: There is none of this id.
-        InvalidInput: It is no batch, or there is no such outcome.
+        InvalidInput: It is no batch, there is no such outcome, or an argument is not of its kind.
+        InvalidId: What it comes after cannot be an instance.
     """
+    given.optional(given.whole, limit, "batch_report(limit)")
     found = _find(batch_id)
     order, at = found.input["args"]
     closed = found.status in CLOSED
@@ -209,6 +212,7 @@ def batch_report(
         counts[Outcome.SKIPPED.value] = counts.get(Outcome.SKIPPED, 0) + counts.pop(Outcome.PENDING)
     rows = _rows(found, outcomes)
     if after is not None:
+        texts.check_id(after)
         rows = rows.filter(number__gt=batches.rows().filter(batch_id=found.pk, instance_id=after).values("number")[:1])
     return BatchReport(
         batch_id=found.pk,
@@ -269,9 +273,7 @@ def _find(batch_id: str | Handle) -> Instance:
 
 
 def _rows(found: Instance, outcomes: Collection[str]) -> QuerySet[BatchItem]:
-    chosen = {str(each) for each in outcomes}
-    if unknown := chosen - set(Outcome.values):
-        raise InvalidInput("outcomes", f"{min(unknown)!r} is not one of {', '.join(Outcome.values)}")
+    chosen = set(given.words(outcomes, "outcomes", Outcome.values))
     if Outcome.SKIPPED in chosen and found.status in CLOSED:
         chosen.add(Outcome.PENDING)
     rows = batches.rows().filter(batch_id=found.pk)

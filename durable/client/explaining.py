@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from durable.core import explaining
+from durable.core import explaining, given
 from durable.core.errors import UndecodableEvent
 from durable.engine import advance, watchdog
 from durable.store import history, instances
@@ -38,6 +38,7 @@ def explain(instance_id: str, at: int | None = None, execution: str | uuid.UUID 
         UnknownWorkflow, VersionNotAvailable: This process does not have the code.
         RunawayStep: The code took too long.
     """
+    given.optional(given.whole, at, "at")
     found = instances.get(instance_id)
     return of(found, instances.execution(found, execution), at=at)
 

@@ -12,11 +12,12 @@ from durable.client import comparing
 from durable.client.comparing import Compared, Comparison
 from durable.client.items import HistoryItem, of_events
 from durable.core import events as ev
+from durable.core import given
 from durable.core.errors import UnknownActivity, UnknownWorkflow, VersionNotAvailable
 from durable.core.failures import Failure
 from durable.core.projecting import project
 from durable.engine import advance, watchdog
-from durable.operations import rerun
+from durable.operations import arguments, rerun
 from durable.operations.shapes import UNSET, Step, steps
 from durable.store import clock, history
 
@@ -93,12 +94,14 @@ def what_if(
         VersionNotAvailable, UnknownWorkflow, NondeterminismError: What the rerun itself would raise.
         RunawayStep: The code took too long.
     """
+    arguments.check(version=version)
+    mocks = _checked(mocks)
     planned = rerun.plan(
         instance_id, event_id, input=input, execution=execution, siblings=siblings, version=version, is_read_only=True
     )
     _, edited = rerun.begun(planned)
     source = list(history.read(planned.source_execution))
-    mocked = _Mocked(mocks or {}, target=event_id)
+    mocked = _Mocked(mocks, target=event_id)
     with closing(_fresh(planned)) as played:
         played.imagined = mocked.effects()
         projected = project(
@@ -110,6 +113,14 @@ def what_if(
             watch=watchdog.watch,
         )
     return _shown(planned, source, projected, mocked)
+
+
+def _checked(mocks: Any) -> Mocks:
+    if mocks is None:
+        return {}
+    if not isinstance(mocks, Mapping) or not all(isinstance(key, int | str) for key in mocks):
+        raise given.unfit(mocks, "mocks", "a dict of answers by event id or by name")
+    return mocks
 
 
 def _fresh(planned: rerun.Plan) -> Execution:

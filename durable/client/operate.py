@@ -11,7 +11,7 @@ from django.db import transaction
 from durable import conf
 from durable.client import performing
 from durable.core import events as ev
-from durable.core import payloads, texts
+from durable.core import given, payloads, texts
 from durable.core.errors import InvalidInput, UnknownToken
 from durable.core.failures import Failure
 from durable.engine import lost, signals
@@ -141,7 +141,7 @@ def suspend(
         actor=actor,
         reason=reason,
         dry_run=dry_run,
-        children=children or None,
+        children=children,
     )
 
 
@@ -171,7 +171,7 @@ def resume(
         actor=actor,
         reason=reason,
         dry_run=dry_run,
-        children=children or None,
+        children=children,
     )
 
 
@@ -180,7 +180,7 @@ def complete_activity(token: str, result: Any = None) -> None:
 
     Raises:
         UnknownToken: No open activity has this token: it was completed, given up or called off.
-        InvalidInput: The result has no JSON.
+        InvalidInput: The result has no JSON, or the token is none.
     """
     encoded = conf.converter().encode(result, "result")
     payloads.dumps(encoded, "result", conf.limit("payload"))
@@ -200,19 +200,29 @@ def fail_activity(token: str, error: BaseException | str) -> None:
 
     Raises:
         UnknownToken: No open activity has this token.
+        InvalidInput: The token or the error is none.
     """
-    failure = Failure.of(error) if isinstance(error, BaseException) else Failure(type="ActivityFailed", message=error)
+    failure = _failure(error)
     with transaction.atomic(using=conf.settings.DATABASE):
         lost.fail_attempt(_external(token), failure)
 
 
+def _failure(error: BaseException | str) -> Failure:
+    if isinstance(error, str):
+        return Failure.told("ActivityFailed", error)
+    if not isinstance(error, BaseException):
+        raise given.unfit(error, "error", "an exception or a message")
+    return Failure.of(error)
+
+
 def _external(token: str) -> ActivityTask:
-    execution_id, _, rest = token.partition(":")
-    event_id, _, attempt = rest.partition(":")
     try:
-        key = {"execution_id": uuid.UUID(execution_id), "event_id": int(event_id), "attempt": int(attempt)}
-    except ValueError:
-        raise InvalidInput("token", "this is no token of an activity") from None
+        execution_id, event_id, attempt = token.split(":")
+        key: dict[str, Any] = {"execution_id": uuid.UUID(execution_id)}
+        for name, digits in (("event_id", event_id), ("attempt", attempt)):
+            key[name] = given.whole(int(digits), "token")
+    except (AttributeError, TypeError, ValueError, InvalidInput):
+        raise given.unfit(token, "token", "what activity.complete_later() returned") from None
     waiting = tasks.locked().filter(**key, state=tasks.State.EXTERNAL)
     found: ActivityTask | None = tasks.without_payloads(waiting).first()
     if found is None:

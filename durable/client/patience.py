@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+from durable.core import given
+
 _FIRST_LOOK, _SLOWER, _SLOWEST = 0.002, 1.2, 0.5
 
 
@@ -15,6 +17,12 @@ class Patience:
     """
 
     def __init__(self, timeout: float | None) -> None:
+        """Begin to wait.
+
+        Raises:
+            InvalidInput: The timeout is no number.
+        """
+        given.patience(timeout, "timeout")
         self.timeout = timeout or 0.0
         self._deadline = None if timeout is None else time.monotonic() + timeout
         self._pause = _FIRST_LOOK

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from durable.core.errors import DurableError
+from durable.operations import arguments as kinds
 from durable.operations import audit
 from durable.operations.shapes import Preview
 
@@ -32,9 +33,11 @@ def perform(
     Raises:
         DurableError: It is refused; a dry run returns that instead.
     """
+    kinds.check(dry_run=dry_run)
     audited = audit.audited(verb, instance_id, actor=actor, reason=reason, dry_run=dry_run, atomic=True, **arguments)
     try:
         with audited:
+            kinds.check(**arguments)
             planned = plan()
             return preview(planned) if dry_run else carry_out(planned)
     except DurableError as error:

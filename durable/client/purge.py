@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
@@ -11,10 +12,10 @@ from django.db import transaction
 
 from durable import conf
 from durable.client import performing
-from durable.core import retry
+from durable.core import given, retry, texts
 from durable.core.errors import InvalidInput
 from durable.models import CLOSED, Instance, Operation, Status
-from durable.operations import audit
+from durable.operations import arguments, audit
 from durable.operations import purge as purging
 from durable.operations.purge import Purged
 from durable.store import clock, instances
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from durable.operations.shapes import Preview
 
 BATCH = 100
+
+_EVER = 100 * 366 * 86_400
+"""Longer than anything was kept, in seconds; the calendar does not go back to the beginning of time."""
 
 
 def purge(
@@ -73,11 +77,14 @@ def purge(
         return _one(instance_id, keep_children=keep_children, force=force, reason=reason, actor=actor, dry_run=dry_run)
     if instance_id is None and not filters:
         raise InvalidInput("purge", "name instances, or say which by workflow, status or older_than")
-    if batch_size < 1:
-        raise InvalidInput("purge(batch_size)", f"{batch_size} is less than 1")
+    arguments.check("purge({})", keep_children=keep_children, force=force, dry_run=dry_run)
+    given.whole(batch_size, "purge(batch_size)", least=1)
+    if progress is not None and not callable(progress):
+        raise given.unfit(progress, "purge(progress)", "a function of the number of instances that were looked at")
     audit.check_reason(reason)
-    named = [instance_id] if isinstance(instance_id, str) else instance_id
-    told = {"actor": actor, "reason": reason, **_told(keep_children=keep_children, force=force)}
+    audit.check_actor(actor)
+    named = _named(instance_id)
+    told = {"actor": actor, "reason": reason, "keep_children": keep_children, "force": force}
     total, seen = Purged(dry_run=dry_run), 0
     for ids in _batches(named, filters, batch_size, force=force):
         total += _batch(ids, keep_children=keep_children, force=force, dry_run=dry_run, told=told)
@@ -105,12 +112,9 @@ def _one(
         actor=actor,
         reason=reason,
         dry_run=dry_run,
-        **_told(keep_children=keep_children, force=force),
+        keep_children=keep_children,
+        force=force,
     )
-
-
-def _told(**options: bool) -> dict[str, bool]:
-    return {name: value for name, value in options.items() if value}
 
 
 def _batch(ids: Sequence[str], *, keep_children: bool, force: bool, dry_run: bool, told: dict[str, Any]) -> Purged:
@@ -131,10 +135,8 @@ def _batch(ids: Sequence[str], *, keep_children: bool, force: bool, dry_run: boo
 def _filters(
     workflow: str | None, status: str | Sequence[str], older_than: datetime | timedelta | float | None
 ) -> dict[str, Any]:
-    statuses = [status] if isinstance(status, str) else list(status)
-    for each in statuses:
-        if each not in Status.values:
-            raise InvalidInput("purge(status)", f"{each!r} is not one of {', '.join(Status.values)}")
+    statuses = given.words(status, "purge(status)", Status.values)
+    given.optional(texts.check_name, workflow, "purge(workflow)")
     filters: dict[str, Any] = {"name": workflow, "status__in": statuses}
     if older_than is not None:
         filters["closed_at__lt"] = _before(older_than)
@@ -142,11 +144,25 @@ def _filters(
 
 
 def _before(older_than: datetime | timedelta | float) -> datetime:
-    if not isinstance(older_than, datetime):
-        return clock.now() - timedelta(seconds=retry.seconds(older_than, "purge(older_than)"))
-    if older_than.tzinfo is None:
-        raise InvalidInput("purge(older_than)", "this time has no time zone")
-    return older_than
+    if isinstance(older_than, datetime):
+        return given.moment(older_than, "purge(older_than)")
+    return clock.now() - timedelta(seconds=min(_EVER, retry.seconds(older_than, "purge(older_than)")))
+
+
+def _named(instance_id: str | Iterable[str] | None) -> Iterable[str] | None:
+    """Return the ids that were named; of those that are at hand, none is looked at if one is no id."""
+    if instance_id is None:
+        return None
+    if isinstance(instance_id, str):
+        return [instance_id]
+    ids = given.several(instance_id, "purge(instance_id)", "an id, or several")
+    return list(map(_id, ids)) if isinstance(ids, Collection) else map(_id, ids)
+
+
+def _id(instance_id: str) -> str:
+    if not isinstance(instance_id, str):
+        raise given.unfit(instance_id, "purge(instance_id)", "ids, which are text")
+    return instance_id
 
 
 def _batches(

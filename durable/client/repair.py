@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from durable.client import handle, performing
-from durable.operations import audit, rerun
+from durable.core import given, texts
+from durable.operations import arguments, audit, rerun
 from durable.operations import recover as recovering
 from durable.operations import rewind as rewinding
 from durable.operations import upgrade as upgrading
@@ -225,5 +226,11 @@ def recover(*, workflow: str | None = None, limit: int | None = None, dry_run: b
         workflow: The workflow's name, without its version; None is all.
         limit: How many instances at most, the oldest first.
         dry_run: Whether to report only, and change nothing.
+
+    Raises:
+        InvalidInput: An argument is not of its kind.
     """
+    arguments.check("recover({})", dry_run=dry_run)
+    given.optional(given.whole, limit, "recover(limit)")
+    given.optional(texts.check_name, workflow, "recover(workflow)")
     return list(recovering.each(recovering.running(workflow=workflow, limit=limit), dry_run=dry_run))

@@ -118,7 +118,7 @@ def restart(
         dry_run=dry_run,
         new_instance_id=new_instance_id,
         id_reuse=id_reuse,
-        terminate_first=terminate_first or None,
+        terminate_first=terminate_first,
         version=version,
     )
     return done

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +12,9 @@ from django.db import IntegrityError, transaction
 
 from durable import conf, dispatch
 from durable.client import handle as handles
-from durable.core import payloads, texts
+from durable.core import given, payloads, texts
 from durable.core.definitions import WorkflowDefinition, workflow_options
-from durable.core.errors import AlreadyExists, InvalidInput, LimitExceeded
+from durable.core.errors import AlreadyExists, InvalidInput, LimitExceeded, quoted
 from durable.engine import intercepting, routing
 from durable.interceptors import StartCall
 from durable.models import CLOSED, Instance
@@ -27,7 +27,7 @@ else:
 
 if TYPE_CHECKING:
     import uuid
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from durable.client.handle import Handle
 
@@ -55,14 +55,24 @@ def start(
         PayloadTooLarge, LimitExceeded: A limit of the settings is reached.
     """
     if not isinstance(workflow, str | WorkflowDefinition):
-        raise InvalidInput("start(workflow)", f"{workflow!r} is no workflow; mark it with @workflow.defn")
-    if isinstance(args, str | bytes) or not isinstance(args, Iterable):
-        raise InvalidInput("start(args)", f"give a list of arguments, such as [{args!r}]")
+        raise InvalidInput("start(workflow)", f"{quoted(workflow)} is no workflow; mark it with @workflow.defn")
+    if isinstance(args, str | bytes | Mapping) or not isinstance(args, Iterable):
+        raise InvalidInput("start(args)", f"give a list of arguments, such as [{quoted(args)}]")
+    named = given.named(kwargs, "start(kwargs)")
     route = routing.of(workflow)
-    first = options.pop("signal", None)
-    given = {} if isinstance(workflow, str) else workflow.overrides
-    checked = {**given, **workflow_options(route.definition.type_name, **options)}
-    return _start(route, tuple(args), dict(kwargs or {}), checked, first)
+    first = _first_signal(options.pop("signal", None))
+    overrides = {} if isinstance(workflow, str) else workflow.overrides
+    checked = {**overrides, **workflow_options(route.definition.type_name, **options)}
+    return _start(route, tuple(args), named, checked, first)
+
+
+def _first_signal(signal: Any) -> tuple[str, Any] | None:
+    if signal is None:
+        return None
+    if not isinstance(signal, tuple | list) or not 1 <= len(signal) <= 2:
+        raise given.unfit(signal, "start(signal)", "a tuple of the name and the payload")
+    name, *payload = signal
+    return name, payload[0] if payload else None
 
 
 async def astart(

@@ -16,7 +16,9 @@ from durable.client.handle import Handle
 from durable.client.purge import purge
 from durable.client.restart import restart
 from durable.client.restore import restore
+from durable.core import given
 from durable.core.errors import DurableError, InvalidInput, NotOpen
+from durable.operations import arguments as kinds
 from durable.operations import audit
 from durable.operations import purge as purging
 from durable.operations import recover as recovering
@@ -125,8 +127,7 @@ def encode(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
     Raises:
         InvalidInput: There is no such verb, or it does not take them.
     """
-    if name not in VERBS:
-        raise InvalidInput("batch(verb)", f"{name!r} is not one of {', '.join(VERBS)}")
+    given.choice(name, "batch(verb)", list(VERBS))
     verb = VERBS[name]
     for unfit in sorted(arguments.keys() & _OF_ONE):
         raise InvalidInput(f"batch({unfit})", f"a batch has {name} done to its instances one by one, without this")
@@ -134,6 +135,7 @@ def encode(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
         inspect.signature(verb.call).bind("id", **arguments)
     except TypeError as error:
         raise InvalidInput(f"batch({name})", str(error)) from None
+    kinds.check("batch({})", **arguments)
     return {key: _encoded(value, f"batch({key})") for key, value in arguments.items()}
 
 

@@ -6,10 +6,12 @@ import inspect
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from durable.core import calls, context
-from durable.core.errors import InvalidDefinition, InvalidInput, OutsideWorkflow
+from durable.core.errors import InvalidDefinition, InvalidInput, OutsideWorkflow, quoted
+from durable.core.given import choice, whole
 from durable.core.retry import NO_RETRY, RetryPolicy, seconds
 from durable.core.signatures import Signature
 from durable.core.texts import check_name
@@ -27,12 +29,16 @@ def install_starter(starter: Callable[..., Any]) -> None:
     _starter = starter
 
 
+_DIGITS = 10
+"""How many digits are too many for a version: no database would hold the number."""
+
+
 def split_version(type_name: str) -> tuple[str, int]:
     """Split ``order2`` into ``("order", 2)``; no digits are version 0."""
     match = re.fullmatch(r"(.*?)(\d*)", type_name, re.DOTALL)
     assert match is not None  # noqa: S101 - the pattern fits any text
     name, digits = match.groups()
-    return (name, int(digits)) if digits and name else (type_name, 0)
+    return (name, int(digits)) if digits and name and len(digits) < _DIGITS else (type_name, 0)
 
 
 def type_name(name: str, version: int) -> str:
@@ -245,7 +251,7 @@ def _checked(name: str, options: dict[str, Any], takers: dict[str, Taker]) -> di
 def _of(kind: type) -> Taker:
     def take(value: Any, where: str) -> Any:
         if not isinstance(value, kind) or value == "":
-            raise InvalidInput(where, f"{value!r} cannot be taken; give a {kind.__name__}")
+            raise InvalidInput(where, f"{quoted(value)} cannot be taken; give a {kind.__name__}")
         return value
 
     return take
@@ -253,7 +259,7 @@ def _of(kind: type) -> Taker:
 
 def _headers(value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise InvalidInput(where, f"{value!r} cannot be taken; give a dict")
+        raise InvalidInput(where, f"{quoted(value)} cannot be taken; give a dict")
     return {check_name(name, where): header for name, header in value.items()}
 
 
@@ -262,18 +268,13 @@ def _queue(value: Any, where: str) -> str:
 
 
 def _one_of(choices: tuple[str, ...]) -> Taker:
-    def take(value: Any, where: str) -> Any:
-        if value not in choices:
-            raise InvalidInput(where, f"{value!r} is not one of {', '.join(choices)}")
-        return value
-
-    return take
+    return partial(choice, choices=choices)
 
 
 _ACTIVITY_OPTIONS: dict[str, Taker] = {
     "queue": _queue,
     "retry": _of(RetryPolicy),
-    "priority": _of(int),
+    "priority": partial(whole, least=-(2**15), most=2**15 - 1),
     "schedule_to_start": seconds,
     "start_to_close": seconds,
     "schedule_to_close": seconds,

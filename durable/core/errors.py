@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,21 @@ def choices(name: str, known: Iterable[str]) -> str:
     return f"there are: {', '.join(names) or 'none'}{_near(get_close_matches(name, names))}"
 
 
+def quoted(value: object, longest: int = 300) -> str:
+    """Return a value as an error can quote it: in characters that can be stored, and not too many of them."""
+    told = f"<{type(value).__name__}>"
+    with suppress(Exception):  # __repr__ may be the user's code
+        told = repr(value)
+    told = told.replace("\0", "\\x00").encode(errors="backslashreplace").decode()
+    return told if len(told) <= longest else f"{told[: longest - 3]}..."
+
+
+def _bare(value: object) -> str:
+    """Return a text without quotes, if nothing is lost by that."""
+    told = quoted(value)
+    return value if isinstance(value, str) and told == f"'{value}'" else told
+
+
 def _near(near: Sequence[str]) -> str:
     return f"; did you mean {', '.join(near)}?" if near else ""
 
@@ -45,7 +61,7 @@ class UnknownInstance(DurableError):
 
     def __init__(self, instance_id: str) -> None:
         self.instance_id = instance_id
-        super().__init__(f"no instance has the id {instance_id!r}")
+        super().__init__(f"no instance has the id {quoted(instance_id)}")
 
 
 class UnknownExecution(DurableError):
@@ -53,7 +69,7 @@ class UnknownExecution(DurableError):
 
     def __init__(self, instance_id: str, execution_id: str) -> None:
         self.instance_id, self.execution_id = instance_id, execution_id
-        super().__init__(f"instance {instance_id!r} has no execution {execution_id}")
+        super().__init__(f"instance {instance_id!r} has no execution {_bare(execution_id)}")
 
 
 class UnknownEvent(DurableError):
@@ -61,7 +77,7 @@ class UnknownEvent(DurableError):
 
     def __init__(self, execution_id: str, event_id: int) -> None:
         self.execution_id, self.event_id = execution_id, event_id
-        super().__init__(f"execution {execution_id} has no event with the id {event_id}")
+        super().__init__(f"execution {execution_id} has no event with the id {_bare(event_id)}")
 
 
 class UnknownWorkflow(DurableError):
@@ -74,7 +90,7 @@ class UnknownWorkflow(DurableError):
     def __init__(self, name: str, *, version: int | None = None, near: Sequence[str] = ()) -> None:
         self.name, self.version, self.near = name, version, tuple(near)
         what = name if version is None else f"{name} (version {version})"
-        super().__init__(f"no workflow is registered as {what!r}{_near(near)}")
+        super().__init__(f"no workflow is registered as {quoted(what)}{_near(near)}")
 
 
 class UnknownActivity(DurableError):
@@ -86,7 +102,7 @@ class UnknownActivity(DurableError):
 
     def __init__(self, name: str, *, near: Sequence[str] = ()) -> None:
         self.name, self.near = name, tuple(near)
-        super().__init__(f"no activity is registered as {name!r}{_near(near)}")
+        super().__init__(f"no activity is registered as {quoted(name)}{_near(near)}")
 
 
 class UnknownToken(UnknownActivity):
@@ -99,7 +115,8 @@ class UnknownToken(UnknownActivity):
     def __init__(self, token: str) -> None:
         self.token, self.name, self.near = token, "", ()
         DurableError.__init__(
-            self, f"no open activity has the token {token!r}: it was used, or the activity was given up or called off"
+            self,
+            f"no open activity has the token {quoted(token)}: it was used, or the activity was given up or called off",
         )
 
 
@@ -243,7 +260,7 @@ class InvalidId(DurableError):
 
     def __init__(self, instance_id: object, problem: str) -> None:
         self.instance_id, self.problem = instance_id, problem
-        super().__init__(f"{str(instance_id)[:80]!r} cannot be an instance id: {problem}")
+        super().__init__(f"{quoted(instance_id, 80)} cannot be an instance id: {problem}")
 
 
 class InvalidDefinition(DurableError):

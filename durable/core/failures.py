@@ -42,6 +42,11 @@ class Failure:
         """Return the record of an exception; one that was recorded already keeps its record."""
         return _record(error, seen=set(), depth=_DEPTH, room=_TRACEBACK)
 
+    @classmethod
+    def told(cls, kind: str, message: str) -> Failure:
+        """Return the record of what is known by its message alone."""
+        return cls(type=kind, message=_trimmed(message, _MESSAGE))
+
     def to_json(self) -> dict[str, Any]:
         """Return the record as plain JSON."""
         return {

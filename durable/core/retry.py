@@ -6,24 +6,28 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from durable.core.errors import InvalidInput
+from durable.core.errors import InvalidInput, quoted
 
 if TYPE_CHECKING:
     from durable.core.failures import Failure
+
+LONGEST = 7000 * 365 * 86_400
+"""The longest duration, in seconds: what is due later is beyond what databases call a time."""
 
 
 def seconds(value: timedelta | float, where: str) -> float:
     """Return a duration in seconds.
 
     Raises:
-        InvalidInput: It is negative, or not a duration.
+        InvalidInput: It is negative, beyond any calendar, or not a duration.
     """
     if isinstance(value, timedelta):
         value = value.total_seconds()
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidInput(where, f"a duration is a timedelta or a number of seconds, not {type(value).__name__}")
-    if not 0 <= value < float("inf"):
-        raise InvalidInput(where, f"a duration cannot be {value:g} s")
+    if not 0 <= value <= LONGEST:
+        told = quoted(value) if value > LONGEST else f"{value:g}"
+        raise InvalidInput(where, f"a duration cannot be {told} s; it is from 0 to {LONGEST:,} s")
     return float(value)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from durable.core.errors import InvalidId, InvalidInput
+from durable.core.errors import InvalidId, InvalidInput, quoted
 
 
 def check_name(value: Any, where: str, *, longest: int = 200) -> str:
@@ -14,11 +14,11 @@ def check_name(value: Any, where: str, *, longest: int = 200) -> str:
         InvalidInput: It is no text, too long, empty, or has characters that cannot be printed.
     """
     if not isinstance(value, str):
-        raise InvalidInput(where, f"give a str, not {value!r}")
+        raise InvalidInput(where, f"give a str, not {quoted(value)}")
     if not 1 <= len(value) <= longest:
         raise InvalidInput(where, f"{len(value)} characters; it has 1 to {longest}")
     if not value.isprintable():
-        raise InvalidInput(where, f"{value!r} has characters that cannot be printed")
+        raise InvalidInput(where, f"{quoted(value)} has characters that cannot be printed")
     return value
 
 
@@ -40,12 +40,14 @@ def check_plain(data: Any, where: str) -> Any:
     """Return plain JSON as it is, if a database can search it.
 
     Raises:
-        InvalidInput: A text in it has a NUL character, which PostgreSQL's ``jsonb`` refuses.
+        InvalidInput: A text in it has a NUL character, which PostgreSQL refuses, or half a character.
     """
     match data:
         case str():
             if "\0" in data:
                 raise InvalidInput(where, "NUL characters cannot be stored here")
+            if not data.isascii() and any("\ud800" <= each <= "\udfff" for each in data):
+                raise InvalidInput(where, f"{quoted(data)} has half a character, a surrogate without the other one")
         case dict():
             for key, value in data.items():
                 check_plain(key, where)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from django.db import transaction
 
 from durable import conf
-from durable.core import texts
-from durable.core.errors import DurableError, InvalidInput, PermissionDenied, UpdateFailed, UpdateRejected
+from durable.core import given, texts
+from durable.core.errors import DurableError, InvalidInput, PermissionDenied, UpdateFailed, UpdateRejected, quoted
 from durable.models import Operation
 from durable.store import clock
 
@@ -50,7 +50,8 @@ def audited(
         arguments: The verb's other arguments, as plain JSON; payloads as ``HIDDEN``.
 
     Raises:
-        InvalidInput: The reason cannot be stored; that is recorded, too.
+        InvalidInput: The reason cannot be stored; that is recorded, too. Or nobody can tell from it who
+            acts, or whether they only look; that is not.
     """
     row = operation(verb, instance_id, actor=actor, reason=reason, dry_run=dry_run, **arguments)
     within = transaction.atomic(using=conf.settings.DATABASE) if atomic else nullcontext()
@@ -84,7 +85,13 @@ def told(error: Exception, arguments: Mapping[str, Any] = MappingProxyType({})) 
 def operation(
     verb: str, instance_id: str, *, actor: Any = None, reason: str = "", dry_run: bool = False, **arguments: Any
 ) -> Operation:
-    """Return the row, not saved, that tells of a verb that was carried out; the arguments as for ``audited``."""
+    """Return the row, not saved, that tells of a verb that was carried out; the arguments as for ``audited``.
+
+    Raises:
+        InvalidInput: It could not say who acts, or whether they only look.
+    """
+    check_actor(actor)
+    given.flag(dry_run, "dry_run")
     return Operation(
         verb=verb,
         instance_id=_stored(instance_id, 255),
@@ -92,7 +99,9 @@ def operation(
         actor_name=_stored(name_of(actor), 255),
         reason=_stored(reason, REASON),
         dry_run=dry_run,
-        arguments={name: _plain(value) for name, value in arguments.items() if value is not None},
+        arguments={
+            name: _plain(value) for name, value in arguments.items() if value is not None and value is not False
+        },
         outcome=Operation.Outcome.DONE,
         at=clock.now(),
     )
@@ -115,7 +124,7 @@ def check_reason(reason: str) -> str:
         InvalidInput: It is no text, is too long, or has characters that have no place in a text.
     """
     if not isinstance(reason, str):
-        raise InvalidInput("reason", f"give a str, not {reason!r}")
+        raise InvalidInput("reason", f"give a str, not {quoted(reason)}")
     if len(reason) > REASON:
         raise InvalidInput("reason", f"{len(reason):,} characters, the limit is {REASON:,}")
     texts.check_plain(conf.converter().encode(reason, "reason"), "reason")
@@ -130,6 +139,20 @@ def _stored(given: object, longest: int) -> str:
 def _record(row: Operation, outcome: str, error: str) -> None:
     row.outcome, row.error, row.at = outcome, _stored(error, 2000), clock.now()
     row.save(using=conf.settings.DATABASE, force_insert=True)
+
+
+def check_actor(actor: Any) -> None:
+    """Refuse what cannot act.
+
+    Raises:
+        InvalidInput: It is no user, no name that can be stored, and not None.
+    """
+    if actor is None or actor == "":
+        return
+    if isinstance(actor, str):
+        texts.check_name(actor, "actor", longest=255)
+    elif isinstance(actor, type) or not callable(getattr(actor, "get_username", None)):
+        raise InvalidInput("actor", f"{quoted(actor)} cannot be taken; give a user, a name, or None for the system")
 
 
 def name_of(actor: Any) -> str:

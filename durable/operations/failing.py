@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db.models import Count, Max, Min, Q
 
-from durable.core import likeness
-from durable.core.errors import InvalidInput
+from durable.core import given, likeness, texts
 from durable.core.failures import Failure
 from durable.models import Status
 from durable.store import clock, instances
@@ -83,10 +82,13 @@ def failure_groups(
         limit: How many groups at most; None is all.
 
     Raises:
-        InvalidInput: The status is another one.
+        InvalidInput: The status is another one, or an argument is not of its kind.
     """
-    if status is not None and status not in STATUSES:
-        raise InvalidInput("failure_groups(status)", f"{status!r} is not one of {', '.join(STATUSES)}")
+    for name, when in (("since", since), ("until", until)):
+        given.optional(given.moment, when, f"failure_groups({name})")
+    given.optional(given.whole, limit, "failure_groups(limit)")
+    given.optional(given.choice, status, "failure_groups(status)", choices=STATUSES)
+    given.optional(texts.check_name, workflow, "failure_groups(workflow)")
     # Not null: only so do databases know that the index is for this.
     found = instances.rows().order_by().filter(failed_at__isnull=False, status__in=[status] if status else STATUSES)
     if workflow is not None:

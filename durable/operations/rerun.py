@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 from django.db import IntegrityError, transaction
 
 from durable import conf, registry
-from durable.core import edit, payloads, texts
+from durable.core import edit, given, payloads, texts
 from durable.core import events as ev
 from durable.core.errors import (
     AlreadyExists,
     InvalidId,
-    InvalidInput,
     NotAnActivity,
     NotClosed,
     UnknownActivity,
@@ -90,8 +89,7 @@ def plan(
         AlreadyExists: The new id is taken, in whatever state.
     """
     new_id = _new_id(instance_id, new_instance_id)
-    if siblings not in SIBLINGS:
-        raise InvalidInput("siblings", f"{siblings!r} is not one of {', '.join(SIBLINGS)}")
+    given.choice(siblings, "siblings", SIBLINGS)
     source = instances.get(instance_id) if is_read_only else instances.lock(instance_id)
     if source.status not in CLOSED:
         raise NotClosed(instance_id, status=source.status, verb="rerun it")
@@ -157,6 +155,8 @@ def _recorded_version(source: Instance, execution_id: uuid.UUID) -> int:
 
 def _target(execution_id: uuid.UUID, events: Sequence[ev.Event], event_id: int) -> ev.ActivityScheduled:
     found = next((e for e in events if isinstance(e, ev.Asked) and e.event_id == event_id), None)
+    if type(event_id) is not int:
+        found = None  # True and 1.0 are equal to 1, and no number of an event
     if found is None:
         raise UnknownEvent(str(execution_id), event_id)
     if not isinstance(found, ev.ActivityScheduled):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING, Any
 
-from django.core.exceptions import FieldError, ValidationError
+from django.core.exceptions import FieldError
 from django.db.models import Q
 from django.db.models.fields.json import KeyTransform
 
-from durable.core.errors import InvalidInput
+from durable import conf
+from durable.core import given, texts
+from durable.core.errors import InvalidInput, quoted
 from durable.store import instances
 
 if TYPE_CHECKING:
@@ -19,13 +22,16 @@ if TYPE_CHECKING:
 
     from durable.models import Instance
 
-FIELDS = (
-    *("id", "name", "version", "status", "queue", "app_id", "parent", "rerun_from", "attempt"),
-    *("created_at", "started_at", "closed_at", "failed_at", "fingerprint"),
-)
+TEXTS = ("id", "name", "status", "queue", "app_id", "parent", "rerun_from", "fingerprint")
+NUMBERS = ("version", "attempt")
+TIMES = ("created_at", "started_at", "closed_at", "failed_at")
+
+FIELDS = (*TEXTS, *NUMBERS, *TIMES)
 """What can be filtered by, beside ``tags`` and ``stall_reason``."""
 
 LOOKUPS = ("exact", "in", "lt", "lte", "gt", "gte", "range", "isnull", "startswith", "contains")
+
+_TIME = "a time, such as 2026-01-31T08:00:00Z"
 
 
 def find(filter: dict[str, Any]) -> QuerySet[Instance]:
@@ -39,59 +45,87 @@ def find(filter: dict[str, Any]) -> QuerySet[Instance]:
     Raises:
         InvalidInput: It cannot be taken: it is empty, or has an unknown field or lookup, or a value that does not fit.
     """
+    if not isinstance(filter, Mapping):
+        raise given.unfit(filter, "filter", "an object, such as {'status': 'failed'}")
     if not filter:
         raise InvalidInput("filter", "it is empty; to choose all instances, write for example {'version__gte': 0}")
     found: QuerySet[Instance] = instances.rows().order_by()
     for key, value in filter.items():
-        where = f"filter[{key!r}]"
-        try:
-            found = _narrowed(found, key, value)
-        except (FieldError, ValidationError, TypeError, ValueError) as error:
-            raise InvalidInput(where, "; ".join(getattr(error, "messages", [str(error)]))) from None
+        where = f"filter[{quoted(key)}]"
+        found = _narrowed(found, key, texts.check_plain(conf.converter().encode(value, where), where), where)
     return found
 
 
-def _narrowed(found: QuerySet[Instance], key: str, value: Any) -> QuerySet[Instance]:
+def _narrowed(found: QuerySet[Instance], key: Any, value: Any, where: str) -> QuerySet[Instance]:
     match key:
         case "tags":
-            return _with_tags(found, _object(value), "exact")
+            return _with_tags(found, _object(value, where), "exact")
         case "tags__in":
-            return _with_tags(found, {name: _list(values) for name, values in _object(value).items()}, "any")
+            tags = {name: _list(values, where) for name, values in _object(value, where).items()}
+            return _with_tags(found, tags, "any")
         case "stall_reason":
-            return found.alias(stall_reason=KeyTransform("reason", "stall")).filter(stall_reason=value)
+            reason = _single("name", value, where)
+            return found.alias(stall_reason=KeyTransform("reason", "stall")).filter(stall_reason=reason)
         case _:
-            return found.filter(**{_checked(key): _value(key, value)})
+            return _with_field(found, str(key), value, where)
 
 
-def _checked(key: str) -> str:
+def _with_field(found: QuerySet[Instance], key: str, value: Any, where: str) -> QuerySet[Instance]:
     field, _, lookup = key.partition("__")
     if field not in FIELDS:
-        raise FieldError(f"there is no such field; there are {', '.join(FIELDS)} and tags")
+        raise InvalidInput(where, f"there is no such field; there are {', '.join(FIELDS)}, tags and stall_reason")
     if lookup and lookup not in LOOKUPS:
-        raise FieldError(f"there is no such lookup; there are {', '.join(LOOKUPS)}")
-    return key
+        raise InvalidInput(where, f"there is no such lookup; there are {', '.join(LOOKUPS)}")
+    try:
+        return found.filter(**{key: _value(field, lookup, value, where)})
+    except FieldError as error:
+        raise InvalidInput(where, str(error)) from None
 
 
-def _value(key: str, value: Any) -> Any:
-    if isinstance(value, dict):
-        raise TypeError("an object does not fit; give a value, or a list of them")
-    if isinstance(value, list | tuple):
-        return [_value(key, each) for each in value]
-    if key.partition("__")[0].endswith("_at") and isinstance(value, str):
+def _value(field: str, lookup: str, value: Any, where: str) -> Any:
+    match lookup:
+        case "isnull":
+            return given.flag(value, where)
+        case "" | "exact" if value is None:
+            return None
+        case "in":
+            return [_single(field, each, where) for each in _list(value, where)]
+        case "range":
+            first_and_last = _list(value, where)
+            if len(first_and_last) != 2:
+                raise given.unfit(value, where, "a list of the first and the last")
+            return [_single(field, each, where) for each in first_and_last]
+        case "startswith" | "contains" if field not in TEXTS:
+            raise InvalidInput(where, f"only texts can be looked up so: {', '.join(TEXTS)}")
+        case _:
+            return _single(field, value, where)
+
+
+def _single(field: str, value: Any, where: str) -> Any:
+    if field in NUMBERS:
+        return given.whole(value, where)
+    if not isinstance(value, str):
+        raise given.unfit(value, where, "a text" if field in TEXTS else _TIME)
+    return value if field in TEXTS else _time(value, where)
+
+
+def _time(value: str, where: str) -> datetime:
+    try:
         at = datetime.fromisoformat(value)
-        return at if at.tzinfo else at.replace(tzinfo=UTC)
-    return value
+        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise given.unfit(value, where, _TIME) from None
 
 
-def _object(value: Any) -> dict[str, Any]:
+def _object(value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise TypeError("give an object that maps names to values")
+        raise given.unfit(value, where, "an object that maps names to values")
     return value
 
 
-def _list(value: Any) -> list[Any]:
+def _list(value: Any, where: str) -> list[Any]:
     if not isinstance(value, list):
-        raise TypeError("give a list of values for each name")
+        raise given.unfit(value, where, "a list of values")
     return value
 
 

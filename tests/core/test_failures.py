@@ -227,3 +227,10 @@ def test_comes_back_from_json():
 
 def test_record_with_nothing_but_a_type_can_be_read():
     assert Failure.from_json({"type": "Timeout"}) == Failure(type="Timeout")
+
+
+def test_failure_known_by_its_message_alone_can_be_stored():
+    failure = Failure.told("ActivityFailed", "a\0b\ud800" + "x" * 20_000)
+
+    assert (failure.type, failure.message[:9]) == ("ActivityFailed", r"a\x00b\ud")
+    assert len(failure.message) < 11_000

@@ -66,3 +66,9 @@ def test_json_without_nul_is_taken_as_it_is(data):
 def test_nul_is_refused_wherever_it_is(data):
     with pytest.raises(InvalidInput, match="tags: NUL characters cannot be stored here"):
         check_plain(data, "tags")
+
+
+@pytest.mark.parametrize("data", ["a\ud800", ["\udfff"], {"\ud800": 1}])
+def test_half_a_character_can_be_stored_by_no_database(data):
+    with pytest.raises(InvalidInput, match=r"tags: .* has half a character"):
+        check_plain(data, "tags")
