@@ -6,6 +6,7 @@ import ast
 from typing import TYPE_CHECKING
 
 from durable.analyzer import awaits, calls, direct, flow, rules, sets, state, tables
+from durable.analyzer.patches import Patches
 from durable.analyzer.places import Place, Problem, Rule
 from durable.analyzer.rules import RULES, Finding
 from durable.analyzer.things import is_a
@@ -110,12 +111,12 @@ def _ignore_problems(ignore: Ignore, used: set[str]) -> Iterator[tuple[str, str]
 
 def read(function: Function, report: Report, workflow: str) -> None:
     """Read a workflow's function, and all that it gets to."""
-    waiting = [(function, "")]
+    waiting, patches = [(function, "")], Patches()
     while waiting:
         each, via = waiting.pop()
         if each.node not in report.read:
             report.read[each.node] = each.source
-            reader = _Reader(each, report, workflow, via)
+            reader = _Reader(each, report, workflow, via, patches)
             reader.read()
             waiting += [(found, f"{found.name}()") for found in reader.found]
 
@@ -127,8 +128,9 @@ class _Reader:
         found: The functions that it gets to.
     """
 
-    def __init__(self, function: Function, report: Report, workflow: str, via: str) -> None:
+    def __init__(self, function: Function, report: Report, workflow: str, via: str, patches: Patches) -> None:
         self.found: list[Function] = []
+        self._rules = (*_RULES, patches.reused)
         self._function, self._report, self._workflow, self._via = function, report, workflow, via
 
     def read(self) -> None:
@@ -141,7 +143,7 @@ class _Reader:
 
     def _visit(self, node: ast.AST, scope: Scope, parent: ast.AST) -> None:
         at = Place(function=self._function, scope=scope, parent=parent)
-        for rule in _RULES:
+        for rule in self._rules:
             for problem in rule(node, at):
                 self._report.add(problem, self._function.source, self._workflow, via=self._via)
         self._follow(node, at)

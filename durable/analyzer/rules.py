@@ -74,7 +74,7 @@ DATABASE, CACHE, FILES, NETWORK, THREADS = "DUR006", "DUR007", "DUR008", "DUR009
 OTHER_LOOP, SHARED_STATE, SET_ORDER, IDENTITY, UNAWAITED = "DUR011", "DUR012", "DUR013", "DUR014", "DUR015"
 SWALLOWED, BUSY_LOOP, ENDLESS_LOOP, QUERY, LOGGING = "DUR016", "DUR017", "DUR018", "DUR019", "DUR020"
 ANNOTATION, HEARTBEAT, UNUSED_IGNORE, UNKNOWN_IGNORE = "DUR021", "DUR022", "DUR023", "DUR024"
-PAST_HISTORY = "DUR025"
+PAST_HISTORY, PATCH = "DUR025", "DUR026"
 
 _ALL = (
     Rule(
@@ -232,6 +232,13 @@ _ALL = (
         name="past the history",
         text="Workflow code awaits activities and children.",
         hint="Await it: await charge(...).",
+    ),
+    Rule(
+        id=PATCH,
+        name="patch in two places",
+        text="Each change of a workflow has a patch id of its own, asked for in one place.",
+        hint="Give a second change an id of its own; for one change in two places, ask once and keep the answer.",
+        severity=Severity.WARNING,
     ),
 )
 
