@@ -17,16 +17,23 @@ if TYPE_CHECKING:
 
     from durable.core.commands import Command
     from durable.testing.driving import Run
+    from durable.testing.records import Step
 
 EVERY = 100
-"""Up to how many events every prefix is replayed, the cost of which grows with the square of their number."""
+"""Up to how many events every prefix is replayed by itself, the cost of which grows with the square of their number."""
 
 SPREAD = 20
-"""How many prefixes of a longer history are replayed, evenly spread up to the whole."""
+"""How many prefixes of a longer history are replayed by themselves, evenly spread up to the whole."""
 
 
-def recheck(run: Run) -> None:
-    """Replay an execution's history, and its prefixes.
+def recheck(run: Run, *, every: bool) -> None:
+    """Replay an execution's history, comparing after each step, and prefixes of it by themselves.
+
+    Those that end within a step are what the latter add: there the code is live again halfway.
+
+    Args:
+        run: The execution.
+        every: Whether every prefix of a long history as well is replayed by itself.
 
     Raises:
         NondeterminismError: The code decided otherwise than it did live.
@@ -35,13 +42,13 @@ def recheck(run: Run) -> None:
     if isinstance(run.end, ev.ExecutionFailed) and run.end.failure.type == ForbiddenInWorkflow.__name__:
         return  # strictness ended it, which watches new steps only
     _whole(run, history)
-    for cut in prefixes(len(history)):
+    for cut in prefixes(len(history), every=every):
         _prefix(run, history, cut)
 
 
-def prefixes(length: int) -> list[int]:
+def prefixes(length: int, *, every: bool) -> list[int]:
     """Return where to cut a history of this length."""
-    if length <= EVERY:
+    if every or length <= EVERY:
         return list(range(1, length + 1))
     return [round(length * part / SPREAD) for part in range(1, SPREAD + 1)]
 
@@ -50,6 +57,7 @@ def _whole(run: Run, history: Sequence[ev.Event]) -> None:
     """Replay all of a history, and compare all that the code asks for, arguments included."""
     execution = run.another()
     seq = 0
+    ends = {step.last: step for step in run.steps}
     with closing(execution):
         for trigger, recorded, following in steps(history):
             by_id = {event.event_id: event for event in recorded if isinstance(event, ev.Asked)}
@@ -62,6 +70,8 @@ def _whole(run: Run, history: Sequence[ev.Event]) -> None:
                 raise _nondeterminism(run, seq, error.event_id, _said(then), error.got, error.location) from None
             _compare(run, execution, recorded, issued, after=seq + 1)
             seq = execution.head = seq + 1 + len(recorded)
+            shown = (execution.status, execution.progress, execution.tags)
+            _compare_state(run, ends[seq], seq, tuple(sorted(execution.open)), shown, execution.outcome)
 
 
 def _prefix(run: Run, history: Sequence[ev.Event], cut: int) -> None:
@@ -75,13 +85,19 @@ def _prefix(run: Run, history: Sequence[ev.Event], cut: int) -> None:
     _compare(run, None, rest, _recordable(decision.commands), after=cut)
     shown = (decision.status, decision.progress, decision.tags)
     opened = tuple(asked.event_id for asked in decision.open)
+    _compare_state(run, step, cut, opened, shown, decision.outcome)
+
+
+def _compare_state(
+    run: Run, step: Step, seq: int, opened: tuple[int, ...], shown: tuple[Any, ...], end: ev.End | None
+) -> None:
     for what, then, now in (
         ("open", step.open, opened),
         ("status, progress and tags", step.shown, shown),
-        ("at its end", step.ended, decision.outcome is not None),
+        ("at its end", step.ended, end is not None),
     ):
         if then != now:
-            raise _nondeterminism(run, cut, None, f"{what}: {then}", f"{what}: {now}", "")
+            raise _nondeterminism(run, seq, None, f"{what}: {then}", f"{what}: {now}", "")
 
 
 def _recordable(commands: Sequence[Command]) -> list[Recordable]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from durable import conf, registry
 from durable.client.ask import encode
@@ -51,6 +51,7 @@ class Simulation:
         start: datetime = START,
         max_time: timedelta = timedelta(days=3652),
         max_steps: int = 100_000,
+        prefixes: Literal["sample", "all"] = "sample",
         **options: Any,
     ) -> None:
         """Say what to run.
@@ -60,16 +61,20 @@ class Simulation:
             start: The virtual time of the start.
             max_time: How much virtual time may pass.
             max_steps: How many steps all instances together may take.
+            prefixes: Which prefixes of histories of more than 100 events are replayed: some, or all of them.
             options: As for ``wf.options``: ``id queue tags headers delay timeout retry``.
 
         Raises:
             UnknownWorkflow: It is not registered; the error offers near names.
-            InvalidInput: It is no workflow.
+            InvalidInput: It is no workflow, or ``prefixes`` is neither.
             InvalidInput, InvalidId, LimitExceeded: An option cannot be taken.
         """
         self._definition = registry.workflow_type(workflow) if isinstance(workflow, str) else workflow
         if not isinstance(self._definition, WorkflowDefinition):
             raise InvalidInput("Simulation(workflow)", f"{workflow!r} is no workflow; mark it with @workflow.defn")
+        if prefixes not in ("sample", "all"):
+            raise InvalidInput("Simulation(prefixes)", f"{prefixes!r} is neither 'sample' nor 'all'")
+        self._every = prefixes == "all"
         checked = workflow_options(self._definition.type_name, **options)
         self._options = creation.with_defaults(self._definition, {**self._definition.overrides, **checked})
         self.id: str = self._options.get("id") or "simulated"
@@ -111,7 +116,8 @@ class Simulation:
     def run(self, *args: Any, **kwargs: Any) -> Simulated:
         """Start the workflow with these arguments, and let virtual time pass until it has ended.
 
-        Afterwards every prefix of every history is replayed.
+        Afterwards every history is replayed, and so are its prefixes: all of them if it has up to 100 events
+        or ``prefixes`` is ``all``, else some.
 
         Raises:
             InvalidInput: The arguments do not fit.
@@ -141,7 +147,7 @@ class Simulation:
             world.close()
         for instance in world.instances.values():
             for run in instance.runs:
-                recheck(run)
+                recheck(run, every=self._every)
         return outcome(world, root)
 
     @property

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from durable import NondeterminismError, activity, testing, workflow
+from durable import InvalidInput, NondeterminismError, activity, testing, workflow
 from durable.testing import rechecking
 
 calls = [0]
@@ -163,7 +163,43 @@ def test_every_prefix_of_a_short_history_is_replayed(monkeypatch):
 
 
 def test_prefixes_of_a_long_history_are_spread_and_end_with_the_whole():
-    cuts = rechecking.prefixes(5_000)
+    cuts = rechecking.prefixes(5_000, every=False)
 
     assert (len(cuts), cuts[0], cuts[-1]) == (rechecking.SPREAD, 250, 5_000)
-    assert rechecking.prefixes(rechecking.EVERY) == list(range(1, rechecking.EVERY + 1))
+    assert rechecking.prefixes(rechecking.EVERY, every=False) == list(range(1, rechecking.EVERY + 1))
+
+
+def test_every_prefix_of_a_long_history_is_replayed_if_asked_for(monkeypatch):
+    cuts: list[int] = []
+    monkeypatch.setattr(rechecking, "_prefix", lambda run, history, cut: cuts.append(cut))
+
+    @workflow.defn
+    async def works() -> None:
+        for number in range(60):
+            await note(number)
+
+    length = len(testing.Simulation(works, prefixes="all").run().history)
+
+    assert length == 122 and cuts == list(range(1, length + 1))
+    with pytest.raises(InvalidInput, match="'every' is neither 'sample' nor 'all'"):
+        testing.Simulation(works, prefixes="every")
+
+
+@pytest.mark.parametrize("number", range(1, 59, 13))
+def test_each_step_of_a_long_history_is_compared(monkeypatch, number):
+    monkeypatch.setattr(rechecking, "_prefix", lambda run, history, cut: None)
+    seen: list[int] = []
+
+    @workflow.defn
+    async def strays() -> None:
+        for each in range(60):
+            await note(each)
+            if each == number:
+                seen.append(each)
+                workflow.set_status(len(seen))
+        workflow.set_status("done")
+
+    with pytest.raises(NondeterminismError, match="status, progress and tags") as caught:
+        testing.simulate(strays)
+
+    assert caught.value.seq == 2 + 2 * (number + 1)
