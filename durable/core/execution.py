@@ -488,6 +488,13 @@ class Execution:
         """Return how many signals of each name nobody has read yet."""
         return {name: len(channel) for name, channel in self._signals.items() if len(channel)}
 
+    def left(self) -> list[ev.Asked]:
+        """Return what the code asked for, never gave up on and did not wait for; not children that are to live on."""
+        awaited = [asked.event for _, asked in sorted(self.open.items()) if asked.is_awaited]
+        return [
+            e for e in awaited if not isinstance(e, ev.ChildScheduled) or e.options.get("parent_close") != "abandon"
+        ]
+
     def signal_of(self, channel: Channel[Any]) -> str | None:
         """Return the name of the signals that a channel holds; None if it holds something else."""
         return next((name for name, signals in self._signals.items() if signals is channel), None)

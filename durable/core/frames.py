@@ -30,11 +30,15 @@ _known: dict[str, bool] = {}
 _libraries: dict[str, bool] = {}
 
 
-def _is_ours(code: CodeType) -> bool:
-    name = code.co_filename
+def is_ours(name: str) -> bool:
+    """Say whether a file is of this core or of asyncio."""
     if (ours := _known.get(name)) is None:
         ours = _known[name] = name.startswith(_NOT_THE_USERS)
     return ours
+
+
+def _is_ours(code: CodeType) -> bool:
+    return is_ours(code.co_filename)
 
 
 def package(fn: Callable[..., Any]) -> str:

@@ -85,8 +85,8 @@ def _close(instance: Instance, outcome: dict[str, Any], live: Live | None) -> Cl
         tasks.call_off(instance.execution_id)
     elif live is not None and live.open:
         tasks.drop_external(instance.execution_id)
-        if left := [str(asked.event) for asked in live.open.values() if asked.is_awaited]:
-            telemetry.logger.warning("%s ended while still open: %s", instance.pk, ", ".join(left))
+        if left := live.left():
+            telemetry.logger.warning("%s ended while still open: %s", instance.pk, ", ".join(map(str, left)))
     inbox.end(instance.execution_id, instance.status)
     if instance.has_updates:
         updates.end(instance.execution_id)

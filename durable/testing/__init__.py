@@ -10,6 +10,8 @@ from durable.testing.mocks import Mock
 from durable.testing.outcome import Simulated, SimulatedExecution
 from durable.testing.problems import (
     ExpectationFailed,
+    LeftOpen,
+    NeverAwaited,
     RunawaySimulation,
     SimulationError,
     UnexpectedCall,
@@ -26,7 +28,9 @@ __all__ = [
     "Call",
     "ExpectationFailed",
     "History",
+    "LeftOpen",
     "Mock",
+    "NeverAwaited",
     "RunawaySimulation",
     "Simulated",
     "SimulatedExecution",

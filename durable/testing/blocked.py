@@ -32,6 +32,7 @@ def _instance(instance: Instance) -> list[str]:
         for asked in instance.updates.values()
         if asked.state == "waiting"
     ]
+    lines += [f"{instance.id}: {call}, was never awaited, so nothing came of it" for call in run.dropped]
     unread = run.execution.unread()
     lines += [f"{instance.id}: {count} signal(s) {name!r} came and were not read" for name, count in unread.items()]
     return lines

@@ -17,7 +17,7 @@ from durable.core.replay import catch_up
 from durable.engine import guards, routing, strict, watchdog
 from durable.engine.updates import HARMFUL
 from durable.interceptors import TurnCall
-from durable.testing import updates
+from durable.testing import dropped, updates
 from durable.testing.records import Step, Stored
 from durable.testing.tasks import Task
 
@@ -39,6 +39,8 @@ class Run:
         status: ``running`` until its end, then as the instance's, or ``continued``.
         history: Its events.
         steps: What its code had come to after each.
+        dropped: The calls that its code made and nobody awaited, in words.
+        left: What its code had asked for and nobody waited for when it returned, in words.
         queries: The names of the queries that its code answered while it lived, each with the head of then.
     """
 
@@ -53,6 +55,8 @@ class Run:
         self.tasks: dict[int, Task] = {}
         self.locations: dict[int, str] = {}
         self.queries: list[tuple[int, str]] = []
+        self.dropped: list[str] = []
+        self.left: list[str] = []
         self._timers: dict[int, Entry] = {}
         self._pending: list[cmd.Command] = []
         self._activities: dict[int, ev.ActivityScheduled] = {}
@@ -135,8 +139,14 @@ class Run:
         self._activities.clear()
         self.instance.show(self.execution)
         if self.end is not None:
+            if isinstance(self.end, ev.ExecutionCompleted):
+                self.left = [self._asked(event) for event in self.execution.left()]
             self.close()
             self.instance.ended(self, self.end)
+
+    def _asked(self, event: ev.Asked) -> str:
+        place = self.locations[event.event_id]
+        return f"{event}, asked for at {place}" if place else str(event)
 
     def _goes_on(self) -> bool:
         return self.execution.outcome is None
@@ -187,7 +197,7 @@ class Run:
         before = len(self.history)
         self._record(event)
         event = self.history[-1].event(len(self.history))  # as from a database: nobody else holds what it carries
-        with strict.guard(self.execution, always=True), watchdog.watch(self.execution):
+        with dropped.watch(self.dropped), strict.guard(self.execution, always=True), watchdog.watch(self.execution):
             issued = self.execution.step(event)
         if isinstance(event, ev.End):
             self.end = event

@@ -67,6 +67,27 @@ class WorkflowBlocked(SimulationError):
         )
 
 
+class NeverAwaited(SimulationError):
+    """A workflow called something async and did not await it, so that it never began.
+
+    Attributes:
+        instance_id: The workflow's instance.
+        calls: Each call, with its place.
+    """
+
+    def __init__(self, instance_id: str, calls: Sequence[str]) -> None:
+        self.instance_id, self.calls = instance_id, tuple(calls)
+        lines = "".join(f"\n  {call}" for call in calls)
+        super().__init__(
+            f"{instance_id!r} did not await what it called, so nothing came of it:{lines}\n"
+            f"Write await in front of it, or make a task of it: asyncio.create_task(...)"
+        )
+
+
+class LeftOpen(UserWarning):
+    """A workflow returned, and nobody waits for something that it had asked for."""
+
+
 class RunawaySimulation(SimulationError):
     """A simulation went on for longer than it may.
 

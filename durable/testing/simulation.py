@@ -17,6 +17,7 @@ from durable.core.failures import Failure
 from durable.core.retry import seconds
 from durable.interceptors import SignalCall, StartCall
 from durable.store import creation
+from durable.testing.dropped import complain, refuse
 from durable.testing.mocks import Mock, Mocks, name_of
 from durable.testing.moments import Moment
 from durable.testing.outcome import Simulated, outcome
@@ -127,6 +128,7 @@ class Simulation:
             UnexpectedCall: It called something mocked in a way that no mock takes.
             NondeterminismError: Its code decides otherwise when it is replayed.
             RunawayStep, LimitExceeded: What would stall a real instance.
+            NeverAwaited: Its code called something async and did not await it, and it completed all the same.
         """
         if self._root is not None:
             raise SimulationError("a simulation runs once; make another one")
@@ -145,9 +147,13 @@ class Simulation:
             self._unreached = world.drive(root)
         finally:
             world.close()
-        for instance in world.instances.values():
-            for run in instance.runs:
-                recheck(run, every=self._every)
+        runs = [run for instance in world.instances.values() for run in instance.runs]
+        for run in runs:
+            refuse(run)
+        for run in runs:
+            recheck(run, every=self._every)
+        for run in runs:
+            complain(run)
         return outcome(world, root)
 
     @property

@@ -402,3 +402,25 @@ def test_knows_whether_the_code_waits_for_a_condition(version):
 
     assert bool(execution.conditions) == (version == 0)
     execution.close()
+
+
+def test_what_nobody_waits_for_at_the_end_is_left():
+    @workflow
+    async def ship(): ...
+
+    @workflow
+    async def leaves():
+        ship.start_child()
+        ship.options(parent_close="abandon").start_child()
+        asyncio.create_task(charge(1, Decimal(2)))
+        given_up = asyncio.create_task(charge(3, Decimal(4)))
+        await calls.wait_signal("go")
+        given_up.cancel()
+        await asyncio.wait([given_up])
+
+    execution = Execution(leaves, converter=Converter())
+    execution.step(STARTED)
+    execution.step(signal("go"))
+
+    assert execution.outcome == returned()
+    assert [str(event) for event in execution.left()] == ["ChildScheduled(ship)", "ActivityScheduled(charge)"]

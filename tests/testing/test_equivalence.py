@@ -342,6 +342,7 @@ def shape(history: list[client.HistoryItem]) -> list[Any]:
 
 
 @pytest.mark.parametrize("make", ALL, ids=lambda make: make.__name__)
+@pytest.mark.filterwarnings("ignore::durable.testing.LeftOpen")
 @pytest.mark.usefixtures("path")
 def test_simulation_and_engine_agree(make, engine, time):
     handle = make(World()).options(id="simulated").start()

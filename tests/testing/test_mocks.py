@@ -357,6 +357,7 @@ def test_mocked_child_is_canceled(parent):
     assert [item.kind for item in simulated.history][3] == "ChildCanceled"
 
 
+@pytest.mark.filterwarnings("ignore::durable.testing.LeftOpen")
 def test_mocked_child_takes_signals_and_goes_with_its_parent(parent):
     @workflow.defn
     async def leaves() -> None:

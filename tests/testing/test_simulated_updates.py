@@ -149,6 +149,7 @@ def test_update_is_asked_for_once_by_its_id(simulation):
     assert simulation.run().result() == ["end"]
 
 
+@pytest.mark.filterwarnings("ignore::durable.testing.LeftOpen")
 def test_updates_that_the_workflow_ended_before_fail_or_are_refused():
     @workflow.defn
     async def ends() -> None:
