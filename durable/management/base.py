@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser, DjangoHelpFormatter
 from django.core.serializers.json import DjangoJSONEncoder
-from django.db import OperationalError, ProgrammingError
+from django.db import InterfaceError, OperationalError, ProgrammingError
 
 from durable import errors
 from durable.operations.shapes import given_input
@@ -133,7 +133,7 @@ class DurableCommand(BaseCommand):
                 self.stdout.flush()  # here, where a pipe that nobody reads can still be told of
         except errors.DurableError as error:
             raise CommandError(str(error), returncode=exit_code(error)) from error
-        except (OperationalError, ProgrammingError) as error:
+        except (InterfaceError, OperationalError, ProgrammingError) as error:
             raise CommandError(f"the database says: {error} (is it there, and was `migrate` run?)") from error
         except KeyboardInterrupt:
             raise CommandError("interrupted", returncode=INTERRUPTED) from None

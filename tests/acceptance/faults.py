@@ -2,6 +2,7 @@
 
 A test arms a point by writing a file. The process that comes by takes the file
 away and is gone, as in a power cut: nothing is flushed, closed or rolled back.
+Or, at ``<point>.stop``, it stands still until the test lets it go on.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ POINTS = {
     "run": "durable.engine.running:attempt",
     "commit": "django.db.backends.base.base:BaseDatabaseWrapper.commit",
 }
-"""Functions, each with a fault ``<name>.before`` and one ``<name>.after``."""
+"""Functions, each with a fault ``<name>.before`` and one ``<name>.after``, and each of these with a ``.stop``."""
 
 
 def arm(point: str, *, skip: int = 0) -> None:
@@ -63,6 +64,9 @@ def trip(point: str) -> None:
     if _due(point):
         ledger.note("killed", point)
         os.kill(os.getpid(), signal.SIGKILL)
+    if _due(f"{point}.stop"):
+        ledger.note("stopped", point)
+        os.kill(os.getpid(), signal.SIGSTOP)
 
 
 def _due(point: str) -> bool:

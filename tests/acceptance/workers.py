@@ -9,11 +9,13 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests import servers
+from tests.acceptance import ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -216,6 +218,57 @@ class Site:
         return subprocess.run(
             command, cwd=ROOT, env={**os.environ, **self.env, **settings, **env}, check=False, timeout=60
         ).returncode
+
+
+class Operators:
+    """Management commands in processes of their own, which are ready, and begin together.
+
+    Attributes:
+        processes: One for each command, in their order.
+    """
+
+    def __init__(self, site: Site, *commands: Sequence[str]) -> None:
+        self._go = site.folder / f"go-{uuid.uuid4().hex}"
+        options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        self.processes = [
+            subprocess.Popen(
+                [sys.executable, "-m", "tests.acceptance.manage", str(self._go), *command],
+                cwd=ROOT,
+                env={**os.environ, **site.env},
+                preexec_fn=servers.die_with_parent(signal.SIGKILL),  # noqa: PLW1509 - takes no lock
+                **options,
+            )
+            for command in commands
+        ]
+        ready = lambda: len(ledger.entries("ready", str(self._go))) == len(commands)  # noqa: E731
+        wait_for(ready, "the operators are ready", seconds=STARTUP_SECONDS)
+
+    def begin(self) -> Operators:
+        """Have all of them do what they are to do."""
+        self._go.touch()
+        return self
+
+    def waiting(self) -> bool:
+        """Say whether none has done it yet."""
+        return all(process.poll() is None for process in self.processes)
+
+    def ended(self) -> list[Ended]:
+        """Wait for all of them, and return what came of it."""
+        answers = [process.communicate(timeout=60) for process in self.processes]
+        return [Ended(process.returncode, *answer) for process, answer in zip(self.processes, answers, strict=True)]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    def json(self) -> Any:
+        """Return what it printed, as JSON."""
+        return json.loads(self.out)
 
 
 @contextlib.contextmanager

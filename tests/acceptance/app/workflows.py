@@ -179,3 +179,13 @@ async def _all(*waiting: Any) -> list[Any]:
 async def hasty(key: str, seconds: float) -> list[int]:
     """A long activity beside one that may fail, whose failure does not wait for it."""
     return list(await asyncio.gather(do.linger(key, 0, seconds), do.fragile(key, 1)))
+
+
+async def _march(key: str, steps: int) -> list[int]:
+    done = [await do.step(key, number) for number in range(steps)]
+    await workflow.wait_signal("halt")
+    return [*done, workflow.version()]
+
+
+march1 = workflow.defn(name="acceptance.march", version=1)(_march)
+march2 = workflow.defn(name="acceptance.march", version=2)(_march)
