@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connections
+from django.db import connection, connections, transaction
 
 from durable import (
     ConcurrencyConflict,
     InvalidHistory,
+    InvalidInput,
     NondeterminismError,
     UndecodableEvent,
     UnknownWorkflow,
@@ -24,9 +25,9 @@ from durable import (
     registry,
     workflow,
 )
-from durable.client import Failed, Resumed, Stalled, Step, Terminal
+from durable.client import Busy, Failed, Resumed, Stalled, Step, Terminal, verbs
 from durable.engine.advance import advance
-from durable.models import ActivityTask, HistoryEvent, InboxEvent, Instance
+from durable.models import ActivityTask, HistoryEvent, InboxEvent, Instance, Operation
 from durable.operations import recover as recovering
 from durable.store import suspects
 from tests.driving import cost, kinds
@@ -526,6 +527,58 @@ def test_instance_that_moves_on_meanwhile_is_looked_at_again(engine, waiting, mo
     assert len(times) == 2
 
 
+def test_instance_that_moves_on_whenever_it_is_looked_at_is_busy_and_has_not_failed(engine, waiting, monkeypatch):
+    replay = recovering.catch_up
+
+    def overtaken(*args: Any, **options: Any) -> Any:
+        waiting.signal("other")
+        advance("w")
+        return replay(*args, **options)
+
+    monkeypatch.setattr(recovering, "catch_up", overtaken)
+    (report,) = client.recover()
+
+    assert report.outcome == Busy(head=5)
+    assert report.to_json() == {"id": "w", "outcome": "busy", "head": 5}
+    assert told()[1].splitlines()[1].split() == ["w", "busy", "8"]
+    assert waiting.status == "running"
+
+
+def test_instance_that_another_connection_has_is_busy_and_nobody_waits_for_it(committing, settings):
+    if not connection.features.has_select_for_update_skip_locked:
+        pytest.skip("this database has no locks of rows that could be skipped")
+    settings.DURABLE = {"RUN_INLINE": False}
+    flow = flow_of("first")
+    held, lost = flow.options(id="held").start(), flow.options(id="lost").start()
+    committing.advance_due()
+    ActivityTask.objects.all().delete()
+    has_it, let_go = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        try:
+            with transaction.atomic():
+                Instance.objects.select_for_update().get(pk="held")
+                has_it.set()
+                assert let_go.wait(30)
+        finally:
+            connections.close_all()
+
+    other = threading.Thread(target=hold)
+    other.start()
+    assert has_it.wait(30)
+    try:
+        outcomes = {report.instance_id: report.outcome for report in client.recover()}
+    finally:
+        let_go.set()
+        other.join()
+
+    assert outcomes["held"] == Busy(head=2)
+    assert [step.name for step in outcomes["lost"].redispatched] == ["first"]
+    outcomes = {report.instance_id: report.outcome for report in client.recover()}
+    assert [step.name for step in outcomes["held"].redispatched] == ["first"]
+    assert {held.status, lost.status} == {"running"}
+
+
 def test_instance_that_ends_meanwhile_is_passed_over(engine, waiting, monkeypatch):
     replay = recovering.catch_up
 
@@ -809,6 +862,93 @@ def test_bad_instance_does_not_stop_a_worker(engine, settings, caplog):
     assert bad.status == "running"
 
 
+# --- the audit
+
+
+def audited() -> list[tuple[Any, ...]]:
+    """Return what the audit has of recoveries, the oldest first."""
+    fields = ("instance_id", "actor_name", "reason", "dry_run", "outcome", "arguments")
+    return list(Operation.objects.filter(verb="recover").order_by("pk").values_list(*fields))
+
+
+def test_audit_has_the_call_and_each_instance_that_was_changed(engine, settings, waiting):
+    settings.DURABLE = {"RUN_INLINE": False}
+    flow = flow_of("first", then="go")
+    flow.options(id="lost").start()
+    ended = flow.options(id="ended").start()
+    ended.signal("go")
+    engine.advance_due()
+    ActivityTask.objects.filter(execution__instance="lost").delete()
+    engine.run_until_quiet()
+    unclosed(ended)
+    told = {"reason": "half a backup", "actor": "ann"}
+
+    client.recover(dry_run=True, workflow="flow", **told)
+    client.recover(limit=7, **told)
+    client.recover()
+
+    assert audited() == [
+        ("", "ann", "half a backup", True, "done", {"workflow": "flow"}),
+        ("", "ann", "half a backup", False, "done", {"limit": 7}),
+        ("lost", "ann", "half a backup", False, "done", {"outcome": "resumed", "redispatched": [0]}),
+        ("ended", "ann", "half a backup", False, "done", {"outcome": "terminal", "kind": "ExecutionCompleted"}),
+        ("", "", "", False, "done", {}),
+    ]
+
+
+@pytest.mark.parametrize("policy", ["stall", "fail"])
+def test_audit_has_the_mismatch(engine, waiting, settings, policy):
+    settings.DURABLE = {"ON_NONDETERMINISM": policy}
+    misfit()
+
+    client.recover()
+
+    facts = {"outcome": {"stall": "stalled", "fail": "failed"}[policy], "error": "NondeterminismError"}
+    assert [row[-1] for row in audited()] == [{}, facts]
+
+
+def test_row_of_what_could_not_be_changed_is_not_stored(engine, settings, monkeypatch):
+    settings.DURABLE = {"RUN_INLINE": False}
+    flow_of("first").options(id="lost").start()
+    engine.advance_due()
+    ActivityTask.objects.all().delete()
+    monkeypatch.setattr(recovering.dispatch, "advance_on_commit", lambda *_: 1 / 0)
+
+    assert isinstance(only(client.recover()).error, ZeroDivisionError)
+    assert [row[0] for row in audited()] == [""]
+
+
+def test_reason_that_cannot_be_stored_is_refused_and_recorded(engine, waiting):
+    with pytest.raises(InvalidInput, match="reason"):
+        client.recover(reason="x" * 1001)
+
+    ((instance_id, _, _, _, outcome, _),) = audited()
+    assert (instance_id, outcome) == ("", "refused")
+
+
+def test_audit_has_what_a_worker_recovers_when_it_starts(engine, settings, waiting):
+    settings.DURABLE = {"RUN_INLINE": False}
+    flow_of("first").options(id="lost").start()
+    engine.advance_due()
+    ActivityTask.objects.all().delete()
+
+    recovering.at_start()
+
+    facts = {"outcome": "resumed", "redispatched": [0]}
+    assert audited() == [("lost", "", "a worker started", False, "done", facts)]
+
+
+def test_audit_of_a_batch_has_one_row_for_each_instance(engine, settings):
+    settings.DURABLE = {"RUN_INLINE": False}
+    flow_of("first").options(id="lost").start()
+    engine.advance_due()
+    ActivityTask.objects.all().delete()
+
+    verbs.recover("lost", reason="why not", actor="ann")
+
+    assert [row[:3] for row in audited()] == [("lost", "ann", "why not")]
+
+
 # --- the command
 
 
@@ -859,6 +999,12 @@ def test_command_prints_json(engine, waiting):
     registry.unregister_workflow("flow", 0)
     (report,) = json.loads(told("--json")[1])
     assert (report["outcome"], report["error"], report["failure_recorded"]) == ("failed", "UnknownWorkflow", False)
+
+
+def test_command_says_who_and_why(engine, waiting):
+    assert told("--actor", "ann", "--reason", "half a backup", "--dry-run")[0] == 0
+
+    assert audited() == [("", "ann", "half a backup", True, "done", {})]
 
 
 def test_command_that_is_interrupted_tells_what_it_did(engine, waiting, monkeypatch):

@@ -233,8 +233,7 @@ class Recover(Acting):
         told = {"reason": data.pop("reason"), "dry_run": dry_run}
         if not (access.may(user, access.VIEW) and access.may(user, access.REPAIR)):
             access.deny(user, "", verb="recover", **told)
-        with audit.audited("recover", "", actor=user, workflow=data.get("workflow"), **told):
-            reports = [report.to_json() for report in client.recover(**data, dry_run=dry_run)]
+        reports = [report.to_json() for report in client.recover(**data, actor=user, **told)]
         if not access.may(user, access.PAYLOAD):
             for report in reports:
                 report |= {name: audit.HIDDEN for name in _QUOTING if report.get(name)}

@@ -37,7 +37,7 @@ from durable.operations.facts import LeaseFacts, QueueFacts, TaskFacts
 from durable.operations.failing import FailureGroup, failure_groups
 from durable.operations.purge import Purged
 from durable.operations.reasons import Reason
-from durable.operations.recovered import Failed, RecoveryReport, Resumed, Stalled, Terminal
+from durable.operations.recovered import Busy, Failed, RecoveryReport, Resumed, Stalled, Terminal
 from durable.operations.shapes import UNSET, Args, Outcome, Preview, Step
 from durable.operations.versions import VersionUse, versions
 
@@ -46,6 +46,7 @@ __all__ = [
     "Args",
     "BatchOutcome",
     "BatchReport",
+    "Busy",
     "Compared",
     "ComparedEvent",
     "Comparison",

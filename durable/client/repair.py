@@ -15,6 +15,7 @@ from durable.operations.shapes import UNSET, Outcome, Preview
 
 if TYPE_CHECKING:
     import uuid
+    from collections.abc import Iterator
 
 __all__ = ["recover", "rerun_from_activity", "rewind", "upgrade"]
 
@@ -213,7 +214,9 @@ def upgrade(
     )
 
 
-def recover(*, workflow: str | None = None, limit: int | None = None, dry_run: bool = False) -> list[RecoveryReport]:
+def recover(
+    *, workflow: str | None = None, limit: int | None = None, reason: str = "", actor: Any = None, dry_run: bool = False
+) -> list[RecoveryReport]:
     """Replay the running instances on the code at hand, see to it that each goes on, and tell how each stands.
 
     One that has ended and was not closed is closed. What an instance waits
@@ -225,12 +228,28 @@ def recover(*, workflow: str | None = None, limit: int | None = None, dry_run: b
     Args:
         workflow: The workflow's name, without its version; None is all.
         limit: How many instances at most, the oldest first.
+        reason: Why; recorded.
+        actor: Who asks for it: a user, a name, or None for the system.
         dry_run: Whether to report only, and change nothing.
 
     Raises:
-        InvalidInput: An argument is not of its kind.
+        InvalidInput: An argument is not of its kind, or the reason cannot be stored.
+    """
+    return list(recovery(workflow=workflow, limit=limit, reason=reason, actor=actor, dry_run=dry_run)[1])
+
+
+def recovery(
+    *, workflow: str | None, limit: int | None, reason: str, actor: Any, dry_run: bool
+) -> tuple[int, Iterator[RecoveryReport]]:
+    """Begin to recover, as ``recover`` does: return how many instances there are, and what becomes of one at a time.
+
+    The audit gets a row now, without an instance, and one for each instance that is changed.
     """
     arguments.check("recover({})", dry_run=dry_run)
-    given.optional(given.whole, limit, "recover(limit)")
-    given.optional(texts.check_name, workflow, "recover(workflow)")
-    return list(recovering.each(recovering.running(workflow=workflow, limit=limit), dry_run=dry_run))
+    told: dict[str, Any] = {"workflow": workflow, "limit": limit}
+    with audit.audited("recover", "", actor=actor, reason=reason, dry_run=dry_run, **told):
+        given.optional(given.whole, limit, "recover(limit)")
+        given.optional(texts.check_name, workflow, "recover(workflow)")
+        ids = recovering.running(workflow=workflow, limit=limit)
+    audited = recovering.Audited(actor=actor, reason=reason)
+    return len(ids), recovering.each(ids, dry_run=dry_run, audited=audited)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import closing as closed_after
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.db import IntegrityError, transaction
 
@@ -15,8 +16,8 @@ from durable.core.replay import catch_up
 from durable.engine import advance, closing, intercepting, stalling, watchdog
 from durable.engine.turn import Turn
 from durable.models import OPEN, Instance, Status
-from durable.operations import recovered
-from durable.operations.recovered import Failed, RecoveryReport, Resumed, Stalled, Terminal
+from durable.operations import audit, recovered
+from durable.operations.recovered import Busy, Failed, RecoveryReport, Resumed, Stalled, Terminal
 from durable.operations.shapes import steps
 from durable.store import clock, history, inbox, instances, suspects, tasks
 
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
     from durable.core.commands import Command
     from durable.core.execution import Execution
 
-_TRIES = 3
+_TRIES, _PAUSE = 3, 0.05
+"""How often an instance is looked at that somebody else is at work on, and the seconds between."""
+
 _LOOKED_AT, _RECOVERED = 10_000, 100
 """How many running instances a worker looks at when it starts, and how many of those it replays at most."""
 
@@ -44,10 +47,16 @@ def running(*, workflow: str | None = None, limit: int | None = None) -> list[st
     return list(found.values_list("pk", flat=True)[:limit])
 
 
-def each(ids: Iterable[str], *, dry_run: bool = False) -> Iterator[RecoveryReport]:
-    """Recover instances, each on its own; those that ended or were halted meanwhile are passed over."""
+def each(ids: Iterable[str], *, dry_run: bool = False, audited: Audited | None = None) -> Iterator[RecoveryReport]:
+    """Recover instances, each on its own; those that ended or were halted meanwhile are passed over.
+
+    Args:
+        ids: The instances.
+        dry_run: Whether to report only, and change nothing.
+        audited: Who has them recovered, and why, for the audit; None if the caller records that itself.
+    """
     for instance_id in ids:
-        outcome = _outcome(instance_id, dry_run=dry_run)
+        outcome = _outcome(instance_id, dry_run=dry_run, audited=audited)
         if outcome is not None:
             yield RecoveryReport(instance_id=instance_id, outcome=outcome)
 
@@ -55,20 +64,35 @@ def each(ids: Iterable[str], *, dry_run: bool = False) -> Iterator[RecoveryRepor
 def at_start() -> None:
     """Recover what nothing would move, as a worker that starts does: found by rows, not by histories."""
     ids = [instance_id for instance_id, _ in zip(suspects.find(_LOOKED_AT), range(_RECOVERED), strict=False)]
-    for report in each(ids):
+    for report in each(ids, audited=Audited(reason="a worker started")):
         telemetry.logger.warning("%s was left behind; recovery says: %s", report.instance_id, report.outcome)
 
 
-def _outcome(instance_id: str, *, dry_run: bool) -> recovered.Outcome | None:
-    try:
-        for _ in range(_TRIES - 1):
-            try:
-                return _recover(instance_id, dry_run=dry_run)
-            except ConcurrencyConflict:
-                continue  # it moved on while it was looked at, so it is well; still, it may have more to tell
-        return _recover(instance_id, dry_run=dry_run)
-    except Exception as error:  # noqa: BLE001 - one instance's trouble must not keep the others from being recovered
-        return Failed(error=error)
+def _outcome(instance_id: str, *, dry_run: bool, audited: Audited | None) -> recovered.Outcome | None:
+    found: set[tuple[int, int | None]] = set()
+    for number in range(_TRIES):
+        time.sleep(_PAUSE if number else 0)
+        try:
+            return _recover(instance_id, dry_run=dry_run, audited=audited)
+        except ConcurrencyConflict as error:  # it moves while it is looked at, so it is well; or its rows do not fit
+            conflict, damaged = error, (error.expected, error.found) in found and error.found is not None
+            found.add((error.expected, error.found))
+        except Exception as error:  # noqa: BLE001 - one instance's trouble must not keep the others from being recovered
+            return Failed(error=error)
+    return Failed(error=conflict) if damaged else Busy(head=conflict.expected)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audited:
+    """Who has instances recovered, and why: each that is changed has a row in the audit, stored with the change."""
+
+    actor: Any = None
+    reason: str = ""
+
+    def note(self, instance_id: str, **facts: Any) -> None:
+        """Store the row, in the transaction at hand."""
+        row = audit.operation("recover", instance_id, actor=self.actor, reason=self.reason, **facts)
+        row.save(using=conf.settings.DATABASE, force_insert=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,14 +101,15 @@ class _Seen:
 
     instance: Instance
     events: Sequence[ev.Event]
+    audited: Audited | None
 
     def locked(self) -> Instance:
         """Lock the instance, in the transaction at hand.
 
         Raises:
-            ConcurrencyConflict: It is not as it was any more.
+            ConcurrencyConflict: It is not as it was any more, or somebody else has it.
         """
-        seen, found = self.instance, instances.find_locked(self.instance.pk, payloads=False)
+        seen, found = self.instance, instances.try_lock(self.instance.pk, payloads=False)
         if found is None or (found.execution_id, found.head, found.status) != (
             seen.execution_id,
             seen.head,
@@ -93,13 +118,18 @@ class _Seen:
             raise ConcurrencyConflict(seen.pk, expected=seen.head, found=found.head if found else None)
         return found
 
+    def note(self, outcome: str, **facts: Any) -> None:
+        """Leave word of what is done to the instance, in the transaction at hand."""
+        if self.audited is not None:
+            self.audited.note(self.instance.pk, outcome=outcome, **facts)
 
-def _recover(instance_id: str, *, dry_run: bool) -> recovered.Outcome | None:
+
+def _recover(instance_id: str, *, dry_run: bool, audited: Audited | None) -> recovered.Outcome | None:
     instance = instances.rows().filter(pk=instance_id, status=Status.RUNNING).defer(*instances.PAYLOADS).first()
     if instance is None:
         return None
     with closed_after(history.read(instance.execution_id)) as events:
-        seen = _Seen(instance=instance, events=list(events))
+        seen = _Seen(instance=instance, events=list(events), audited=audited)
     _check(seen)
     end = seen.events[-1]
     if isinstance(end, ev.End):  # also if the code would do something else by now: nothing comes after it
@@ -136,6 +166,7 @@ def _record(seen: _Seen, error: NondeterminismError, *, dry_run: bool) -> recove
     try:
         with transaction.atomic(using=conf.settings.DATABASE):
             has_failed = stalling.record(seen.locked(), error)
+            seen.note("failed" if has_failed else "stalled", error=type(error).__name__)
     except ConcurrencyConflict as conflict:
         return Failed(error=error, conflict=conflict)
     except IntegrityError:
@@ -148,6 +179,7 @@ def _close(seen: _Seen, end: ev.End, *, dry_run: bool) -> Terminal:
         with transaction.atomic(using=conf.settings.DATABASE):
             instance = seen.locked()
             announce = closing.close(instance, end).announce
+            seen.note("terminal", kind=end.kind)
             transaction.on_commit(lambda: dispatch.advance(announce), using=conf.settings.DATABASE, robust=True)
             dispatch.advance_on_commit(instance.queue, instance.pk)
     return _terminal(end, seen.instance.head)
@@ -163,6 +195,8 @@ def _go_on(seen: _Seen, execution: Execution, rest: list[Command], *, dry_run: b
         lost = _lost(instance, execution, rest)
         if not dry_run and (rest or lost):
             _hand_out(instance, seen, execution, rest, lost)
+            asked_again = [asked.event_id for asked in lost.asked]
+            seen.note("resumed" if execution.outcome is None else "terminal", redispatched=asked_again)
     if execution.outcome is not None:
         return _terminal(execution.outcome, len(seen.events) + len(rest))
     awaited = sorted(event_id for event_id, asked in execution.open.items() if asked.is_awaited)

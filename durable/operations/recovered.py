@@ -73,7 +73,18 @@ class Failed:
     conflict: ConcurrencyConflict | None = None
 
 
-Outcome = Resumed | Terminal | Stalled | Failed
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Busy:
+    """Somebody else is at work on the instance whenever it is looked at, so it goes on; nothing was changed.
+
+    Attributes:
+        head: The ``seq`` of its last event, as it was found last.
+    """
+
+    head: int
+
+
+Outcome = Resumed | Terminal | Stalled | Failed | Busy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +93,7 @@ class RecoveryReport:
 
     Attributes:
         instance_id: The instance.
-        outcome: ``Resumed``, ``Terminal``, ``Stalled`` or ``Failed``.
+        outcome: ``Resumed``, ``Terminal``, ``Stalled``, ``Failed`` or ``Busy``.
     """
 
     instance_id: str
@@ -92,7 +103,7 @@ class RecoveryReport:
         """Return it as plain JSON."""
         told: dict[str, Any] = {"id": self.instance_id, "outcome": type(self.outcome).__name__.lower()}
         match self.outcome:
-            case Resumed() | Terminal():
+            case Resumed() | Terminal() | Busy():
                 return {**told, **asdict(self.outcome)}
             case Stalled(error=error, head=head):
                 return {**told, "head": head, **facts_of(error)}

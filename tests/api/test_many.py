@@ -114,14 +114,19 @@ def test_groups_take_no_nonsense(api):
 
 
 def test_recover(api, someone, waiting):
-    (report,) = done(api.post("recover/?dry_run=true", {"workflow": "talk"}))
+    (report,) = done(api.post("recover/?dry_run=true", {"workflow": "talk", "reason": "half a backup"}))
     assert (report["id"], report["outcome"]) == ("talk", "resumed")
     assert done(api.post("recover/", {"workflow": "other"})) == []
     problem(api.post("recover/", {"limit": 0}), 400, "invalid_request")
 
     problem(Api(someone("view_instance", "operate_instance", name="bob")).post("recover/"), 403, "permission_denied")
-    outcomes = Operation.objects.order_by("id").values_list("verb", "dry_run", "outcome")
-    assert list(outcomes) == [("recover", True, "done"), ("recover", False, "done"), ("recover", False, "denied")]
+    outcomes = Operation.objects.order_by("id").values_list("verb", "dry_run", "outcome", "reason")
+    assert list(outcomes) == [
+        ("recover", True, "done", "half a backup"),
+        ("recover", False, "done", ""),
+        ("recover", False, "denied", ""),
+    ]
+    assert [bool(row.actor_key) for row in Operation.objects.all()] == [True] * 3
 
 
 def test_purge(api, someone, failed):

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 from django.core.management.base import CommandError
 
 from durable import client
+from durable.client.repair import recovery
 from durable.core.errors import NondeterminismError
 from durable.management import tables
 from durable.management.base import INTERRUPTED, DurableCommand, positive
 from durable.management.progress import Progress
-from durable.operations import recover
 
 if TYPE_CHECKING:
     from django.core.management.base import CommandParser
@@ -36,24 +36,27 @@ class Command(DurableCommand):
         """Add the arguments."""
         parser.add_argument("--workflow", help="the workflow's name, without its version")
         parser.add_argument("--limit", type=positive, metavar="N", help="N instances at most, the oldest ones")
+        parser.add_argument("--reason", default="", help="why; recorded")
+        parser.add_argument("--actor", metavar="NAME", help="who asks for it; recorded")
         parser.add_argument("--dry-run", action="store_true", help="tell only, and change nothing")
         parser.add_argument("--json", action="store_true", help="print a JSON array, an object for each instance")
 
-    def handle(self, *, workflow: str | None, limit: int | None, dry_run: bool, **options: Any) -> None:
+    def handle(self, *, json: bool, **options: Any) -> None:
         """Run the command."""
-        ids = recover.running(workflow=workflow, limit=limit)
-        progress = Progress(self.stderr, len(ids))
+        asked = {name: options[name] for name in ("workflow", "limit", "reason", "actor", "dry_run")}
+        count, recovered = recovery(**asked)
+        progress = Progress(self.stderr, count)
         reports: list[client.RecoveryReport] = []
         interrupted = False
         try:
-            for report in recover.each(ids, dry_run=dry_run):
+            for report in recovered:
                 reports.append(report)
                 progress.step()
         except KeyboardInterrupt:
             interrupted = True
         finally:
             progress.end()
-        if options["json"]:
+        if json:
             self.print_json([report.to_json() for report in reports])
         else:
             self.stdout.write(tables.aligned(_TITLES, [_row(report) for report in reports]), ending="")
@@ -77,6 +80,8 @@ def _row(report: client.RecoveryReport) -> tables.Row:
             head = str(outcome.head)
             command = _said(outcome.command) if outcome.command else ""
             redispatched = ", ".join(map(_said, outcome.redispatched))
+        case client.Busy():
+            head = str(outcome.head)
         case client.Terminal():
             head, command = str(outcome.head), outcome.kind
         case client.Stalled():
