@@ -140,6 +140,70 @@ def test_earlier_execution_is_explained_by_its_id(engine, order):
     assert handle.explain().end is None
 
 
+def test_execution_from_before_its_id_was_used_for_another_workflow_is_explained_by_its_own(waiting, engine):
+    first = waiting.instance.execution_id
+    waiting.terminate()
+
+    @workflow.defn
+    async def other2() -> None:
+        await workflow.wait_signal("go")
+
+    other2.options(id=waiting.id, id_reuse="replace_closed").start()
+    engine.run_until_quiet()
+
+    assert (client.explain(waiting.id).workflow, client.explain(waiting.id).version) == ("other", 2)
+    explanation = client.explain(waiting.id, execution=first)
+    assert (explanation.workflow, explanation.end, explanation.trouble) == ("order", "ExecutionTerminated", None)
+
+
+def test_execution_that_continued_on_another_version_is_explained_by_its_own(engine, settings):
+    settings.DURABLE = {"VERSIONING": {}}
+
+    @workflow.defn
+    async def loop1(again: bool) -> None:
+        await workflow.wait_signal("go")
+        if again:
+            workflow.continue_as_new(False)
+
+    handle = loop1.start(True)
+    engine.run_until_quiet()
+    first = handle.instance.execution_id
+
+    @workflow.defn
+    async def loop2(again: bool) -> None:
+        await workflow.wait_signal("another")
+
+    handle.signal("go")
+    engine.run_until_quiet()
+
+    assert handle.instance.version == 2
+    explanation = client.explain(handle.id, at=1, execution=first)
+    assert (explanation.version, explanation.trouble) == (1, None)
+    assert main(explanation).waits.name == "go"
+
+
+def test_execution_that_was_upgraded_is_explained_by_the_version_that_it_is_on(engine):
+    @workflow.defn
+    async def flow1() -> None:
+        await workflow.wait_signal("go")
+
+    handle = flow1.start()
+    engine.run_until_quiet()
+
+    @workflow.defn
+    async def flow2() -> None:
+        await workflow.wait_signal("go")
+        await workflow.wait_signal("more")
+
+    handle.upgrade(to=2)
+    engine.run_until_quiet()
+    handle.signal("go")
+    engine.run_until_quiet()
+
+    explanation = client.explain(handle.id, execution=handle.instance.execution_id)
+    assert (explanation.version, main(explanation).waits.name) == (2, "more")
+
+
 def test_stalled_instance_is_explained_up_to_the_mismatch(waiting, engine):
     registry.unregister_workflow("order", 0)
 

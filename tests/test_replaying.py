@@ -155,6 +155,18 @@ def test_earlier_executions_are_exported_with_how_they_ended(some):
     assert exported("t-1") == [second]
 
 
+def test_earlier_execution_of_an_id_that_was_used_for_another_workflow_is_exported_as_its_own(some, engine):
+    client.terminate("t-1")
+    client.start("order", [5], id="t-1", id_reuse="replace_closed")
+    engine.run_until_quiet()
+
+    assert [(t.workflow, t.number) for t in exported("t-1", "--all-executions")] == [
+        ("trip", 1),
+        ("trip", 2),
+        ("order", 3),
+    ]
+
+
 def test_export_to_a_file_appears_when_it_is_whole(some, tmp_path):
     path = tmp_path / "orders.jsonl"
 

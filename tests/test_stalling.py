@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import select
 import time as wall
+from datetime import timedelta
 
 import pytest
+from django.utils import timezone
 
 from durable import WorkflowFailed, activity, registry, workflow
 from durable.codecs import PlainCodec
+from durable.engine import stalling, sweep
 from durable.engine.advance import advance
 from durable.engine.stalling import retry_all
-from durable.models import HistoryEvent
-from tests.driving import kinds, leftovers
+from durable.models import HistoryEvent, Instance
+from durable.store import clock, workers
+from tests.driving import cost, kinds, leftovers
 
 
 @pytest.fixture
@@ -440,3 +444,73 @@ def test_stall_is_logged_once(engine, stalled, time, caplog):
     engine.run_until_quiet()
 
     assert not [r for r in caplog.records if "is stalled" in r.getMessage()], "it was said when it happened"
+
+
+# --- who is tried again
+
+
+@pytest.fixture
+def announced(monkeypatch):
+    """What is announced, in order, two of a queue at once."""
+    told: list[tuple[str, str]] = []
+    monkeypatch.setattr(stalling, "_AT_ONCE", 2)
+    monkeypatch.setattr(stalling.dispatch, "advance", told.extend)
+    return told
+
+
+@pytest.fixture
+def many_stalled(engine, steps):
+    """Three stalled instances on each of two queues, the latest first of the alphabet."""
+    flow = first_version()
+    for queue in ("dead", "live"):
+        for name in "cab":
+            flow.options(id=f"{queue}-{name}", queue=queue).start()
+    engine.run_until_quiet()
+    now = timezone.now()
+    for age, name in enumerate("abc", 1):
+        due = now - timedelta(seconds=age)
+        Instance.objects.filter(pk__endswith=name).update(status="stalled", stall={}, retry_at=due)
+
+
+def works(*queues: str) -> None:
+    """Have a worker serve queues."""
+    workers.sweep(list(queues))
+
+
+def test_stalled_instances_on_a_queue_that_nobody_serves_keep_no_others_from_being_tried(many_stalled, announced):
+    works("live")
+
+    sweep.sweep()
+
+    assert announced == [("live", "live-c"), ("live", "live-b")], "those that wait for longest"
+
+
+def test_stalled_instances_of_one_queue_keep_those_of_no_other_from_being_tried(many_stalled, announced):
+    works("dead", "live")
+
+    stalling.retry_stalled()
+
+    assert announced == [("dead", "dead-c"), ("dead", "dead-b"), ("live", "live-c"), ("live", "live-b")]
+
+
+def test_each_stalled_instance_is_tried_in_turn(many_stalled, announced, time):
+    works("live")
+    tried = []
+
+    for _ in range(3):
+        stalling.retry_stalled()
+        for _, instance_id in announced:
+            Instance.objects.filter(pk=instance_id).update(retry_at=time.now() + timedelta(seconds=30))
+        tried += [instance_id for _, instance_id in announced]
+        announced.clear()
+
+    assert sorted(tried) == ["live-a", "live-b", "live-c"]
+
+
+def test_look_for_stalled_instances_is_one_statement_when_there_is_none(engine):
+    clock.sync()
+
+    with cost() as counted:
+        stalling.retry_stalled()
+
+    assert len(counted.statements) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from durable.core import events as ev
 from durable.core import explaining, given
 from durable.core.errors import UndecodableEvent
 from durable.engine import advance, watchdog
@@ -12,7 +13,6 @@ from durable.store import history, instances
 if TYPE_CHECKING:
     import uuid
 
-    from durable.core import events as ev
     from durable.core.execution import Execution
     from durable.core.explaining import Explanation
     from durable.models import Execution as Row
@@ -46,11 +46,11 @@ def explain(instance_id: str, at: int | None = None, execution: str | uuid.UUID 
 def of(instance: Instance, execution: Row, *, at: int | None = None) -> Explanation:
     """Explain an execution of an instance; see ``explain``."""
     events, trouble = _read(execution.pk)
+    # Its own: an id that was used again may have been another workflow's before.
+    name = next((event.name for event in events if isinstance(event, ev.ExecutionStarted)), instance.name)
 
     def make() -> Execution:
-        return advance.fresh(
-            instance.name, execution.version, instance_id=instance.pk, execution_id=str(execution.pk), dry=True
-        )
+        return advance.fresh(name, execution.version, instance_id=instance.pk, execution_id=str(execution.pk), dry=True)
 
     return explaining.explain(make, events, at=at, trouble=trouble, watch=watchdog.watch)
 

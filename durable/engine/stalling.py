@@ -24,7 +24,7 @@ from durable.core.errors import (
 from durable.core.failures import Failure
 from durable.engine import closing
 from durable.models import Instance, Status
-from durable.store import clock, instances
+from durable.store import clock, instances, workers
 
 REASONS: dict[type[DurableError], str] = {
     NondeterminismError: "nondeterminism",
@@ -41,6 +41,7 @@ REASONS: dict[type[DurableError], str] = {
 POISON = "poison"
 
 _AT_ONCE = 200
+"""How many stalled instances of a queue are announced in one look."""
 
 
 def reason(error: BaseException) -> str:
@@ -109,11 +110,15 @@ def _is_plain(value: object) -> bool:
 
 
 def retry_stalled() -> None:
-    """Announce stalled instances that are to be tried again."""
-    now = clock.now()
-    due = list(instances.rows().filter(status=Status.STALLED, retry_at__lte=now).values_list("queue", "pk")[:_AT_ONCE])
-    if due:
-        dispatch.advance(due)
+    """Announce stalled instances that are to be tried again, on each queue those that wait for longest.
+
+    Not those on queues that no worker serves: nobody would take the messages, and a worker that starts tries all again.
+    """
+    due = instances.rows().filter(status=Status.STALLED, retry_at__lte=clock.now())
+    if queues := set(due.order_by().values_list("queue", flat=True).distinct()):
+        for queue in sorted(queues & workers.served()):
+            ids = due.filter(queue=queue).order_by("retry_at", "pk").values_list("pk", flat=True)[:_AT_ONCE]
+            dispatch.advance([(queue, instance_id) for instance_id in ids])
 
 
 def retry_all() -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db.models import F, QuerySet
 
+from durable.core import events as ev
 from durable.core.transcripts import Transcript
 from durable.models import Execution
 from durable.store import history, instances
@@ -78,10 +79,13 @@ def heads(found: QuerySet[Execution]) -> Generator[Transcript, None, None]:
 
 
 def read(head: Transcript) -> Transcript:
-    """Return a transcript with its events, as they are stored now.
+    """Return a transcript with its events, as they are stored now, and the workflow that they are of.
 
     Raises:
         UndecodableEvent: One cannot be read.
     """
-    with closing(history.read(uuid.UUID(head.execution_id))) as events:
-        return replace(head, events=tuple(events))
+    with closing(history.read(uuid.UUID(head.execution_id))) as found:
+        events = tuple(found)
+    # An id that was used again may have been another workflow's before.
+    workflow = next((event.name for event in events if isinstance(event, ev.ExecutionStarted)), head.workflow)
+    return replace(head, workflow=workflow, events=events)

@@ -73,8 +73,16 @@ def sweeping() -> Any:
 
 def serving(queue: str) -> list[Worker]:
     """Return the workers that serve a queue and showed a sign of life lately: one that works, or one that looks."""
-    shown = {worker.pk: worker for worker in (*sweeping(), *rows().filter(pk__in=alive()))}
-    return [worker for worker in shown.values() if queue in worker.queues]
+    return [worker for worker in _shown() if queue in worker.queues]
+
+
+def served() -> set[str]:
+    """Return the queues that such workers serve."""
+    return {queue for worker in _shown() for queue in worker.queues}
+
+
+def _shown() -> list[Worker]:
+    return list({worker.pk: worker for worker in (*sweeping(), *rows().filter(pk__in=alive()))}.values())
 
 
 def forget_dead() -> None:
