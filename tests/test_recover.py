@@ -847,6 +847,24 @@ def test_suspects_are_looked_for_among_the_newest_only_page_by_page(engine, sett
     assert sorted(suspects.find(3)) == ["f-2", "f-3", "f-4"]
 
 
+def test_instances_that_cannot_be_recovered_do_not_keep_others_from_it_at_every_start(engine, settings, monkeypatch):
+    monkeypatch.setattr(recovering, "_RECOVERED", 2)
+    settings.DURABLE = {"RUN_INLINE": False}
+    flow = flow_of("first")
+    good, *bad = [flow.options(id=name).start() for name in ("good", "bad-1", "bad-2", "bad-3")]
+    engine.advance_due()
+    ActivityTask.objects.all().delete()
+    executions = [handle.instance.execution_id for handle in bad]
+    HistoryEvent.objects.filter(execution_id__in=executions, seq=1).update(data={"name": 5})
+
+    for _ in range(100):  # each draws two of four
+        recovering.at_start()
+        if ActivityTask.objects.exists():
+            break
+
+    assert engine.result(good) == ["first"]
+
+
 def test_bad_instance_does_not_stop_a_worker(engine, settings, caplog):
     settings.DURABLE = {"RUN_INLINE": False}
     flow = flow_of("first")

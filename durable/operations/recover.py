@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from contextlib import closing as closed_after
 from dataclasses import dataclass, field
@@ -63,7 +64,9 @@ def each(ids: Iterable[str], *, dry_run: bool = False, audited: Audited | None =
 
 def at_start() -> None:
     """Recover what nothing would move, as a worker that starts does: found by rows, not by histories."""
-    ids = [instance_id for instance_id, _ in zip(suspects.find(_LOOKED_AT), range(_RECOVERED), strict=False)]
+    found = list(suspects.find(_LOOKED_AT))
+    # Drawn, not the first ones: what cannot be recovered stays, and would keep all others from their turn.
+    ids = random.sample(found, _RECOVERED) if len(found) > _RECOVERED else found
     for report in each(ids, audited=Audited(reason="a worker started")):
         telemetry.logger.warning("%s was left behind; recovery says: %s", report.instance_id, report.outcome)
 
