@@ -56,3 +56,5 @@ def reported(report: client.RecoveryReport) -> str:
             return _("It is stalled: %(error)s") % {"error": type(error).__name__}
         case recovered.Failed(error=error):
             return _("It could not be recovered: %(error)s") % {"error": type(error).__name__}
+        case recovered.Busy():
+            return _("Somebody else is at work on it just now, so it goes on by itself.")
