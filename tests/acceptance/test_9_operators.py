@@ -115,18 +115,29 @@ def test_source_is_purged_by_another_process_while_it_is_rerun(site, key, round)
         assert not Instance.objects.filter(pk=new).exists()
 
 
-def test_two_processes_upgrade_while_a_worker_is_in_the_middle_of_a_turn(site, launch, key):
-    launch(queues=[key], concurrency=1).await_ready()
+@pytest.mark.parametrize(
+    ("point", "settings"),
+    [
+        # In a transaction, which holds the instance.
+        ("task-insert.after", {"RUN_INLINE": False}),
+        # With a result in its hands, and nothing held but, on SQLite, the whole database.
+        ("turn.before", {}),
+    ],
+    ids=["holding", "inline"],
+)
+def test_two_processes_upgrade_while_a_worker_is_in_the_middle_of_a_turn(site, launch, key, point, settings):
+    launch(queues=[key], concurrency=1, durable=settings).await_ready()
     operators = Operators(site, *[["durable_upgrade", key, "--to", "2", "--json"]] * 2)
-    faults.arm("append.after.stop", skip=2)
+    faults.arm(f"{point}.stop", skip=2)
     handle = client.start("acceptance.march1", [key, 8], id=key, queue=key)
-    worker = stopped("append.after")
+    worker = stopped(point)
     seen = handle.history()
 
     operators.begin()
     time.sleep(0.5)
-    assert operators.waiting(), "its turn is not stored, and not undone"
-    assert handle.history() == seen
+    if settings:
+        assert operators.waiting()
+        assert handle.history() == seen, "its turn is not stored, and not undone"
     os.kill(worker, signal.SIGCONT)
     done, refused = only(operators.ended())
 
