@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextlib import suppress
 from typing import Any
 from unittest.mock import patch
 
@@ -19,6 +20,7 @@ from durable import (
     UnknownInstance,
     activity,
     client,
+    registry,
     workflow,
 )
 from durable.core.errors import UnknownEvent
@@ -461,6 +463,61 @@ def test_child_rewound_by_itself_completes_and_says_what_else_to_do(engine, worl
     client.rewind("parent")
     assert engine.result(handle) == "act2"
     assert world.ran["act"] == 2, "the child did not run again"
+
+
+@pytest.mark.parametrize("reader", ["code", "record"])
+def test_parent_that_failed_of_something_else_is_not_to_be_rewound_for_its_child(engine, world, reader):
+    act, other = world.act("act"), world.act("other")
+
+    @workflow.defn
+    async def kid() -> str:
+        return await act()
+
+    @workflow.defn
+    async def parent() -> str:
+        with suppress(Exception):
+            await kid.options(id="kid")()
+        return await other()
+
+    world.broken = {"act", "other"}
+    handle = parent.options(id="parent").start()
+    failed(engine, handle)
+    if reader == "record":
+        registry.unregister_workflow("parent", 0)
+    blamed = reader == "record"  # nobody can tell without the code: that it is named does no harm
+    world.broken.clear()
+
+    preview, outcome = client.rewind("kid", dry_run=True), client.rewind("kid")
+
+    assert ("rewind parent" in outcome.advice, "rewind parent" in str(preview.warnings)) == (blamed, blamed)
+    assert engine.result(client.get("kid")) == "act2"
+
+
+def test_advice_names_the_highest_that_failed_because_of_it(engine, world):
+    act, other = world.act("act"), world.act("other")
+
+    @workflow.defn
+    async def kid() -> str:
+        return await act()
+
+    @workflow.defn
+    async def parent() -> str:
+        return await kid.options(id="kid")()
+
+    @workflow.defn
+    async def root() -> str:
+        with suppress(Exception):
+            await parent.options(id="parent")()
+        return await other()
+
+    world.broken = {"act", "other"}
+    handle = root.options(id="root").start()
+    failed(engine, handle)
+
+    advice = client.rewind("kid").advice
+
+    assert "its parent parent has failed" in advice
+    assert "rewind parent to have both go on" in advice
 
 
 def test_purged_child_is_started_again(engine, world):

@@ -12,7 +12,7 @@ from durable.core import blame, edit
 from durable.core import events as ev
 from durable.core.errors import NotClosed, NotFailed, UnknownEvent
 from durable.models import CLOSED, OPEN, Execution, Instance, Status
-from durable.operations import beginning, control
+from durable.operations import advising, beginning, control
 from durable.operations.shapes import Outcome, Preview, steps
 from durable.store import clock, creation, history, inbox, instances, patches, tasks
 
@@ -159,7 +159,7 @@ def carry_out(planned: Plan, *, reason: str, actor: str) -> Outcome:
     for node in reversed(list(planned.tree())):
         if node.edited.kept:
             _go_on(node, reason=reason, actor=actor)
-    return _outcome(planned, advice=_advice(planned.instance))
+    return _outcome(planned, advice=advising.of_rewind(planned.instance))
 
 
 def _begin(node: Plan) -> None:
@@ -258,17 +258,6 @@ def _outcome(node: Plan, *, advice: str = "") -> Outcome:
     )
 
 
-def _advice(instance: Instance) -> str:
-    """Say whether the parent failed because of this instance, and so needs a rewind of its own."""
-    parent = instance.parent_id and instances.rows().filter(pk=instance.parent_id, status=Status.FAILED).first()
-    if not parent:
-        return ""
-    root = parent
-    while root.parent_id and (above := instances.rows().filter(pk=root.parent_id, status=Status.FAILED).first()):
-        root = above
-    return f"its parent {parent.pk} has failed and does not wait for it; rewind {root.pk} to have both go on"
-
-
 def preview(planned: Plan, *, verb: str = "rewind") -> Preview:
     """Return what a plan does, as callers see it."""
     edited = planned.edited
@@ -276,7 +265,7 @@ def preview(planned: Plan, *, verb: str = "rewind") -> Preview:
     rewound = {child.instance.parent_event_id for child in planned.rewound}
     again = {event.event_id for event in (*rerun, *rearmed)} | rewound
     kept = [e for e in edited.kept if isinstance(e, ev.Asked) and e.event_id not in again]
-    advice = _advice(planned.instance)
+    advice = advising.of_rewind(planned.instance)
     return Preview(
         verb=verb,
         instance_id=planned.instance.pk,
