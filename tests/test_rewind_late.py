@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from durable import RetryPolicy, activity, client, workflow
+from durable import RetryPolicy, UnknownToken, activity, client, workflow
 from durable.core.events import ActivityCanceled, ActivityCompleted
 from durable.engine.advance import advance
 from durable.engine.perform import perform
@@ -218,6 +218,68 @@ def test_activity_completed_from_outside_after_the_rewind(engine, handle, meanwh
     client.complete_activity(tokens[0], "slow")
 
     finish(engine, handle)
+
+
+@pytest.fixture
+def outside(engine, handle, meanwhile, run_slow):
+    """The token of an activity that was to be completed from outside when its workflow failed."""
+    tokens: list[str] = []
+    meanwhile["slow"] = lambda: tokens.append(activity.complete_later())
+    run_slow()
+    fail()
+    engine.run_until_quiet()
+    assert handle.status == "failed"
+    return tokens[0]
+
+
+@pytest.mark.parametrize("when", ["before the rewind", "after the rewind", "after the second rewind"])
+def test_activity_left_to_somebody_outside_before_the_failure_is_completed(engine, handle, outside, ran, when):
+    if when == "before the rewind":
+        client.complete_activity(outside, "slow")
+        engine.run_until_quiet()
+        inbox.forget_late()
+    rewind()
+    if when == "after the rewind":
+        client.complete_activity(outside, "slow")
+    if when == "after the second rewind":
+        engine.run_until_quiet()
+        client.terminate("f")
+        client.rewind("f", to=1)
+        client.complete_activity(outside, "slow")
+
+    finish(engine, handle)
+    assert ran["slow"] == 1
+    with pytest.raises(UnknownToken):
+        client.complete_activity(outside, "twice")
+
+
+def test_activity_that_fails_outside_after_the_failure_runs_again_with_the_rewind(engine, handle, outside, ran):
+    client.fail_activity(outside, "no")
+    engine.run_until_quiet()
+    rewind()
+
+    finish(engine, handle)
+    assert ran["slow"] == 2
+
+
+def test_token_is_void_once_a_rewind_does_without_its_activity(engine, handle, outside, meanwhile, ran):
+    again: list[str] = []
+    meanwhile["slow"] = lambda: again.append(activity.complete_later())
+    client.rewind("f", to=0)
+    engine.run_until_quiet()
+
+    with pytest.raises(UnknownToken):
+        client.complete_activity(outside, "of old")
+    client.complete_activity(again[0], "slow")
+
+    finish(engine, handle)
+
+
+def test_token_goes_with_the_instance_that_is_replaced(engine, handle, outside):
+    client.start("flow", id="f", id_reuse="replace_closed")
+
+    with pytest.raises(UnknownToken):
+        client.complete_activity(outside, "slow")
 
 
 def test_activity_that_would_run_with_another_input_now_is_not_taken_along(engine, settings, ran, meanwhile):

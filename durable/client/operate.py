@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from durable.operations.shapes import Preview
 
 
+_PK = 2**63 - 1
+"""The largest primary key."""
+
+
 def signal(instance_id: str, name: str, payload: Any = None, *, reason: str = "", actor: Any = None) -> None:
     """Signal an instance; it is recorded exactly once, in order of arrival.
 
@@ -179,7 +183,8 @@ def complete_activity(token: str, result: Any = None) -> None:
     """Complete an activity that called ``complete_later``.
 
     Raises:
-        UnknownToken: No open activity has this token: it was completed, given up or called off.
+        UnknownToken: No open activity has this token: it was completed, given up or called off. One of an instance
+            that failed, or was cancelled or terminated, is open until a rewind does without it.
         InvalidInput: The result has no JSON, or the token is none.
     """
     encoded = conf.converter().encode(result, "result")
@@ -217,8 +222,13 @@ def _failure(error: BaseException | str) -> Failure:
 
 def _external(token: str) -> ActivityTask:
     try:
-        execution_id, event_id, attempt = token.split(":")
+        execution_id, event_id, attempt, *pk = token.split(":")
         key: dict[str, Any] = {"execution_id": uuid.UUID(execution_id)}
+        if pk:  # older tokens have none, and do not know the row wherever it went
+            key = {
+                "execution__instance__executions": key["execution_id"],
+                "pk": given.whole(int(*pk), "token", most=_PK),
+            }
         for name, digits in (("event_id", event_id), ("attempt", attempt)):
             key[name] = given.whole(int(digits), "token")
     except (AttributeError, TypeError, ValueError, InvalidInput):

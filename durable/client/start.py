@@ -18,7 +18,7 @@ from durable.core.errors import AlreadyExists, InvalidInput, LimitExceeded, quot
 from durable.engine import intercepting, routing
 from durable.interceptors import StartCall
 from durable.models import CLOSED, Instance
-from durable.store import creation, inbox, instances, updates
+from durable.store import creation, inbox, instances, tasks, updates
 
 if sys.version_info >= (3, 14):
     from uuid import uuid7
@@ -229,6 +229,7 @@ def _replace(beginning: Beginning, headers: dict[str, Any], existing: Instance) 
     """Begin a new execution in a closed instance; its old executions stay."""
     if existing.has_updates:
         updates.forget(existing.pk)
+    tasks.drop_external(existing.execution_id)
     before = instances.executions().filter(instance=existing).count()
     newborn = beginning.rows(headers, generation=before)
     newborn.instance.save(using=conf.settings.DATABASE, force_update=True)

@@ -82,7 +82,7 @@ def _close(instance: Instance, outcome: dict[str, Any], live: Live | None) -> Cl
         setattr(instance, name, value)
     instances.end_execution(instance.execution_id, instance.status)
     if instance.status in (Status.CANCELED, Status.TERMINATED) or instance.failure:
-        tasks.call_off(instance.execution_id)
+        tasks.call_off(instance.execution_id, keep_external=True)
     elif live is not None and live.open:
         tasks.drop_external(instance.execution_id)
         if left := live.left():

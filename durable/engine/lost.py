@@ -141,9 +141,14 @@ def end(task: ActivityTask, instance: Instance, event: ev.Answer) -> None:
 
 
 def record(task: ActivityTask, instance: Instance, event: ev.Answer) -> None:
-    """Store a task's end for its execution; the turn drops what comes too late."""
-    if instance.execution_id == task.execution_id and instance.status in OPEN:
-        inbox.insert([inbox.row(task.execution_id, signals.answer(task.name, event))])
+    """Store a task's end for its execution; the turn drops what comes too late, but what a rewind would want."""
+    answer = signals.answer(task.name, event)
+    if instance.execution_id != task.execution_id:
+        return
+    if instance.status in OPEN:
+        inbox.insert([inbox.row(task.execution_id, answer)])
+    elif instance.status in inbox.REWINDABLE and answer.kind in inbox.COUNTS_AFTER_ALL:
+        inbox.insert([inbox.row(task.execution_id, answer, visible_at=inbox.NEVER)])
 
 
 def close_by(task: ActivityTask) -> Any:

@@ -119,8 +119,8 @@ def in_flight(execution_id: uuid.UUID) -> dict[int, ActivityTask]:
 
 def take_along(task: ActivityTask, execution_id: uuid.UUID) -> bool:
     """Give a locked task to the execution that goes on for its own; say whether it waits for a worker."""
-    waits = task.state != State.RUNNING
-    state = State.READY if waits else State.RUNNING
+    waits = task.state in (State.READY, State.HELD)
+    state = State.READY if waits else task.state
     rows().filter(pk=task.pk).update(execution_id=execution_id, cancel_requested=False, state=state)
     return waits
 
@@ -153,12 +153,15 @@ def _change(task: ActivityTask, query: Any, values: dict[str, Any]) -> bool:
     return True
 
 
-def call_off(execution_id: uuid.UUID, event_ids: Iterable[int] | None = None) -> set[int]:
+def call_off(
+    execution_id: uuid.UUID, event_ids: Iterable[int] | None = None, *, keep_external: bool = False
+) -> set[int]:
     """Drop what no worker has begun and tell what runs to stop.
 
     Args:
         execution_id: Whose tasks.
         event_ids: Which; None is all.
+        keep_external: Whether what somebody outside is to complete is not dropped, as that may count after all.
 
     Returns:
         The event ids of the dropped ones.
@@ -166,7 +169,8 @@ def call_off(execution_id: uuid.UUID, event_ids: Iterable[int] | None = None) ->
     chosen = rows().filter(execution_id=execution_id)
     if event_ids is not None:
         chosen = chosen.filter(event_id__in=list(event_ids))
-    waiting = chosen.filter(state__in=[State.READY, State.HELD, State.EXTERNAL])
+    unbegun = [State.READY, State.HELD, *([] if keep_external else [State.EXTERNAL])]
+    waiting = chosen.filter(state__in=unbegun)
     if connections[conf.settings.DATABASE].features.has_select_for_update:
         waiting = waiting.select_for_update()
     dropped = dict(waiting.values_list("pk", "event_id"))
@@ -181,7 +185,12 @@ def running(execution_id: uuid.UUID) -> list[tuple[str, int]]:
     Locks all tasks of the execution, so that nobody begins another one in the transaction at hand.
     """
     found = locked().filter(execution_id=execution_id).defer(*PAYLOADS).order_by("id")
-    return [(task.name, task.event_id) for task in found if task.state in (State.RUNNING, State.EXTERNAL)]
+
+    def runs(task: ActivityTask) -> bool:
+        # What was left to somebody outside when its execution failed may stay so for ever.
+        return task.state == State.RUNNING or (task.state == State.EXTERNAL and not task.cancel_requested)
+
+    return [(task.name, task.event_id) for task in found if runs(task)]
 
 
 def drop_external(execution_id: uuid.UUID) -> None:
