@@ -28,15 +28,7 @@ def error(error: DurableError) -> DurableError:
     if isinstance(error, errors.InvalidInput):
         return errors.InvalidInput(error.where, HIDDEN)
     if isinstance(error, errors.NondeterminismError):
-        return errors.NondeterminismError(
-            seq=error.seq,
-            event_id=error.event_id,
-            expected=_named(error.expected),
-            got=error.got and _named(error.got),
-            location=error.location,
-            offer=error.offer,
-            note=error.note,
-        )
+        return error.without_arguments()
     if hasattr(error, "failure"):
         shown = DurableError.__reduce__(error)
         hidden: DurableError = shown[0](type(error), (f"{code_of(type(error)).replace('_', ' ')}: {HIDDEN}",), {})
@@ -44,15 +36,10 @@ def error(error: DurableError) -> DurableError:
     return error
 
 
-def _named(step: str) -> str:
-    """Return a step without its arguments: ``ActivityScheduled(charge)``."""
-    return step.partition(" ")[0]
-
-
 def stall(stall: dict[str, Any]) -> dict[str, Any]:
     """Return why an instance is stalled, without what its code raised."""
     quoting = {"message", "traceback"}
-    steps = {name: _named(stall[name]) for name in ("expected", "got") if isinstance(stall.get(name), str)}
+    steps = {name: errors.bare_step(stall[name]) for name in ("expected", "got") if isinstance(stall.get(name), str)}
     return {name: value for name, value in {**stall, **steps}.items() if name not in quoting}
 
 

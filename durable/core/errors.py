@@ -428,6 +428,23 @@ class NondeterminismError(DurableError):
         more = f". {note}" if note else ""
         super().__init__(f"event {seq}: history has {expected}, workflow did {got or 'nothing'}{at}{more}")
 
+    def without_arguments(self) -> NondeterminismError:
+        """Return the same error with the steps' names alone: where two read alike, their arguments are quoted."""
+        return NondeterminismError(
+            seq=self.seq,
+            event_id=self.event_id,
+            expected=bare_step(self.expected),
+            got=self.got and bare_step(self.got),
+            location=self.location,
+            offer=self.offer,
+            note=self.note,
+        )
+
+
+def bare_step(step: str) -> str:
+    """Return a step without its arguments: ``ActivityScheduled(charge)``."""
+    return step.partition(" ")[0]
+
 
 class PatchReused(DurableError):
     """Workflow code deprecates a patch and asks for the same one, or the other way round.

@@ -11,7 +11,15 @@ from django.db import transaction
 
 from durable import conf
 from durable.core import given, texts
-from durable.core.errors import DurableError, InvalidInput, PermissionDenied, UpdateFailed, UpdateRejected, quoted
+from durable.core.errors import (
+    DurableError,
+    InvalidInput,
+    NondeterminismError,
+    PermissionDenied,
+    UpdateFailed,
+    UpdateRejected,
+    quoted,
+)
 from durable.models import Operation
 from durable.store import clock
 
@@ -77,6 +85,8 @@ def told(error: Exception, arguments: Mapping[str, Any] = MappingProxyType({})) 
     shown = {"reason", *(name for name, value in arguments.items() if value != HIDDEN)}
     if isinstance(error, InvalidInput) and error.where not in shown:
         problem = f"{error.where}: {HIDDEN}"  # it may quote a payload
+    elif isinstance(error, NondeterminismError):
+        problem = str(error.without_arguments())
     elif isinstance(error, UpdateFailed | UpdateRejected):
         problem = HIDDEN  # what the workflow's code raised
     return f"{type(error).__name__}: {problem}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -9,9 +10,10 @@ import pytest
 from django.core.cache import cache
 from django.db import connection
 
-from durable import client, workflow
+from durable import RetryPolicy, activity, client, workflow
 from durable.api import access, verbs
 from durable.models import HistoryEvent, InboxEvent, Instance, Operation
+from tests import driving
 from tests.api.conftest import EVERY, Api
 from tests.api.test_reading import problem
 
@@ -351,3 +353,61 @@ def test_errors_do_not_quote_payloads_to_those_who_may_not_see_them(someone, eng
     assert not Operation.objects.filter(error__contains="hunter2").exists()
     seeing = Api(someone("view_instance", "view_payload", "operate_instance", name="bob"))
     assert "hunter2" in problem(seeing.do("s", "update", body), 409, "update_failed")["detail"]
+
+
+@pytest.fixture
+def changed(engine, fresh):
+    """A failed instance whose code gives an activity another secret by now, and those who may see that and may not."""
+    secrets = ["hunter2", "swordfish"]
+
+    @activity.defn
+    def login(password: str) -> None: ...
+
+    @activity.defn(retry=RetryPolicy(max_attempts=1))
+    def breaks() -> None:
+        raise ValueError("down")
+
+    @workflow.defn
+    async def secretive() -> None:
+        await login(secrets[0])
+        await breaks()
+
+    secretive.options(id="s").start()
+    engine.run_until_quiet()
+    driving.forget(secretive)
+
+    async def other() -> None:
+        timer = asyncio.ensure_future(asyncio.sleep(5))  # takes a number, and leaves no event
+        await asyncio.sleep(0)
+        timer.cancel()
+        await login(secrets[1])
+
+    for version in (0, 1):
+        workflow.defn(name="secretive", version=version)(other)
+
+    engine.restart()
+
+
+DIVERGING: dict[str, dict[str, int]] = {
+    "rewind": {"to": 1},
+    "rerun": {"event_id": 1},
+    "what-if": {"event_id": 1},
+    "upgrade": {"to": 1},
+}
+
+
+@pytest.mark.usefixtures("changed")
+@pytest.mark.parametrize(
+    ("verb", "query"),
+    [(verb, query) for verb in DIVERGING for query in ("", "?dry_run=true") if not (verb == "what-if" and query)],
+)
+def test_steps_that_differ_are_told_without_their_arguments(someone, verb, query):
+    rights = ("view_instance", "operate_instance", "repair_instance")
+    blind, seeing = Api(someone(*rights)), Api(someone(*rights, "view_payload", name="bob"))
+    told, whole = (api.do("s", verb, DIVERGING[verb], query).json() for api in (blind, seeing))
+
+    for answer in (told, whole):
+        assert "ActivityScheduled(login" in json.dumps(answer)
+    assert "hunter2" in json.dumps(whole)
+    assert "hunter2" not in json.dumps(told)
+    assert "hunter2" not in json.dumps(blind.get("audit/").json())

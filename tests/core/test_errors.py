@@ -331,3 +331,16 @@ def test_long_id_is_cut_in_the_message_and_kept_in_the_field():
 
 def test_late_result_is_a_timeout_error():
     assert isinstance(errors.ResultTimeout("a", 5, status="running"), TimeoutError)
+
+
+@pytest.mark.parametrize("got", ["ActivityScheduled(pay) input={'args': ['swordfish']}", None])
+def test_steps_can_be_told_without_their_arguments(got):
+    error = errors.NondeterminismError(
+        seq=3, event_id=1, expected="ActivityScheduled(pay) input={'args': ['hunter2']}", got=got, offer=0, note="so"
+    )
+
+    told = error.without_arguments()
+
+    did = "ActivityScheduled(pay)" if got else "nothing"
+    assert str(told) == f"event 3: history has ActivityScheduled(pay), workflow did {did}. so"
+    assert {**vars(told), "expected": "", "got": ""} == {**vars(error), "expected": "", "got": ""}
