@@ -99,6 +99,15 @@ _mute_until = float("-inf")
 _MUTE_SECONDS = 1.0
 """How long a broker that failed is left alone: each try may take seconds, and others wait behind it."""
 
+_PATIENCE: dict[str, Any] = {
+    "retry": True,
+    "retry_policy": {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0},
+}
+"""Once more, at once: a connection from the pool may be stale.
+
+Not ``retry=False``: kombu takes that for the message alone, and tries for seconds to connect.
+"""
+
 
 def _send(task: str, args: list[Any], queue: str) -> None:
     global _mute_until  # noqa: PLW0603 - one broker, one state
@@ -107,7 +116,7 @@ def _send(task: str, args: list[Any], queue: str) -> None:
         return
     options: dict[str, Any] = {} if queue == DEFAULT_QUEUE else {"queue": queue}
     try:
-        current_app.tasks[task].apply_async(tuple(args), ignore_result=True, retry=False, **options)
+        current_app.tasks[task].apply_async(tuple(args), ignore_result=True, **_PATIENCE, **options)
     except Exception as error:  # noqa: BLE001 - any broker, any fault: the sweep announces the work again
         _mute_until = time.monotonic() + _MUTE_SECONDS
         logger.warning("could not announce work on queue %r (%s); the sweep will", queue, error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from celery import current_app
+from celery import Celery, current_app
 
 from durable import RetryPolicy, activity, dispatch, workflow
 from durable.engine.advance import advance
@@ -135,6 +135,25 @@ def test_message_that_cannot_be_sent_is_left_to_the_sweep(committing, caplog):
         handle = outer.start()
 
     assert "could not announce work" in caplog.text
+    assert committing.result(handle) == 1
+
+
+def test_start_does_not_wait_for_a_broker_that_is_down(committing, caplog, monkeypatch):
+    app = Celery("down", broker="amqp://127.0.0.1:1//", set_as_current=False)  # a port where nobody listens
+    naps: list[float] = []
+    monkeypatch.setattr("kombu.utils.functional.sleep", naps.append)
+
+    @workflow.defn
+    async def outer() -> int:
+        return 1
+
+    with monkeypatch.context() as patch:
+        patch.setattr(dispatch, "current_app", app)
+        handle = outer.start()
+    dispatch._mute_until = float("-inf")
+
+    assert "could not announce work on queue 'default' ([Errno 111] Connection refused)" in caplog.text
+    assert sum(naps) == 0
     assert committing.result(handle) == 1
 
 
