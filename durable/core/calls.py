@@ -186,5 +186,5 @@ def continue_as_new(*args: Any, carry_signals: bool = True, **kwargs: Any) -> No
                 "continue_as_new()", f"{asked.event} (event {asked.event.event_id}) is still open; await or cancel it"
             )
     carried = execution.unread_signals() if carry_signals else []
-    execution.end(ev.ExecutionContinued(input=arguments, carried=carried))
+    execution.end(ev.ExecutionContinued(input=arguments, carried=carried), place=frames.place())
     raise DurableExit

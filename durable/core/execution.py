@@ -281,12 +281,13 @@ class Execution:
         except BaseException as error:  # noqa: BLE001 - whatever leaves the coroutine fails the instance
             return ev.ExecutionFailed(failure=Failure.of(error))
 
-    def end(self, event: ev.End) -> None:
-        """End the execution; nothing of its code runs after this."""
+    def end(self, event: ev.End, *, place: Place | None = None) -> None:
+        """End the execution, from a place in the code if it called for that; nothing of it runs after this."""
         self.outcome = event
         self.loop.stopped = True
         if not event.imposed:
             self._issued[-1] = event
+            self._places[-1] = place
 
     def _cancel(self) -> None:
         # Delivered once: later requests find a workflow that knows already.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -58,18 +57,9 @@ class Attempt:
         return token(self.info)
 
 
-def stand_in(
-    definition: ActivityDefinition, behave: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> ActivityDefinition:
+def stand_in(definition: ActivityDefinition, behave: Callable[[], Any]) -> ActivityDefinition:
     """Return an activity without parameters that does what a mock says, whose errors name the real one."""
-
-    def at_once() -> Any:
-        return behave(*args, **kwargs)
-
-    async def waiting() -> Any:
-        return await behave(*args, **kwargs)
-
-    return define_activity(waiting if inspect.iscoroutinefunction(behave) else at_once, name=definition.name)
+    return define_activity(behave, name=definition.name)
 
 
 def attempt(definition: ActivityDefinition, arguments: dict[str, Any], running_as: Attempt) -> running.Ended:

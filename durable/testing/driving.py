@@ -207,6 +207,8 @@ class Run:
                 self._record(command)
             if isinstance(command, ev.Asked):
                 self.locations[command.event_id] = self.execution.location(command.event_id)
+            elif isinstance(command, ev.ExecutionContinued):
+                self.locations[-1] = self.execution.location(-1)
         self._pending.extend(issued)
         self._stepped(len(self.history) - before)
 

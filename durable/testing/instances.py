@@ -143,6 +143,7 @@ class Instance:
     ) -> None:
         """Plan the next execution."""
         number = len(self.runs) + 1
+        self._world.check_executions(self, number)
         run_id = str(uuid.uuid5(_SPACE, f"{self.id}/{number}"))
         parent = None
         if self.parent is not None:
@@ -176,7 +177,7 @@ class Instance:
         self._world.begun.append(self.definition.type_name)
         if mock is None:
             return self.definition
-        stand_in = StandIn(mock.use(), args, kwargs, duration=mock.duration)
+        stand_in = StandIn(mock.use(args, kwargs), duration=mock.duration)
         if stand_in.cancels:
             canceled = ev.CancelRequested(reason="as mocked")
             self._world.agenda.add(lambda: self.receive(canceled), str(mock), wait=wait + mock.duration)

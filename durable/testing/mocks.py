@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +12,10 @@ from durable.core.definitions import ActivityDefinition, WorkflowDefinition, any
 from durable.core.errors import DurableError, InvalidInput
 from durable.core.retry import seconds
 from durable.core.signatures import Signature
-from durable.testing.problems import UnexpectedCall, UnknownCall
+from durable.testing.problems import SimulationError, UnexpectedCall, UnknownCall
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from datetime import timedelta
 
 Target = ActivityDefinition | WorkflowDefinition | str
@@ -124,8 +126,9 @@ class Mock:
                 wanted = definition.signature.named(*self._given)
             except InvalidInput as error:
                 return str(error)
-            if wanted.keys() != arguments.keys() or not all(_equal(wanted[k], arguments[k]) for k in wanted):
-                return "other arguments"
+            with self.named("matching an argument of"):
+                if wanted.keys() != arguments.keys() or not all(_equal(wanted[k], arguments[k]) for k in wanted):
+                    return "other arguments"
         if self._limit is not None and self.used >= self._limit:
             return f"used up: {self.used} of {self._limit}"
         return ""
@@ -135,10 +138,42 @@ class Mock:
         """The order among mocks that fit: those with arguments first, then those with a number of calls."""
         return (self._given is None, self._limit is None)
 
-    def use(self) -> Callable[..., Any]:
-        """Take a call, and return what is to be called."""
+    def use(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], Any]:
+        """Take a call, and return what is to be called, without arguments.
+
+        Raises:
+            SimulationError: The test's function does not take such a call.
+        """
+        behave = self._behave
         self.used += 1
-        return self._behave
+        try:
+            inspect.signature(behave).bind(*args, **kwargs)
+        except TypeError as error:
+            given = ", ".join([*map(repr, args), *(f"{key}={value!r}" for key, value in kwargs.items())])
+            raise SimulationError(f"the function of {self} cannot be called as {self.name}({given}): {error}") from None
+        except ValueError:
+            pass  # a builtin may tell nobody what it takes
+
+        def at_once() -> Any:
+            with self.named("called by"):
+                return behave(*args, **kwargs)
+
+        async def waiting() -> Any:
+            with self.named("called by"):
+                return await behave(*args, **kwargs)
+
+        return waiting if inspect.iscoroutinefunction(behave) else at_once
+
+    @contextmanager
+    def named(self, what: str) -> Iterator[None]:
+        """Have errors of the block, which runs a function of the test's, name the mock."""
+        try:
+            yield
+        except Exception as error:
+            note = f"({what} {self})"
+            if note not in getattr(error, "__notes__", ()):
+                error.add_note(note)
+            raise
 
     def disappointment(self) -> str:
         """Say how it was not used as it should have been; an empty text if it was."""

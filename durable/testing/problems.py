@@ -92,7 +92,7 @@ class RunawaySimulation(SimulationError):
     """A simulation went on for longer than it may.
 
     Attributes:
-        limit: Which limit was reached, ``max_time`` or ``max_steps``.
+        limit: Which limit was reached, ``max_time``, ``max_steps`` or ``max_executions``.
         due: What would have come next.
     """
 

@@ -52,6 +52,7 @@ class Simulation:
         start: datetime = START,
         max_time: timedelta = timedelta(days=3652),
         max_steps: int = 100_000,
+        max_executions: int = 2_000,
         prefixes: Literal["sample", "all"] = "sample",
         **options: Any,
     ) -> None:
@@ -62,6 +63,7 @@ class Simulation:
             start: The virtual time of the start.
             max_time: How much virtual time may pass.
             max_steps: How many steps all instances together may take.
+            max_executions: How many executions an instance may have, which continues as new or is tried again.
             prefixes: Which prefixes of histories of more than 100 events are replayed: some, or all of them.
             options: As for ``wf.options``: ``id queue tags headers delay timeout retry``.
 
@@ -82,7 +84,13 @@ class Simulation:
         texts.check_id(self.id)
         self._tags = encode_tags(self._options.get("tags", {}))
         self._mocks = Mocks()
-        self._world = World(self._mocks, start=start.timestamp(), max_time=max_time, max_steps=max_steps)
+        self._world = World(
+            self._mocks,
+            start=start.timestamp(),
+            max_time=max_time,
+            max_steps=max_steps,
+            max_executions=max_executions,
+        )
         self._root: Instance | None = None
         self._unreached: list[Entry] = []
 

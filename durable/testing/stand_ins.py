@@ -15,15 +15,13 @@ if TYPE_CHECKING:
 class StandIn:
     """A workflow that takes some time and ends as a mock says, which is asked once, before."""
 
-    def __init__(
-        self, behave: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], *, duration: float
-    ) -> None:
+    def __init__(self, behave: Callable[[], Any], *, duration: float) -> None:
         self._duration = duration
         self._value: Any = None
         self._error: BaseException | None = None
         try:
             with no_loop():
-                value = behave(*args, **kwargs)
+                value = behave()
                 self._value = asyncio.run(value) if inspect.iscoroutine(value) else value
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it is the child's failure
             self._error = error

@@ -161,7 +161,7 @@ class Task:
                 if self._mock is None:
                     return attempting.attempt(self.definition, self._input, attempt)
                 args, kwargs = arguments_of(self.definition.signature, self._input)
-                stand_in = attempting.stand_in(self.definition, self._mock.use(), args, kwargs)
+                stand_in = attempting.stand_in(self.definition, self._mock.use(args, kwargs))
                 return running.attempt(stand_in, {"args": [], "kwargs": {}}, attempt)
         except running.Later:
             return None

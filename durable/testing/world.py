@@ -36,13 +36,14 @@ class World:
         tokens: Activities whose completion was left to somebody else.
     """
 
-    def __init__(self, mocks: Mocks, *, start: float, max_time: timedelta, max_steps: int) -> None:
+    def __init__(self, mocks: Mocks, *, start: float, max_time: timedelta, max_steps: int, max_executions: int) -> None:
         self.agenda, self.mocks = Agenda(start), mocks
         self.instances: dict[str, Instance] = {}
         self.calls: list[Call] = []
         self.begun: list[str] = []
         self.tokens: dict[str, Task] = {}
         self._start, self._max_time, self._max_steps = start, max_time, max_steps
+        self._max_executions = max_executions
         self._steps: Counter[str] = Counter()
         self._random = random.Random(0)  # noqa: S311 - the jitter of waits, the same in each run
 
@@ -86,6 +87,20 @@ class World:
         self._steps[instance.id] += 1
         if self._steps.total() > self._max_steps:
             raise self._runaway("max_steps", f"{self._max_steps:,}", self.agenda.next())
+
+    def check_executions(self, instance: Instance, number: int) -> None:
+        """Look whether an instance may have so many executions.
+
+        Raises:
+            RunawaySimulation: It may not.
+        """
+        if number > self._max_executions:
+            last = instance.run
+            place = last.locations.get(-1)
+            how = f"continues as new at {place}" if place else f"ends as {last.status} and is tried again"
+            busiest = f"{instance.id} {how}, for the {self._max_executions:,}th time"
+            due = f"execution {number:,} of {instance.id}"
+            raise RunawaySimulation("max_executions", f"{self._max_executions:,}", due=due, busiest=busiest)
 
     def _runaway(self, limit: str, maximum: object, entry: Entry | None) -> RunawaySimulation:
         name, steps = self._steps.most_common(1)[0]

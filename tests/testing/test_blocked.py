@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from durable import RunawayStep, activity, testing, workflow
+from durable import RetryPolicy, RunawayStep, activity, testing, workflow
 
 
 @pytest.fixture(autouse=True)
@@ -156,6 +156,27 @@ def test_workflow_that_takes_steps_without_end_is_stopped():
 
     with pytest.raises(testing.RunawaySimulation, match=r"max_steps of 50 .* next would come nothing"):
         testing.Simulation(continues, max_steps=50).run()
+
+
+def test_workflow_that_continues_as_new_without_end_is_stopped_at_the_line():
+    @workflow.defn
+    async def continues(number: int) -> None:
+        workflow.continue_as_new(number + 1)
+
+    with pytest.raises(testing.RunawaySimulation) as caught:
+        testing.Simulation(continues, max_executions=50).run(1)
+
+    error, at = caught.value, f"{__file__}:{continues.fn.__code__.co_firstlineno + 2}"
+    assert (error.limit, error.busiest) == ("max_executions", f"simulated continues as new at {at}, for the 50th time")
+
+
+def test_workflow_that_is_tried_again_without_end_is_stopped():
+    @workflow.defn(retry=RetryPolicy(max_attempts=0))
+    async def fails() -> None:
+        raise LookupError
+
+    with pytest.raises(testing.RunawaySimulation, match="ends as failed and is tried again, for the 5th time"):
+        testing.Simulation(fails, max_executions=5).run()
 
 
 def test_step_without_end_is_stopped(settings):

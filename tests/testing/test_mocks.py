@@ -412,3 +412,39 @@ def test_signal_to_an_instance_outside_can_be_mocked():
 
     assert simulated.status == "completed"
     assert [call.args for call in simulated.calls] == [("elsewhere", "hello", {"a": 1})]
+
+
+def test_error_in_a_matcher_names_the_mock(simulation):
+    simulation.mock("ship", testing.matching(lambda amount: amount["none"])).returns("x")
+
+    with pytest.raises(TypeError) as caught:
+        simulation.run("a")
+
+    (note,) = caught.value.__notes__
+    assert re.fullmatch(r"\(matching an argument of mock\(ship, matching\(<lambda>\)\) at .*test_mocks.py:\d+\)", note)
+
+
+def test_error_of_a_mocks_function_names_the_mock(simulation):
+    simulation.mock("ship").calls(lambda line: 1 / 0)
+
+    failure = simulation.run("a").failure
+
+    while failure.type != "ZeroDivisionError":
+        failure = failure.cause
+    assert re.search(r"\(called by mock\(ship\) at .*test_mocks.py:\d+\)", failure.traceback)
+
+
+@pytest.mark.parametrize("function", [lambda: None, lambda line, more: None])
+def test_function_that_does_not_take_the_call_is_a_mistake_of_the_test(simulation, function):
+    simulation.mock("ship").calls(function)
+
+    with pytest.raises(
+        testing.SimulationError, match=r"the function of mock\(ship\) at .* cannot be called as ship\('a'\): "
+    ):
+        simulation.run("a")
+
+
+def test_builtin_may_be_a_mocks_function(simulation):
+    simulation.mock("ship").calls(str)
+
+    assert simulation.run("a").status == "completed"
