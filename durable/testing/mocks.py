@@ -126,7 +126,7 @@ class Mock:
                 wanted = definition.signature.named(*self._given)
             except InvalidInput as error:
                 return str(error)
-            with self.named("matching an argument of"):
+            with self._named("matching an argument of"):
                 if wanted.keys() != arguments.keys() or not all(_equal(wanted[k], arguments[k]) for k in wanted):
                     return "other arguments"
         if self._limit is not None and self.used >= self._limit:
@@ -155,17 +155,17 @@ class Mock:
             pass  # a builtin may tell nobody what it takes
 
         def at_once() -> Any:
-            with self.named("called by"):
+            with self._named("called by"):
                 return behave(*args, **kwargs)
 
         async def waiting() -> Any:
-            with self.named("called by"):
+            with self._named("called by"):
                 return await behave(*args, **kwargs)
 
         return waiting if inspect.iscoroutinefunction(behave) else at_once
 
     @contextmanager
-    def named(self, what: str) -> Iterator[None]:
+    def _named(self, what: str) -> Iterator[None]:
         """Have errors of the block, which runs a function of the test's, name the mock."""
         try:
             yield
