@@ -23,7 +23,7 @@ from project.shop import orders
 from project.shop.gateway import Gateway
 from project.shop.models import OPEN, DailyReport, Order
 
-from . import crash, invariants, planted, processes, repairs
+from . import crash, invariants, losses, planted, processes, repairs
 from .activities import BANK_IS_DOWN
 
 if TYPE_CHECKING:
@@ -145,7 +145,12 @@ class Tour:
             settled = Order.objects.exclude(status__in=OPEN).count()
             return settled, len(taken), f"{manager.approved} approved, {manager.refused} refused"
 
-        self._with_a_crash("orders settled", progress, lambda: not Instance.objects.filter(closed_at=None).exists())
+        self._with_a_crash(
+            "orders settled",
+            progress,
+            lambda: not Instance.objects.filter(closed_at=None).exists(),
+            meanwhile=lambda: losses.recover(self._say, losses.lose_rows()),
+        )
         fates = Order.objects.order_by("status").values_list("status").annotate(Count("pk"), Sum("total"))
         rows = [(status, number, f"{total:>10,.2f}") for status, number, total in fates]
         self._say.table(["what became of the orders", "orders", "     total"], rows)
@@ -169,7 +174,7 @@ class Tour:
         self._say.console.print()
         self._check(mending.of_an_amount())
         self._say.console.print()
-        self._check([*mending.of_versions(self._deploy), *invariants.of_instances()])
+        self._check([*mending.of_versions(self._deploy), *invariants.of_instances(but=mending.superseded)])
         rows = Operation.objects.order_by("verb", "outcome").values_list("verb", "outcome", "dry_run")
         tally = Counter((verb, f"{outcome}{' (dry run)' if dry else ''}") for verb, outcome, dry in rows)
         self._say.table(["the audit", "outcome", "rows"], [(*key, number) for key, number in sorted(tally.items())])
@@ -209,9 +214,20 @@ class Tour:
     # --- how
 
     def _with_a_crash(
-        self, what: str, progress: Callable[[], tuple[int, int, str]], finished: Callable[[], bool]
+        self,
+        what: str,
+        progress: Callable[[], tuple[int, int, str]],
+        finished: Callable[[], bool],
+        meanwhile: Callable[[], Iterable[Invariant]] = tuple,
     ) -> None:
-        """Wait until something is finished, and kill the worker on the way."""
+        """Wait until something is finished, and kill the worker on the way.
+
+        Args:
+            what: What is counted.
+            progress: How far it is.
+            finished: Whether it is.
+            meanwhile: What is done before the next worker starts.
+        """
         with self._say.meter(what) as meter:
             self._wait_until(lambda: _share(meter, progress) >= KILL_AT[what] or finished())
         worker = self._worker
@@ -222,6 +238,7 @@ class Tour:
             f"kill -9 {worker.pid}, the worker: {len(struck.finished):,} activities had finished, "
             f"{len(struck.interrupted)} running or waiting for a retry"
         )
+        self._check(meanwhile())
         self._start_worker()
         with self._say.meter(what) as meter:
             self._wait_until(lambda: _share(meter, progress) < 0 or finished())

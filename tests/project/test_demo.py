@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import sys
@@ -15,9 +16,9 @@ from django.core.management import CommandError, call_command
 
 from durable import RetryPolicy, activity, registry, workflow
 from durable.management.timeline import Step
-from durable.models import Operation
+from durable.models import Instance, Operation
 from project import trace
-from project.demo import activities, crash, processes, release2, repairs
+from project.demo import activities, crash, losses, processes, release2, repairs
 from project.demo.console import Narrator
 from project.demo.invariants import Invariant, of_crash
 from project.demo.workflows import RELEASE
@@ -144,6 +145,40 @@ time.sleep(60)
     assert (tmp_path / "log").read_text().split() == ["hi", "bye"]
 
 
+def test_what_was_lost_is_handed_out_again(engine, settings):
+    settings.DURABLE = {"RUN_INLINE": False}
+
+    @activity.defn
+    def act() -> int:
+        return 1
+
+    @workflow.defn
+    async def both() -> int:
+        sleeping = asyncio.ensure_future(asyncio.sleep(10))
+        result = await act()
+        await sleeping
+        return result  # type: ignore[no-any-return]
+
+    handles = [both.options(id=f"both-{number}").start() for number in range(7)]
+    engine.advance_due()
+
+    lost = losses.lose_rows()
+    assert (len(lost), len(driving.leftovers())) == (10, 4)
+    out = io.StringIO()
+    checked = list(losses.recover(Narrator(out), lost))
+
+    assert [invariant.holds for invariant in checked] == [True, True]
+    assert ["resumed", "7", "10"] in [line.split() for line in out.getvalue().splitlines()]
+    assert len(driving.leftovers()) == 2 * len(handles)
+    assert Operation.objects.filter(verb="recover", actor_name="ada").count() == 1 + 5
+
+
+def test_what_is_not_handed_out_again_breaks_an_invariant(db):
+    checked = list(losses.recover(Narrator(io.StringIO()), frozenset({("order-1", 3)})))
+
+    assert [(invariant.holds, invariant.against) for invariant in checked] == [(False, ("order-1: 3",)), (True, ())]
+
+
 @pytest.mark.lenient
 def test_the_operators_repair_all_that_went_wrong(engine, time, settings, tmp_path, monkeypatch):
     settings.TRACE_FILE = str(tmp_path / "trace.jsonl")
@@ -173,6 +208,10 @@ def test_the_operators_repair_all_that_went_wrong(engine, time, settings, tmp_pa
     assert "20 invoices failed" in text
     assert "19 x BankDown" in text
     assert "ActivityScheduled(ask_two_managers)" in text
+    assert text.count("rerun from 0, open_claim") == 2
+    assert mending.superseded == ["refund-4"]
+    again = Instance.objects.get(pk="refund-4-again")
+    assert (again.status, again.version, again.rerun_from) == ("completed", 2, "refund-4")
     assert Operation.objects.filter(verb="rewind", dry_run=False, actor_name="ada").count() == 20
 
 
