@@ -19,6 +19,7 @@ from dataclasses import dataclass, fields
 from importlib.metadata import entry_points
 from itertools import pairwise, takewhile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from _pytest.fixtures import FixtureFunctionDefinition
@@ -39,8 +40,12 @@ from durable import (
     testing,
     workflow,
 )
+from durable.api import problems, urls
+from durable.api import verbs as api_verbs
+from durable.client import verbs as batch_verbs
 from durable.core import errors, events
 from durable.engine import cache
+from durable.management.base import exit_code
 from durable.store import clock
 from durable.testing import factories
 from project import celery_app
@@ -381,6 +386,55 @@ def own_options(command: str) -> set[str]:
     parsers = (load_command_class("durable", command), BaseCommand())
     own, common = ({o for a in p.create_parser("", "")._actions for o in a.option_strings} for p in parsers)
     return {option for option in own - common if option.startswith("--")}
+
+
+def test_python_page_lists_every_method_of_a_handle():
+    (row,) = (row for name, row in rows(REFERENCE / "python.md", "durable.client").items() if name == "Handle")
+
+    assert set(re.findall(r"`(\w+)`", row[0])) == {"id", *(name for name in vars(client.Handle) if name[0] != "_")}
+
+
+def raised(function: Any) -> set[str]:
+    """Return the names of the errors that a function's docstring says it raises; that of the plain one for async."""
+    name = function.__name__
+    doc = inspect.getdoc(getattr(client, name.removeprefix("a")) if name in ASYNC else function) or ""
+    entries = re.split(r"\n    (?=\S)", doc.partition("Raises:")[2].partition("\n\n")[0])
+    return {word for entry in entries for word in re.findall(r"\w+", entry.partition(":")[0])}
+
+
+ASYNC = {"aquery", "astart", "aupdate"}
+
+
+def test_verbs_page_lists_the_errors_of_every_function():
+    listed = {name: set(re.findall(r"`(\w+)`", row[0])) for name, row in rows(REFERENCE / "verbs.md", "Verbs").items()}
+
+    functions = [getattr(client, name) for name in client.__all__ if inspect.isfunction(getattr(client, name))]
+    internal = {"start_definition"}  # how a definition's ``start`` gets here
+    assert listed == {each.__name__: raised(each) for each in functions if each.__name__ not in internal}
+
+
+def test_verbs_page_says_where_each_verb_is():
+    listed = rows(REFERENCE / "verbs.md", "Verbs").values()
+    addresses, commands = ({name for row in listed for name in re.findall(r"`([^`]+)`", row[n])} for n in (1, 2))
+
+    routes = {re.sub(r"<\w+:\w+>", "ID", str(route.pattern)) for route in urls.v1}
+    assert addresses <= routes
+    assert {f"instances/ID/{verb}/" for verb in api_verbs.VERBS} <= addresses
+    assert commands <= {path.stem for path in COMMANDS.glob("[!_]*.py")}
+    assert {f"durable_{verb.replace('-', '_')}" for verb in (*api_verbs.VERBS, *batch_verbs.VERBS)} <= commands
+
+
+def test_verbs_page_lists_what_becomes_of_every_error_elsewhere():
+    page = REFERENCE / "verbs.md"
+    listed = {name: (row[0], row[1].strip("`"), row[2]) for name, row in rows(page, "Errors").items()}
+
+    names = set().union(*(set(re.findall(r"`(\w+)`", row[0])) for row in rows(page, "Verbs").values()))
+    kinds = {name: getattr(errors, name) for name in names}
+    made = {name: kind.__new__(kind) for name, kind in kinds.items()}
+    assert listed == {
+        name: (str(problems.status_of(error)), problems.code_of(kinds[name]), str(exit_code(error)))
+        for name, error in made.items()
+    }
 
 
 # --- links

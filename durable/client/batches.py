@@ -246,6 +246,8 @@ def batch_retry(
         UnknownInstance: There is none of this id.
         NotClosed: It still runs.
         InvalidInput: It is no batch, or there is no such outcome.
+        PermissionDenied: The user may not do this to any instance.
+        LimitExceeded: There are too many instances.
     """
     found = _find(batch_id)
     if found.status not in CLOSED:

@@ -186,6 +186,7 @@ def complete_activity(token: str, result: Any = None) -> None:
         UnknownToken: No open activity has this token: it was completed, given up or called off. One of an instance
             that failed, or was cancelled or terminated, is open until a rewind does without it.
         InvalidInput: The result has no JSON, or the token is none.
+        PayloadTooLarge: The result is over the limit.
     """
     encoded = conf.converter().encode(result, "result")
     payloads.dumps(encoded, "result", conf.limit("payload"))

@@ -37,7 +37,11 @@ def instance(instance_id: str) -> Instance:
 
 
 def status(instance_id: str) -> str:
-    """Return an instance's status, fresh from the database."""
+    """Return an instance's status, fresh from the database.
+
+    Raises:
+        UnknownInstance: There is none of this id.
+    """
     return instances.get(instance_id, payloads=False).status
 
 
@@ -71,6 +75,7 @@ def result(instance_id: str, timeout: float | None = None) -> Any:
     Raises:
         WorkflowFailed, WorkflowCanceled, WorkflowTerminated: It ended so.
         ResultTimeout: It did not end in time.
+        InvalidInput: The timeout is no number, or the result does not fit the code at hand.
         UnknownInstance: There is none of this id.
     """
     patience = Patience(timeout)
