@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from django.utils.translation import gettext as _
 
 from durable.core import errors
+from durable.models import OPEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +31,7 @@ def of(error: DurableError, found: Instance, links: Links) -> Iterator[Step]:
         case errors.NotOpen():
             yield _("It has ended. Begin again from the start:"), links.verb(found.pk, "restart")
             yield _("Or go on from a step of it:"), links.verb(found.pk, "rewind")
-        case errors.NotClosed():
+        case errors.NotClosed() | errors.NotFailed() if found.status in OPEN:
             yield _("End it first: ask its code to stop,"), links.verb(found.pk, "cancel")
             yield _("or end it at once."), links.verb(found.pk, "terminate")
         case errors.NotFailed():

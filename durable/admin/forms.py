@@ -10,6 +10,7 @@ from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from durable.client.start import new_id
+from durable.core.errors import InvalidInput
 from durable.operations.audit import REASON
 from durable.operations.shapes import UNSET, given_input
 
@@ -143,7 +144,10 @@ class Rerun(NewInstance):
 
     def clean_input(self) -> Any:
         value = self.cleaned_data["input"]
-        return value if value is UNSET else given_input(value)
+        try:
+            return value if value is UNSET else given_input(value)
+        except InvalidInput as error:
+            raise forms.ValidationError(error.problem) from None
 
     def arguments(self) -> dict[str, Any]:
         found = super().arguments()

@@ -122,7 +122,7 @@ def _head(
         "is_current": execution.pk == found.execution_id,
         "executions": list(instances.executions().filter(instance=found).order_by("-number")[:SHOWN]),
         "verbs": offered,
-        "restore": links.verb(found.pk, "restore") if repairs and found.status in CLOSED else "",
+        "restore": links.verb(found.pk, "restore") if repairs else "",
         "rerun": links.verb(found.pk, "rerun") if repairs and found.status in CLOSED else "",
         "rewind": links.verb(found.pk, "rewind") if repairs and found.status in CLOSED else "",
         "payloads": [] if hides else [(label, _pretty(getattr(found, name))) for name, label in PAYLOADS],

@@ -72,7 +72,7 @@ class Page(HTMLParser):
 
     def form(self, **changed: Any) -> dict[str, Any]:
         """Return what the page's form would send, with these changes."""
-        dropped = {"q", "all", "id"}
+        dropped = {"q", "id"}
         fields = {name: value for name, value in self.fields.items() if name not in dropped}
         return {**fields, **changed}
 
