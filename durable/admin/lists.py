@@ -73,9 +73,20 @@ def view(site: AdminSite, request: HttpRequest) -> HttpResponse:
     shown = base.context(site, request, tab="instance_changelist", title=_("Instances"), form=form)
     shown |= {"problems": list(health.problems()), "names": filtering.workflows(), "verbs": of_many(request.user)}
     shown |= {"filtered": any(request.GET.get(name) for name in form.fields), "query": _query(request.GET)}
+    shown["chips"] = _chips(request, form)
     if plain is not None:
         shown |= _found(request, form, plain, links)
     return TemplateResponse(request, "admin/durable/instance/change_list.html", shown)
+
+
+def _chips(request: HttpRequest, form: filtering.Filters) -> list[tuple[str, str, str]]:
+    """Return what the list is filtered by, each with the address of the list without it."""
+    given = [(name, request.GET[name]) for name in form.fields if name != "status" and request.GET.get(name)]
+    labels = {"parent": _("Parent"), "rerun_from": _("Rerun of"), "fingerprint": _("Failure group")}
+    return [
+        (labels.get(name) or str(form.fields[name].label), value, _query(request.GET, **{name: ""}))
+        for name, value in given
+    ]
 
 
 def chosen(form: filtering.Filters, plain: dict[str, Any], *, payloads: bool) -> tuple[Any, dict[str, Any] | None]:

@@ -179,6 +179,12 @@ def test_an_empty_list_says_how_to_begin(site, fresh):
     assert "celery -A" in text
 
 
+def test_each_filter_can_be_taken_off(site, some):
+    page = site.get(workflow="mail", tag="customer=42", status="completed")
+
+    assert {"?tag=customer%3D42&status=completed", "?workflow=mail&status=completed", "?"} <= set(page.links)
+
+
 def test_a_filter_that_fits_nothing_says_so(site, some):
     page = site.get(workflow="none")
 
