@@ -100,6 +100,8 @@ class Instance(models.Model):
         indexes = [
             models.Index(fields=["name", "-created_at"], name="durable_instance_name"),
             models.Index(fields=["status", "-created_at"], name="durable_instance_status"),
+            # The order of the lists that operators and the API page through.
+            models.Index(fields=["-created_at", "id"], name="durable_instance_created"),
             models.Index(
                 fields=["status", "closed_at"], name="durable_instance_closed", condition=Q(closed_at__isnull=False)
             ),
