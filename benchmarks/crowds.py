@@ -19,11 +19,11 @@ _LOOK_SECONDS = 0.005
 _LOOKED_AT = 100
 """How many of those that are waited for in order are looked at with one statement."""
 
-_PATIENCE = 60.0
+_PATIENCE = 240.0
 
 
 class Stuck(RuntimeError):
-    """Nothing ended for a minute."""
+    """Nothing ended for some minutes."""
 
 
 def run_in_flight(workload: Workload, engine: Engine) -> dict[str, float]:

@@ -5,8 +5,26 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-NAMES = ("W1", "W1x16", "W1x64", "W2", "W3", "W4", "W5", "W6", "W6fan", "W6long")
-NEED_WORKERS = ("W1x16", "W1x64", "W5")
+NAMES = (
+    "W1",
+    "W1x16",
+    "W1x64",
+    "W2",
+    "W3",
+    "W4",
+    "W5",
+    "W6",
+    "W6fan",
+    "W6long",
+    "W7",
+    "W7many",
+    "W8",
+    "W8wide",
+    "W8large",
+    "W8huge",
+)
+NEED_WORKERS = ("W1x16", "W1x64", "W5", "W7", "W7many", "W8", "W8wide", "W8large", "W8huge")
+SMALL = ("W1", "W1x16", "W1x64", "W2", "W3", "W4", "W5", "W6", "W7", "W8")
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -16,7 +34,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         description="Measure workloads against the limits of this machine, on throw-away servers.",
         epilog="One JSON line per workload goes to standard output, everything for people to standard error.",
     )
-    parser.add_argument("workloads", nargs="*", help=f"of {', '.join(NAMES)}; none is all")
+    parser.add_argument("workloads", nargs="*", help=f"of {', '.join(NAMES)}; all; none is {', '.join(SMALL)}")
     parser.add_argument("--rounds", type=int, default=3, help="how often to alternate limit and workload (default 3)")
     parser.add_argument("--db", choices=["postgres", "sqlite"], default="postgres", help="where to store (postgres)")
     parser.add_argument("--in-process", action="store_true", help="run the engine in this process, without Celery")
@@ -26,10 +44,12 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     known = {name.lower(): name for name in NAMES}
     given = [name for argument in options.workloads for name in argument.replace(",", " ").split()]
     named = [known.get(name.lower(), name) for name in given]
+    if "all" in named:
+        named = list(NAMES)
     if unknown := sorted(set(named) - set(NAMES)):
         parser.error(f"no such workload: {', '.join(unknown)} (there are {', '.join(NAMES)})")
     if options.in_process and (refused := [name for name in named if name in NEED_WORKERS]):
         parser.error(f"{', '.join(refused)}: not without workers; leave out --in-process")
-    everything = [name for name in NAMES if not (options.in_process and name in NEED_WORKERS)]
-    options.workloads = list(dict.fromkeys(named)) or everything
+    usual = [name for name in SMALL if not (options.in_process and name in NEED_WORKERS)]
+    options.workloads = list(dict.fromkeys(named)) or usual
     return options

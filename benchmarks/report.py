@@ -28,8 +28,8 @@ def row(workload: Workload, rounds: Rounds, costs: dict[str, float], *, options:
     """Return the JSON of a workload: medians of the rounds, and their ranges."""
     return {
         "workload": workload.name,
-        **{name: _rounded(statistics.median(values)) for name, values in rounds.metrics.items()},
         **{name: _rounded(value) for name, value in costs.items()},
+        **{name: _rounded(statistics.median(values)) for name, values in rounds.metrics.items()},
         "best_ratio": _rounded(min(rounds.metrics["ms_per_step"]) / min(rounds.metrics["limit_ms"])),
         "limits_ms": {name: _rounded(statistics.median(values)) for name, values in rounds.limits.items()},
         "ranges": {
@@ -64,6 +64,8 @@ _COLUMNS: tuple[tuple[str, tuple[str, ...], bool], ...] = (
     ("a second", ("per_second",), True),
     ("seconds", ("seconds", "wall_s"), True),
     ("p50 / p95 ms", ("p50_ms", "p95_ms"), False),
+    ("timer late by p50 / p95 ms", ("lag_p50_ms", "lag_p95_ms"), False),
+    ("idle queries/s", ("idle_queries_per_second",), False),
     ("MB", ("memory_mb",), False),
     ("CPU ms: client / workers / database", ("client_cpu_ms", "workers_cpu_ms", "database_cpu_ms"), False),
     ("statements", ("statements_per_step",), False),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from django.core.management import call_command
 from django.db import connection
 
-from benchmarks import in_process, instruments, limits, processes, profiling, report, tasks, workers
+from benchmarks import in_process, instruments, limits, processes, profiling, report, tasks, wal, workers
 from benchmarks.report import progress
 from benchmarks.workloads import WORKLOADS, Workload
 
@@ -76,6 +76,8 @@ def _rounds(chosen: list[Workload], options: argparse.Namespace, folder: Path) -
     with _engine(options, folder) as engine:
         for number in range(options.rounds):
             for workload in chosen:
+                if workload.rounds is not None and number >= workload.rounds:
+                    continue
                 _warm_up(workload, engine)
                 before = limits.measure(seconds, celery=not options.in_process)
                 cpu = processes.seconds(engine)
@@ -83,7 +85,8 @@ def _rounds(chosen: list[Workload], options: argparse.Namespace, folder: Path) -
                 if engine.roots:
                     # What is still to be done belongs to the workload, not to the limit.
                     measured["settle_s"] = tasks.settle()
-                measured |= processes.per_step(cpu, processes.seconds(engine), workload.total_steps)
+                # A workload knows better what belongs to its steps, where it says so itself.
+                measured = processes.per_step(cpu, processes.seconds(engine), workload.total_steps) | measured
                 after = limits.measure(seconds, celery=not options.in_process)
                 # Both sides of the workload, since other work on the machine comes and goes.
                 limit = {name: (before[name] + after[name]) / 2 for name in before}
@@ -111,9 +114,9 @@ def _costs(chosen: list[Workload], options: argparse.Namespace, folder: Path) ->
                     cursor.execute("CHECKPOINT")
             _warm_up(workload, engine)
             with count() as counts:
-                before = _wal_position()
+                before = wal.position()
                 workload.run(workload, engine)
-                written = _wal_position() - before
+                written = wal.position() - before
             steps = workload.total_steps
             costs[workload.name] = {
                 "statements_per_step": counts.statements / steps,
@@ -152,15 +155,6 @@ def _counted_engine(options: argparse.Namespace, folder: Path) -> Iterator[tuple
 def _warm_up(workload: Workload, engine: Engine) -> None:
     if workload.warms_up:
         workload.run(workload.smaller(instances=_WARM_UP, steps=workload.steps), engine)
-
-
-def _wal_position() -> int:
-    """Return how many bytes of WAL were written so far; 0 where there is none."""
-    if connection.vendor != "postgresql":
-        return 0
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')")
-        return int(cursor.fetchone()[0])
 
 
 def _profile(chosen: list[Workload], options: argparse.Namespace, folder: Path) -> None:

@@ -8,3 +8,6 @@ DEBUG = False
 INSTALLED_APPS = ["django.contrib.contenttypes", "durable", "benchmarks"]
 MIDDLEWARE = []
 ROOT_URLCONF = ""
+
+# The largest results of the trees of workflows are larger than what is let in by default.
+DURABLE["LIMITS"] = {"payload": 10_000_000}  # noqa: F405 - of the project

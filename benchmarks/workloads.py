@@ -11,14 +11,20 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from benchmarks import crowds, replays, workflows
+from benchmarks import crowds, replays, sleepers, trees, workflows
+from benchmarks.percentiles import percentile
+from benchmarks.trees import Shape
 
 if TYPE_CHECKING:
     from benchmarks.engines import Engine
     from durable.client import Handle
     from durable.core.definitions import WorkflowDefinition
+
+
+Run = Callable[["Workload", "Engine"], dict[str, float]]
+"""Runs one round of a workload and returns its metrics."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,15 +40,17 @@ class Workload:
         in_flight: How many of the workflows are open at a time.
         counted: Whether what the workers ask of the database is all there is to count.
         warms_up: Whether a few of its workflows are run before.
+        rounds: How many rounds there are at most; None is as many as asked for.
     """
 
     name: str
-    run: Callable[[Workload, Engine], dict[str, float]]
+    run: Run
     instances: int
     steps: int
     in_flight: int = 1
     counted: bool = True
     warms_up: bool = True
+    rounds: int | None = None
 
     @property
     def total_steps(self) -> int:
@@ -86,7 +94,13 @@ def run_latency(workload: Workload, engine: Engine) -> dict[str, float]:
     return {**per_step(workload, timings), "p50_ms": percentile(seen, 50), "p95_ms": percentile(seen, 95)}
 
 
-_REPLAY = {"instances": 1, "counted": False, "warms_up": False}
+def _replay(name: str, activities: int, run: Run) -> Workload:
+    return Workload(name=name, run=run, instances=1, steps=activities, counted=False, warms_up=False)
+
+
+def _tree(name: str, shape: Shape, *, runs: int, **options: Any) -> Workload:
+    return Workload(name=name, run=trees.runs(shape), instances=runs, steps=shape.all_activities, **options)
+
 
 WORKLOADS: dict[str, Workload] = {
     "W1": Workload(name="W1_seq10", run=run_sequential, instances=30, steps=10),
@@ -96,9 +110,17 @@ WORKLOADS: dict[str, Workload] = {
     "W3": Workload(name="W3_fan100", run=run_fan_out, instances=3, steps=100),
     "W4": Workload(name="W4_latency", run=run_latency, instances=200, steps=1),
     "W5": Workload(name="W5_burst1000x3", run=crowds.run_burst, instances=1000, steps=3),
-    "W6": Workload(name="W6_seq10k", run=replays.run_sequential, steps=10_000, **_REPLAY),
-    "W6fan": Workload(name="W6_fan10k", run=replays.run_fan_out, steps=10_000, **_REPLAY),
-    "W6long": Workload(name="W6_seq100k", run=replays.run_sequential, steps=100_000, **_REPLAY),
+    "W6": _replay("W6_seq10k", 10_000, replays.run_sequential),
+    "W6fan": _replay("W6_fan10k", 10_000, replays.run_fan_out),
+    "W6long": _replay("W6_seq100k", 100_000, replays.run_sequential),
+    "W7": Workload(name="W7_sleep10k", run=sleepers.run, instances=10_000, steps=1, warms_up=False),
+    "W7many": Workload(
+        name="W7_sleep1m", run=sleepers.run, instances=1_000_000, steps=1, counted=False, warms_up=False, rounds=1
+    ),
+    "W8": _tree("W8_tree", Shape(), runs=2),
+    "W8wide": _tree("W8_tree_wide", Shape(depth=3, fan_out=3, leaves=3, activities=3), runs=10, warms_up=False),
+    "W8large": _tree("W8_tree_1mb", Shape(activities=10, size=1_000_000), runs=2, warms_up=False),
+    "W8huge": _tree("W8_tree_5mb", Shape(size=5_000_000), runs=2, warms_up=False),
 }
 
 
@@ -129,8 +151,3 @@ def per_step(workload: Workload, timings: list[Timing]) -> dict[str, float]:
         "ms_per_step": sum(timing.seen for timing in timings) * 1000 / workload.total_steps,
         "stored_ms_per_step": sum(timing.stored for timing in timings) * 1000 / workload.total_steps,
     }
-
-
-def percentile(ordered: list[float], percent: int) -> float:
-    """Return the value that ``percent`` of the ordered values do not exceed."""
-    return ordered[round((len(ordered) - 1) * percent / 100)]

@@ -1,0 +1,136 @@
+"""PostgreSQL finds what is due by index, however many instances sleep."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+
+from durable import workflow
+from durable.engine import sweep
+from durable.engine.advance import advance
+from durable.models import ActivityTask, InboxEvent, Instance
+from durable.store import history, inbox, instances, tasks
+from tests import clones
+
+pytestmark = pytest.mark.skipif(connection.vendor != "postgresql", reason="plans of PostgreSQL")
+
+SLEEPERS = 5_000
+MANY = {"durable_instance", "durable_execution", "durable_historyevent", "durable_inboxevent", "durable_activitytask"}
+
+
+@pytest.fixture
+def sleeping(transactional_db, fresh):
+    """Many instances that sleep, and an activity task each that is not due yet."""
+
+    @workflow.defn
+    async def nap(seconds: int) -> None:
+        await asyncio.sleep(seconds)
+
+    handle = nap.start(10_000_000)
+    advance(handle.id)
+    template = handle.instance
+    clones.clone(template, SLEEPERS, prefix="sleeper-")
+    later = InboxEvent.objects.values_list("visible_at", flat=True)[0]
+    ActivityTask.objects.bulk_create(
+        ActivityTask(
+            execution_id=execution_id, event_id=1, name="a", input={}, queue="default", created_at=later,
+            available_at=later, expires_at=later,
+        )
+        for execution_id in Instance.objects.values_list("execution_id", flat=True)
+    )  # fmt: skip
+    clones.analyze()
+    yield template
+    clones.empty()
+
+
+class Plans:
+    """Asks PostgreSQL for the plan of each statement of a block, before it runs."""
+
+    def __init__(self) -> None:
+        self.nodes: list[tuple[str, dict[str, Any]]] = []
+
+    def __call__(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
+        if sql.startswith(("SELECT", "UPDATE", "DELETE", "(SELECT")):
+            with connection.connection.cursor() as cursor:
+                (plan,) = cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}", params).fetchone()
+            plan = json.loads(plan) if isinstance(plan, str) else plan
+            self.nodes += [(sql, node) for node in walk(plan[0]["Plan"])]
+        return execute(sql, params, many, context)
+
+    @property
+    def scans(self) -> set[str]:
+        """The tables with many rows that are read from one end to the other."""
+        return {node["Relation Name"] for _, node in self.nodes if node["Node Type"] == "Seq Scan"} & MANY
+
+
+def walk(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield node
+    for child in node.get("Plans", ()):
+        yield from walk(child)
+
+
+@pytest.fixture
+def plans():
+    asked = Plans()
+    with connection.execute_wrapper(asked):
+        yield asked
+
+
+def test_the_plans_show_a_scan_where_there_is_one(sleeping, plans):
+    list(Instance.objects.filter(input="nothing"))
+
+    assert plans.scans == {"durable_instance"}
+
+
+def test_what_is_due_soon_is_found_by_index(sleeping, plans):
+    assert sweep.look(2.0) == []
+
+    assert plans.nodes
+    assert plans.scans == set()
+
+
+def test_what_else_a_sweep_looks_for_is_found_by_index(sleeping, plans, settings):
+    settings.DURABLE = {"RETENTION": {"completed": 3600.0, "failed": 7200.0}}
+
+    for look in sweep.LOOKS:
+        look()
+
+        assert plans.scans == set(), look
+    assert plans.nodes
+
+
+def test_what_is_announced_is_noted_by_index(sleeping, plans):
+    due = sweep.Due(sweep.Kind.INBOX, sleeping.pk, "default", sleeping.created_at)
+    work = sweep.Due(sweep.Kind.TASK, "a", "default", sleeping.created_at)
+    expired = sweep.Due(sweep.Kind.TIMEOUT, "a", "default", sleeping.created_at)
+
+    sweep.announce([due, work, expired])
+
+    assert plans.nodes
+    assert plans.scans == set()
+
+
+def test_a_turn_finds_its_rows_by_index(sleeping, plans):
+    with transaction.atomic():
+        instances.try_lock(sleeping.pk)
+        inbox.due(sleeping.execution_id, limit=1000)
+        inbox.has_due(sleeping.execution_id)
+        assert list(history.read(sleeping.execution_id))
+        inbox.delete_timers(sleeping.execution_id, [7])
+
+    assert len({sql for sql, _ in plans.nodes}) == 5
+    assert plans.scans == set()
+
+
+def test_a_worker_finds_the_next_task_by_index(sleeping, plans):
+    with transaction.atomic():
+        assert tasks.next_ready("default") is None
+        tasks.in_flight(sleeping.execution_id)
+
+    assert plans.nodes
+    assert plans.scans == set()
