@@ -9,7 +9,7 @@ from durable import dispatch
 from durable.engine import advance as _advance
 from durable.engine import perform as _perform
 from durable.engine import sweep as _sweep
-from durable.store import workers
+from durable.store import instances, workers
 
 
 def _drop_broken_connections() -> None:
@@ -23,7 +23,10 @@ def _drop_broken_connections() -> None:
 def advance(*instance_ids: str) -> None:
     """Give instances their turns."""
     _drop_broken_connections()
-    for instance_id in instance_ids:
+    # In a backlog the sweep announces again and again what is still to be done: by the time that the message is
+    # read, most of it is not any more.
+    waiting = instance_ids if len(instance_ids) == 1 else instances.due_among(instance_ids)
+    for instance_id in waiting:
         _advance.advance(instance_id)
 
 

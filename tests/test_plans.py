@@ -127,6 +127,13 @@ def test_a_turn_finds_its_rows_by_index(sleeping, plans):
     assert plans.scans == set()
 
 
+def test_what_a_late_message_is_still_about_is_found_by_index(sleeping, plans):
+    assert instances.due_among([f"sleeper-{number}" for number in range(1, 100)]) == []
+
+    assert plans.nodes
+    assert plans.scans == set()
+
+
 def test_a_worker_finds_the_next_task_by_index(sleeping, plans):
     with transaction.atomic():
         assert tasks.next_ready("default") is None

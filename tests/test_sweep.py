@@ -6,15 +6,15 @@ import asyncio
 
 import pytest
 
-from durable import RetryPolicy, activity, workflow
+from durable import RetryPolicy, activity, tasks, workflow
 from durable.conf import settings as durable_settings
 from durable.engine import presence, sweep
 from durable.engine.advance import advance
 from durable.engine.perform import perform
-from durable.models import ActivityTask, InboxEvent, Worker
+from durable.models import ActivityTask, InboxEvent, Instance, Status, Worker
 from durable.store import clock, workers
 from durable.sweeper import Pace
-from tests.driving import cost, leftovers
+from tests.driving import cost, kinds, leftovers
 
 
 @pytest.fixture
@@ -61,6 +61,33 @@ def test_work_that_was_announced_is_announced_again_after_a_while(committing, ti
     assert [due.target for due in sweep.look(0)] == [handle.id]
     assert sweep.sweep() == 1
     assert sweep.look(0) == []
+
+
+def test_message_about_many_instances_asks_only_for_those_that_it_can_still_change(committing, time, ticking):
+    """In a backlog all that waits is announced again and again, and most of those messages come too late."""
+    idle = [ticking.start() for _ in range(20)]
+    tasks.advance(*(handle.id for handle in idle))
+    woken, stalled = ticking.start(), idle[7]
+    Instance.objects.filter(pk=stalled.id).update(status=Status.STALLED, retry_at=time.now())
+    ids = [handle.id for handle in idle]
+
+    with cost() as late:
+        tasks.advance(*ids[:7], *ids[8:])
+    tasks.advance(*ids, woken.id)
+
+    assert len(late.statements) == 1
+    assert [kinds(handle) for handle in (woken, stalled)] == [["ExecutionStarted", "TimerStarted"]] * 2
+    assert stalled.status == Status.RUNNING
+
+
+def test_message_about_many_instances_gives_each_its_turn_in_order(committing, ticking, monkeypatch):
+    ids = [ticking.start().id for _ in range(5)]
+    turns = []
+    monkeypatch.setattr(tasks._advance, "advance", turns.append)
+
+    tasks.advance(*ids[::-1], *ids)
+
+    assert turns == ids[::-1]
 
 
 def test_suspended_and_closed_instances_are_not_announced(committing, time, ticking):

@@ -6,6 +6,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections
+from django.db.models import Exists, OuterRef, Q
 
 from durable import conf
 from durable.core import likeness
@@ -14,6 +15,7 @@ from durable.models import Execution, Instance, Status
 from durable.store import clock, inbox, workers
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from datetime import datetime
 
     from durable.core.failures import Failure
@@ -192,6 +194,13 @@ def begin_execution(
 def end_execution(execution_id: uuid.UUID, status: str) -> None:
     """Mark an execution as ended."""
     executions().filter(pk=execution_id).update(status=status, closed_at=clock.now())
+
+
+def due_among(ids: Collection[str]) -> list[str]:
+    """Return those of some instances that a turn might change, in the order given: something is due, or may be now."""
+    waits = Exists(inbox.rows().filter(execution_id=OuterRef("execution_id"), visible_at__lte=clock.now()))
+    found = set(rows().filter(Q(status=Status.STALLED) | waits, pk__in=set(ids)).values_list("pk", flat=True))
+    return [instance_id for instance_id in dict.fromkeys(ids) if instance_id in found]
 
 
 def orphans(limit: int) -> list[Instance]:
