@@ -624,3 +624,84 @@ def test_other_project_can_look_at_the_result_and_signal(engine, settings):
     forget(invoice2)
 
     assert handle.result(timeout=0) == 7
+
+
+# --- verbs, where the code of a tree is in two projects
+
+
+@pytest.fixture
+def tree(engine, versioned):
+    """A parent of this app, which failed because a child of another one did; and the two definitions."""
+    versioned(MAP_MULTI_APP_TYPES={"invoice": "billing"})
+    up: list[bool] = []
+
+    @activity.defn(retry=RetryPolicy(max_attempts=1))
+    def bill() -> str:
+        if not up:
+            raise ValueError("down")
+        return "billed"
+
+    @workflow.defn
+    async def invoice() -> str:
+        return await bill()
+
+    @workflow.defn
+    async def sell() -> str:
+        return await invoice.options(id="child")()
+
+    handle = sell.options(id="parent").start()
+    engine.run_until_quiet()
+    assert (handle.status, client.status("child")) == ("failed", "failed")
+    up.append(True)
+    return SimpleNamespace(parent=sell, child=invoice)
+
+
+VERBS: dict[str, Any] = {
+    "rewind": client.rewind,
+    "upgrade": client.upgrade,
+    "rerun": lambda instance_id, **options: client.rerun_from_activity(instance_id, 0, **options),
+    "restart": lambda instance_id, **options: client.restart(instance_id, version=0, **options),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_verbs_name_the_app_that_has_the_code(engine, tree, verb):
+    forget(tree.child)
+    before = list(Execution.objects.values())
+
+    with pytest.raises(
+        UnknownWorkflow, match=r"belongs to the app 'billing'.* serve the queue 'durable.billing'"
+    ) as caught:
+        VERBS[verb]("child")
+    preview = VERBS[verb]("child", dry_run=True)
+
+    error = caught.value
+    assert (error.instance_id, error.app_id, error.queue) == ("child", "billing", "durable.billing")
+    assert str(preview.refusal) == str(error)
+    assert list(Execution.objects.values()) == before
+
+
+def test_rewind_of_a_tree_names_the_instance_whose_code_is_elsewhere(engine, tree):
+    forget(tree.child)
+    with pytest.raises(UnknownWorkflow) as caught:
+        client.rewind("parent")
+    assert (caught.value.instance_id, caught.value.app_id) == ("child", "billing")
+    register(tree.child)
+
+    forget(tree.parent)  # as in the other project
+    with pytest.raises(UnknownWorkflow, match="serve the queue 'default'") as caught:
+        client.rewind("parent")
+    assert (caught.value.instance_id, caught.value.app_id) == ("parent", "")
+    assert client.status("parent") == "failed"
+
+
+def test_tree_in_two_projects_is_rewound_child_first_and_each_where_its_code_is(engine, tree):
+    forget(tree.parent)
+    assert "rewind parent" in client.rewind("child").advice
+    assert engine.result(client.get("child")) == "billed"
+    register(tree.parent)
+
+    forget(tree.child)
+    client.rewind("parent")
+
+    assert engine.result(client.get("parent")) == "billed"

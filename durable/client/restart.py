@@ -16,7 +16,7 @@ from durable.core.definitions import type_name, workflow_options
 from durable.core.errors import NotClosed, UnknownWorkflow
 from durable.engine import routing
 from durable.models import OPEN
-from durable.operations import control
+from durable.operations import control, elsewhere
 from durable.operations.shapes import Preview, Step
 from durable.store import history, instances
 
@@ -131,7 +131,8 @@ def _plan(
     is_open = source.status in OPEN
     if is_open and not terminate_first:
         raise NotClosed(instance_id, status=source.status, verb="restart it, or say terminate_first")
-    route = _route(source, version)
+    with elsewhere.telling(source):
+        route = _route(source, version)
     definition = route.definition
     definition.signature.unbind(source.input, conf.converter())
     checked = workflow_options(definition.type_name, id_reuse=id_reuse)

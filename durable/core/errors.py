@@ -85,12 +85,30 @@ class UnknownWorkflow(DurableError):
 
     Attributes:
         near: Registered names that look alike.
+        instance_id: The instance whose code it is, if there is one.
+        queue: The queue of that instance, whose workers have the code.
+        app_id: The app that it belongs to, if that is another one.
     """
 
-    def __init__(self, name: str, *, version: int | None = None, near: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        version: int | None = None,
+        near: Sequence[str] = (),
+        instance_id: str = "",
+        queue: str = "",
+        app_id: str = "",
+    ) -> None:
         self.name, self.version, self.near = name, version, tuple(near)
+        self.instance_id, self.queue, self.app_id = instance_id, queue, app_id
         what = name if version is None else f"{name} (version {version})"
-        super().__init__(f"no workflow is registered as {quoted(what)}{_near(near)}")
+        whose = f", which belongs to the app {app_id!r}" if app_id else ""
+        there = (
+            f"; it is the code of {instance_id!r}{whose}: do this where that is installed, as its workers are, "
+            f"which serve the queue {queue!r}"
+        )
+        super().__init__(f"no workflow is registered as {quoted(what)}{_near(near)}{there if instance_id else ''}")
 
 
 class UnknownActivity(DurableError):

@@ -22,7 +22,7 @@ from durable.core.errors import (
     UnknownExecution,
 )
 from durable.models import CLOSED, Execution, Instance, Status
-from durable.operations import beginning
+from durable.operations import beginning, elsewhere
 from durable.operations.shapes import UNSET, Args, Outcome, Preview, steps
 from durable.store import clock, creation, history, instances, patches
 
@@ -105,7 +105,8 @@ def plan(
     )
     version = _recorded_version(source, source_execution) if version is None else version
     instance = _instance(source, start, new_id, event_id, version)
-    registry.workflow(instance.name, instance.version)
+    with elsewhere.telling(source):
+        registry.workflow(instance.name, instance.version)
     edited = edit.on_version(edit.fork(events, event_id, keep_siblings=siblings == "keep"), instance.version)
     with beginning.rehearse(instance, edited) as rehearsal:
         edited = edit.without(edited, rehearsal.called_off)

@@ -12,7 +12,7 @@ from durable.core import blame, edit
 from durable.core import events as ev
 from durable.core.errors import NotClosed, NotFailed, UnknownEvent
 from durable.models import CLOSED, OPEN, Execution, Instance, Status
-from durable.operations import advising, beginning, control
+from durable.operations import advising, beginning, control, elsewhere
 from durable.operations.shapes import Outcome, Preview, steps
 from durable.store import clock, creation, history, inbox, instances, patches, tasks
 
@@ -79,6 +79,11 @@ def plan(instance_id: str, *, to: int | None = None) -> Plan:
 
 
 def _plan(instance: Instance, *, to: int | None = None) -> Plan:
+    with elsewhere.telling(instance):
+        return _planned(instance, to)
+
+
+def _planned(instance: Instance, to: int | None) -> Plan:
     events = list(history.read(instance.execution_id))
     # Before what they led to is read: who holds one may be about to store its result.
     in_flight = tasks.in_flight(instance.execution_id)

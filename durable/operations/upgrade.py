@@ -16,7 +16,7 @@ from durable.core.replay import catch_up
 from durable.engine import advance, closing, intercepting, watchdog
 from durable.engine.turn import Turn
 from durable.models import CLOSED, Instance, Status
-from durable.operations import beginning, rerun
+from durable.operations import beginning, elsewhere, rerun
 from durable.operations.shapes import Outcome, Preview, steps
 from durable.store import clock, history, inbox, instances
 
@@ -59,7 +59,8 @@ def plan(instance_id: str, *, to: int | None = None) -> Plan:
             the event id of the latest activity that a rerun on it could begin with, or None.
     """
     instance = instances.lock(instance_id)
-    definition = registry.latest(instance.name) if to is None else registry.workflow(instance.name, to)
+    with elsewhere.telling(instance):
+        definition = registry.latest(instance.name) if to is None else registry.workflow(instance.name, to)
     version = definition.version
     if version == instance.version and instance.closed_at is None and "resolve" not in instance.options:
         raise InvalidInput("to", f"instance {instance_id!r} is on version {version} already")

@@ -24,6 +24,18 @@ ONE_OF_EACH = [
     (errors.UnknownEvent("e", 5), "execution e has no event with the id 5", {"execution_id": "e", "event_id": 5}),
     (errors.UnknownWorkflow("a"), "no workflow is registered as 'a'", {"name": "a", "version": None, "near": ()}),
     (
+        errors.UnknownWorkflow("a", instance_id="b", queue="c", app_id="d"),
+        "no workflow is registered as 'a'; it is the code of 'b', which belongs to the app 'd': do this where that is "
+        "installed, as its workers are, which serve the queue 'c'",
+        {"instance_id": "b", "queue": "c", "app_id": "d"},
+    ),
+    (
+        errors.UnknownWorkflow("a", instance_id="b", queue="c"),
+        "no workflow is registered as 'a'; it is the code of 'b': do this where that is installed, as its workers are, "
+        "which serve the queue 'c'",
+        {"app_id": ""},
+    ),
+    (
         errors.UnknownWorkflow("a", version=2, near=["b", "c"]),
         "no workflow is registered as 'a (version 2)'; did you mean b, c?",
         {"name": "a", "version": 2, "near": ("b", "c")},
