@@ -223,7 +223,7 @@ def test_activity_that_runs_says_where(working, handed_out, acting):
     handle = acting.start()
     turn(handle)
     task = ActivityTask.objects.get()
-    assert tasks.take(task, worker=workers.me(), expires_at=None)
+    assert tasks.take([task], worker=workers.me(), expiries=[None])
 
     found = handle.why()
 
@@ -239,7 +239,7 @@ def test_activity_of_a_dead_worker_is_lost(working, handed_out, acting, time):
     Worker.objects.create(
         id="dead", hostname="far", pid=7, queues=["default"], started_at=clock.now(), heartbeat_at=clock.now()
     )
-    assert tasks.take(ActivityTask.objects.get(), worker="dead", expires_at=None)
+    assert tasks.take([ActivityTask.objects.get()], worker="dead", expiries=[None])
     time.forward(LEASE_OVER)
     workers.sweep(["default"])
 
@@ -271,7 +271,7 @@ def test_lease_on_the_instance_is_told_by_whether_its_worker_lives(working, acti
 def test_lease_holds_for_as_long_as_its_worker_shows_signs_of_life(working, handed_out, acting, time):
     handle = acting.start()
     turn(handle)
-    assert tasks.take(ActivityTask.objects.get(), worker=workers.me(), expires_at=None)
+    assert tasks.take([ActivityTask.objects.get()], worker=workers.me(), expiries=[None])
     time.forward(LEASE_OVER)
     workers.beat(["default"])
     workers.sweep(["default"])

@@ -14,7 +14,7 @@ from durable.core.errors import UndecodableEvent
 from durable.core.failures import Failure
 from durable.engine import presence, signals, stalling
 from durable.engine.work import as_called, task_row
-from durable.models import OPEN, ActivityTask, Instance
+from durable.models import OPEN, ActivityTask, InboxEvent, Instance
 from durable.store import clock, history, inbox, instances, tasks
 
 if TYPE_CHECKING:
@@ -142,13 +142,20 @@ def end(task: ActivityTask, instance: Instance, event: ev.Answer) -> None:
 
 def record(task: ActivityTask, instance: Instance, event: ev.Answer) -> None:
     """Store a task's end for its execution; the turn drops what comes too late, but what a rewind would want."""
+    if (kept := row(task, instance, event)) is not None:
+        inbox.insert([kept])
+
+
+def row(task: ActivityTask, instance: Instance, event: ev.Answer) -> InboxEvent | None:
+    """Return the row, not saved, of a task's end; None if nobody is there to read it."""
     answer = signals.answer(task.name, event)
     if instance.execution_id != task.execution_id:
-        return
+        return None
     if instance.status in OPEN:
-        inbox.insert([inbox.row(task.execution_id, answer)])
-    elif instance.status in inbox.REWINDABLE and answer.kind in inbox.COUNTS_AFTER_ALL:
-        inbox.insert([inbox.row(task.execution_id, answer, visible_at=inbox.NEVER)])
+        return inbox.row(task.execution_id, answer)
+    if instance.status in inbox.REWINDABLE and answer.kind in inbox.COUNTS_AFTER_ALL:
+        return inbox.row(task.execution_id, answer, visible_at=inbox.NEVER)
+    return None
 
 
 def close_by(task: ActivityTask) -> Any:
@@ -181,7 +188,18 @@ def find_dead_in_place() -> None:
 
 def find_dead_tasks() -> None:
     """Give others the tasks that dead workers held."""
-    _each(tasks.orphans(_AT_ONCE), lambda task: fail_attempt(task, failure_of_worker()))
+    _each(tasks.orphans(_AT_ONCE), _give_up)
+
+
+def _give_up(task: ActivityTask) -> None:
+    failure = failure_of_worker()
+    if task.started_at is not None:
+        fail_attempt(task, failure)
+        return
+    # It was leased with others and may not have begun: that is no attempt. From now on it is leased by itself.
+    with transaction.atomic(using=conf.settings.DATABASE):
+        if tasks.put_back(task, last_failure=failure.to_json()):
+            dispatch.perform_on_commit({task.queue: 1})
 
 
 def find_expired() -> None:

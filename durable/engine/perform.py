@@ -4,29 +4,35 @@ from __future__ import annotations
 
 import time
 from datetime import timedelta
-from functools import partial
 from typing import TYPE_CHECKING
 
 from django.db import transaction
 
-from durable import conf, dispatch, registry, telemetry
+from durable import conf, dispatch
 from durable.core import events as ev
-from durable.core.errors import UndecodablePayload, UnknownActivity
+from durable.core.errors import UndecodablePayload
 from durable.core.failures import Failure
-from durable.engine import lost, presence, running
+from durable.engine import claims, lost, presence, running
 from durable.engine.advance import advance
-from durable.engine.attempts import TaskAttempt, deadline
-from durable.store import clock, tasks, workers
+from durable.engine.attempts import TaskAttempt
+from durable.engine.work import known
+from durable.store import clock, tasks
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from durable.core.definitions import ActivityDefinition
-    from durable.models import ActivityTask, Instance
+    from durable.engine.claims import Claim
+    from durable.models import ActivityTask
 
 _GATHER_SECONDS = 0.02
 """How long results may gather before their instances get a turn: a fan-out needs one turn, not one each."""
 
 _STAYS_SECONDS = 1.0
 """How long a worker stays with one queue before other messages get their turn."""
+
+_AT_ONCE = 50
+"""How many tasks a worker leases together at most."""
 
 _ELSEWHERE_WAIT = timedelta(seconds=5)
 
@@ -50,61 +56,68 @@ def perform(queue: str) -> None:
 
 
 class _Drain:
-    """A worker's pass over a queue: at most one task is leased at a time."""
+    """A worker's pass over a queue: it leases as many tasks as it can run while results gather."""
 
     def __init__(self, queue: str) -> None:
         self._queue = queue
-        self._task: ActivityTask | None = None
-        self._told: dict[str, str] = {}
+        self._claim: Claim | None = None
+        self._count = 1
+        self._told: set[tuple[str, str]] = set()
 
     def take(self) -> bool:
-        """Lease the next task; say whether there was one."""
-        try:
-            with transaction.atomic(using=conf.settings.DATABASE):
-                self._take()
-        except BaseException:
-            self._put_back()
-            raise
-        return self._task is not None
-
-    def _put_back(self, *others: ActivityTask) -> None:
-        """Let others have what is leased, or may be: a commit may be done though its answer got lost."""
-        for task in (self._task, *others):
-            if task is not None:
-                lost.until_done(partial(tasks.put_back, task))
-        self._task = None
-
-    def _take(self) -> None:
-        task = tasks.next_ready(self._queue)
-        if task is None:
-            self._task = None
-            return
-        definition = _known(task)
-        # Unknown here, it is put back at once, and still to be begun in its time.
-        expires_at = deadline(definition, created_at=task.created_at) if definition else task.expires_at
-        self._task = task if tasks.take(task, worker=workers.me(), expires_at=expires_at) else None
+        """Lease the next tasks; say whether there were any."""
+        self._store([], more=True)
+        return self._claim is not None
 
     def run(self) -> None:
         """Run leased tasks until results have gathered for long enough, then take their instances' turns."""
         gather_until = time.monotonic() + _GATHER_SECONDS
-        while self._task is not None:
-            task, self._task = self._task, None
-            try:
-                self._run(task, more=time.monotonic() < gather_until and not running.stopping())
-            except BaseException:
-                self._put_back(task)
-                raise
-        told, self._told = self._told, {}
-        for instance_id, queue in told.items():
+        while self._claim is not None:
+            claim, self._claim = self._claim, None
+            ended = self._run_all(claim)
+            self._store(ended, more=time.monotonic() < gather_until and not running.stopping())
+        told, self._told = self._told, set()
+        for queue, instance_id in sorted(told):
             if queue == self._queue or queue in dispatch.served_queues():
                 advance(instance_id)
             else:
                 # This worker may have the activities' code only.
                 dispatch.advance([(queue, instance_id)])
 
-    def _run(self, task: ActivityTask, *, more: bool) -> None:
+    def _run_all(self, claim: Claim) -> list[claims.End]:
+        """Run what is leased; return the ends that are still to be stored."""
+        begun, count = time.monotonic(), 0
+        while (task := claim.next()) is not None:
+            try:
+                self._run(task, claim)
+            except BaseException:
+                claims.give_back(task, *(task for task, _ in claim.close()))
+                raise
+            count += 1
+            if running.stopping():
+                break
+        each = (time.monotonic() - begun) / max(count, 1)
+        self._count = max(1, min(_AT_ONCE, int(_GATHER_SECONDS / max(each, 1e-6))))
+        return claim.close()
+
+    def _store(self, ended: Sequence[claims.End], *, more: bool) -> None:
+        """Store ends, and in the same commit lease the next tasks."""
+
+        def take() -> None:
+            if more:
+                self._claim = claims.take(self._queue, self._count)
+
+        try:
+            self._told |= claims.store(ended, then=take)
+        except BaseException:
+            claims.give_back(*(task for task, _ in ended))
+            if self._claim is not None:
+                self._claim.close()
+            raise
+
+    def _run(self, task: ActivityTask, claim: Claim) -> None:
         instance = task.execution.instance
-        definition = _known(task)
+        definition = known(task)
         if definition is None:
             unknown = f"no worker so far knows the activity {task.name!r}"
             _wait_for_another_worker(task, Failure(type="UnknownActivity", message=unknown))
@@ -116,60 +129,48 @@ class _Drain:
             return
         try:
             if definition.atomic:
-                self._run_atomic(task, instance, definition, attempt)
-            else:
-                self._finish(task, instance, running.attempt(definition, arguments, attempt), more=more)
+                self._run_atomic(task, definition, attempt)
+                return
+            ended = running.attempt(definition, arguments, attempt)
         except running.Later:
-            pass
+            return
+        if isinstance(ended, ev.ActivityCompleted):
+            claim.note(task, ended)
+        else:
+            self._end(task, ended)
 
-    def _run_atomic(
-        self, task: ActivityTask, instance: Instance, definition: ActivityDefinition, attempt: TaskAttempt
-    ) -> None:
+    def _run_atomic(self, task: ActivityTask, definition: ActivityDefinition, attempt: TaskAttempt) -> None:
         """Run an activity in the transaction that stores its end."""
         try:
             with transaction.atomic(using=conf.settings.DATABASE):
                 ended = running.attempt(definition, task.input, attempt)
-                if not isinstance(ended, ev.ActivityCompleted) or not self._complete(task, ended):
+                told = claims.complete(task, ended) if isinstance(ended, ev.ActivityCompleted) else ()
+                if not told:
                     raise _Undo
         except _Undo:
             if not isinstance(ended, ev.ActivityCompleted):
-                self._finish(task, instance, ended, more=False)
+                self._end(task, ended)
         except running.SPOILED as error:
             lost.fail_attempt(task, Failure.of(error))
+        else:
+            self._told.update(told)
 
-    def _finish(self, task: ActivityTask, instance: Instance, ended: running.Ended, *, more: bool) -> None:
+    def _end(self, task: ActivityTask, ended: ev.ActivityFailed | ev.ActivityCanceled) -> None:
+        """Store the end of an attempt that did not complete."""
         if isinstance(ended, ev.ActivityFailed):
             lost.fail_attempt(task, ended.failure)
             return
         with transaction.atomic(using=conf.settings.DATABASE):
-            if isinstance(ended, ev.ActivityCanceled) and tasks.has_moved(task):
+            if tasks.has_moved(task):
                 # It stopped because its execution ended; that was taken back.
                 tasks.put_back(task)
                 dispatch.perform_on_commit({task.queue: 1})
-            elif not self._complete(task, ended):
-                telemetry.logger.info("%s: a late %s is dropped", instance.pk, ended)
-            if more:
-                self._take()
-
-    def _complete(self, task: ActivityTask, ended: running.Ended) -> bool:
-        """Store an end, in the transaction at hand; False if the lease is lost."""
-        if not tasks.finish(task):
-            return False
-        instance = task.execution.instance
-        lost.record(task, instance, ended)
-        self._told[instance.pk] = instance.queue
-        return True
+            else:
+                self._told.update(claims.complete(task, ended))
 
 
 class _Undo(Exception):
     pass
-
-
-def _known(task: ActivityTask) -> ActivityDefinition | None:
-    try:
-        return registry.activity(task.name).with_overrides(task.options)
-    except UnknownActivity:
-        return None
 
 
 def _wait_for_another_worker(task: ActivityTask, failure: Failure) -> None:

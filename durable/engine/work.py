@@ -47,6 +47,14 @@ def runs_here(instance: Instance, asked: ev.ActivityScheduled) -> ActivityDefini
     return definition if queue == instance.queue or queue in dispatch.served_queues() else None
 
 
+def known(task: ActivityTask) -> ActivityDefinition | None:
+    """Return the activity of a task, with the options of its call, if this process knows it."""
+    try:
+        return registry.activity(task.name).with_overrides(task.options)
+    except UnknownActivity:
+        return None
+
+
 def as_called(name: str, options: dict[str, Any]) -> ActivityDefinition:
     """Return an activity with the options of a call; one unknown to this process has those and the defaults."""
     try:

@@ -48,10 +48,14 @@ def insert(tasks: Sequence[ActivityTask]) -> None:
         rows().bulk_create(tasks)
 
 
-def next_ready(queue: str) -> ActivityTask | None:
-    """Lock the next task of a queue that is due, or None; call it in a transaction.
+def next_ready(queue: str, count: int) -> list[ActivityTask]:
+    """Lock the next tasks of a queue that are due, and return them; call it in a transaction.
 
     One whose payloads cannot be decoded comes without them, and raises when they are asked for.
+
+    Args:
+        queue: Whose.
+        count: How many at most.
     """
     features = connections[conf.settings.DATABASE].features
     ready = rows().filter(queue=queue, state=State.READY, available_at__lte=clock.now())
@@ -62,10 +66,9 @@ def next_ready(queue: str) -> ActivityTask | None:
     ready = ready.order_by("-priority", "available_at", "id")
     try:
         # What runs it needs nothing else of its instance.
-        found: ActivityTask | None = _with_instance(ready, but=("headers",)).first()
+        return list(_with_instance(ready, but=("headers",))[:count])
     except UndecodablePayload:
-        found = without_payloads(ready).first()
-    return found
+        return list(without_payloads(ready)[:1])
 
 
 def without_payloads(query: Any) -> Any:
@@ -81,18 +84,50 @@ def _with_instance(query: Any, but: Sequence[str] = ()) -> Any:
     return query.select_related("execution__instance").defer(*unread)
 
 
-def take(task: ActivityTask, *, worker: str, expires_at: datetime | None) -> bool:
-    """Lease a ready task to a worker; say whether it was still ready."""
-    now = clock.now()
+def take(found: Sequence[ActivityTask], *, worker: str, expiries: Sequence[datetime | None]) -> list[ActivityTask]:
+    """Lease ready tasks to a worker, and return those that were still ready.
+
+    Of several it is not known when each begins, so their rows do not say that they have.
+
+    Args:
+        found: The tasks.
+        worker: Whose they are.
+        expiries: When each of them is given up.
+    """
+    now, lease = clock.now(), uuid.uuid4()
     values = {
         "state": State.RUNNING,
         "worker": worker,
-        "lease": uuid.uuid4(),
+        "lease": lease,
         "lease_until": now + timedelta(seconds=conf.settings.LEASE),
-        "started_at": now,
-        "expires_at": expires_at,
+        "started_at": now if len(found) == 1 else None,
     }
-    return _change(task, rows().filter(pk=task.pk, state=State.READY, attempt=task.attempt), values)
+    taken: set[int] = set()
+    for expires_at in set(expiries):
+        alike = [task for task, until in zip(found, expiries, strict=True) if until == expires_at]
+        still = rows().filter(pk__in=[task.pk for task in alike], state=State.READY)
+        taken |= _lease(alike, still, {**values, "expires_at": expires_at})
+    return [task for task in found if task.pk in taken]
+
+
+def _lease(those: Sequence[ActivityTask], query: Any, values: dict[str, Any]) -> set[int]:
+    leased = {task.pk for task in those}
+    if query.update(**values) != len(leased):
+        leased &= set(rows().filter(lease=values["lease"]).values_list("pk", flat=True))
+    for task in those:
+        for name, value in values.items():
+            setattr(task, name, value)
+    return leased
+
+
+def finish_all(leased: Sequence[ActivityTask]) -> bool:
+    """Delete leased tasks; False, with only some deleted, if the lease of one is lost or a rewind took one along."""
+    deleted = 0
+    for execution_id in {task.execution_id for task in leased}:
+        of_it = [task for task in leased if task.execution_id == execution_id]
+        query = rows().filter(pk__in=[task.pk for task in of_it], lease__in={task.lease for task in of_it})
+        deleted += query.filter(execution_id=execution_id).delete()[0]
+    return deleted == len(leased)
 
 
 def finish(task: ActivityTask) -> bool:
