@@ -417,6 +417,8 @@ def test_restores_take_the_last_rewind_of_each_back(engine, orders):
     assert origins == [["start", "rewind", "restore"]] * 2
     with pytest.raises(InvalidInput, match="one by one"):
         client.batch("restore", ["a"], execution="x")
+    with pytest.raises(InvalidInput, match="signal does not take this; give name, payload"):
+        client.batch("signal", ["a"], word="x")
 
 
 def test_recover_tells_what_it_found(engine, orders):

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 from django.core.management import CommandError, call_command, load_command_class
+from django.utils import timezone
 
 from durable import activity, client, workflow
 from durable.client import HistoryItem
 from durable.management import commands, timeline
-from durable.models import Instance
+from durable.models import Instance, Operation
 from project.celery import app
 
 COMMANDS = sorted(path.stem for path in Path(commands.__file__).parent.glob("durable_*.py"))
@@ -80,6 +81,14 @@ def test_start_prints_the_id(ready):
     assert client.get("d-1").result(timeout=0) == 42
 
 
+def test_start_is_an_operation(ready):
+    run("durable_start", "doubling", "21", "--id", "d-1", "--reason", "by hand", "--actor", "ada")
+    refused("durable_start", "doubling", '"21"', "--id", "d-2")
+
+    rows = Operation.objects.order_by("pk").values_list("verb", "instance_id", "actor_name", "reason", "outcome")
+    assert list(rows) == [("start", "d-1", "ada", "by hand", "done"), ("start", "d-2", "", "", "refused")]
+
+
 def test_start_waits_and_prints_the_result_as_json(ready):
     plain = run("durable_start", "doubling", "21", "--kwargs", '{"plus": 1}', "--wait")
     as_json = json.loads(run("durable_start", "doubling", "1", "--id", "d-2", "--wait", "5", "--json"))
@@ -122,8 +131,9 @@ def test_what_does_not_end_in_time_has_its_own_exit_code(ready):
         (["doubling", "1", "--id", "taken"], 4),
         (["doubling", "1", "--id", "x" * 256], 2),
         (["doubling", "1", "--delay=-1"], 2),
+        (["doubling", '"one"'], 2),
     ],
-    ids=["unknown", "too few", "too many", "taken", "bad id", "bad delay"],
+    ids=["unknown", "too few", "too many", "taken", "bad id", "bad delay", "another type"],
 )
 def test_start_refuses_and_starts_nothing(ready, args, code):
     run("durable_start", "asking2", "--id", "taken")
@@ -244,6 +254,18 @@ def test_list_knows_who_has_a_patch_and_who_is_on_the_old_path(ready):
     assert listed("--patch", "ancient") == set()
     assert listed("--without-patch", "ancient") == set()
     assert "  patches        tax, ancient (deprecated)\n" in run("durable_show", "p-1", no_color=True)
+
+
+def test_list_goes_back_as_far_as_it_is_told(some):
+    Instance.objects.filter(pk="d-1").update(created_at=timezone.now() - timedelta(days=3))
+
+    assert listed("--since", "2d") == {"d-2", "a-1"}
+    assert listed("--since", "4d") == {"d-1", "d-2", "a-1"}
+
+
+@pytest.mark.parametrize("args", [["--limit", "-1"], ["--limit", "many"], ["--since", "yesterday"]], ids=" ".join)
+def test_list_refuses_what_is_no_limit_and_no_time(args):
+    assert refused("durable_list", *args)[0] == 2
 
 
 def test_list_of_nothing_is_empty(ready):

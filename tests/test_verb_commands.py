@@ -111,7 +111,18 @@ def test_ids_come_from_standard_input_too(engine, failed, stdin):
 def test_no_id_at_all_is_refused(stdin):
     stdin("\n")
 
-    assert (Told("durable_rewind", "-").code, Told("durable_rewind", " ").code) == (2, 2)
+    piped, given = Told("durable_rewind", "-"), Told("durable_rewind", " ")
+
+    assert (piped.code, piped.error) == (2, "no ids came on standard input; nothing is done")
+    assert (given.code, given.error) == (2, "no ids were given; nothing is done")
+
+
+@pytest.mark.parametrize("text", ["one", "-1", "1.5", "9" * 5000])
+def test_what_is_no_event_id_is_refused_with_a_hint(failed, text):
+    told = Told("durable_rewind", "a", f"--to={text}")
+
+    assert told.code == 2
+    assert "`durable_show ID` lists them" in told.error
 
 
 def test_ids_of_a_list_can_be_piped_into_a_verb(failed, stdin):

@@ -6,12 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from durable import client, conf, registry
+from durable import client
 from durable.api import access, bodies
 from durable.client import change
-from durable.client.start import new_id
+from durable.client.start import operate
 from durable.core.errors import UpdateTimeout
-from durable.operations import audit
 from durable.operations.shapes import given_input
 
 Data = dict[str, Any]
@@ -159,12 +158,4 @@ def start(data: Data, *, actor: Any) -> client.Handle:
     options = {name: value for name, value in data.items() if name not in ("workflow", "args", "kwargs", "reason")}
     if "signal" in options:
         options["signal"] = (options["signal"]["name"], options["signal"]["payload"])
-    options.setdefault("id", new_id())
-    audited = audit.audited(
-        "start", options["id"], actor=actor, reason=data["reason"], atomic=True, workflow=data["workflow"]
-    )
-    with audited:
-        definition = registry.workflow_type(data["workflow"])
-        # What came as JSON has to fit the annotations, which a caller in Python would see to.
-        definition.signature.fits({"args": data["args"], "kwargs": data["kwargs"]}, conf.converter())
-        return client.start(data["workflow"], data["args"], data["kwargs"], **options)
+    return operate(data["workflow"], data["args"], data["kwargs"], reason=data["reason"], actor=actor, **options)

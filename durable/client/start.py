@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from asgiref.sync import sync_to_async
 from django.db import IntegrityError, transaction
 
-from durable import conf, dispatch
+from durable import conf, dispatch, registry
 from durable.client import handle as handles
 from durable.core import given, payloads, texts
 from durable.core.definitions import WorkflowDefinition, workflow_options
@@ -18,6 +18,7 @@ from durable.core.errors import AlreadyExists, InvalidInput, LimitExceeded, quot
 from durable.engine import intercepting, routing
 from durable.interceptors import StartCall
 from durable.models import CLOSED, Instance
+from durable.operations import audit
 from durable.store import creation, inbox, instances, tasks, updates
 
 if sys.version_info >= (3, 14):
@@ -73,6 +74,29 @@ def _first_signal(signal: Any) -> tuple[str, Any] | None:
         raise given.unfit(signal, "start(signal)", "a tuple of the name and the payload")
     name, *payload = signal
     return name, payload[0] if payload else None
+
+
+def operate(
+    workflow: str,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    *,
+    id: str | None = None,
+    reason: str = "",
+    actor: Any = None,
+    **options: Any,
+) -> Handle:
+    """Do what ``start`` does for an operator: with a row in the audit, and a look at what came as JSON.
+
+    Raises:
+        InvalidInput: The arguments do not fit the annotations, which a caller in Python would see to.
+        DurableError: As ``start``.
+    """
+    chosen = new_id() if id is None else id
+    with audit.audited("start", chosen, actor=actor, reason=reason, atomic=True, workflow=workflow):
+        definition = registry.workflow_type(workflow)
+        definition.signature.fits({"args": list(args), "kwargs": dict(kwargs)}, conf.converter())
+        return start(workflow, args, dict(kwargs), id=chosen, **options)
 
 
 async def astart(

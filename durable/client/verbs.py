@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 _OF_ONE = {"new_instance_id", "execution"}
 """Options that say something of one instance, and cannot of many."""
 
+_OF_THE_BATCH = {"reason", "actor", "dry_run"}
+
 _INPUT = {"args", "kwargs"}
 
 
@@ -131,6 +133,9 @@ def encode(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
     verb = VERBS[name]
     for unfit in sorted(arguments.keys() & _OF_ONE):
         raise InvalidInput(f"batch({unfit})", f"a batch has {name} done to its instances one by one, without this")
+    taken = sorted(verb.takes - _OF_ONE - _OF_THE_BATCH)
+    for unknown in sorted(arguments.keys() - verb.takes):
+        raise InvalidInput(f"batch({unknown})", f"{name} does not take this; give {', '.join(taken) or 'nothing'}")
     try:
         inspect.signature(verb.call).bind("id", **arguments)
     except TypeError as error:

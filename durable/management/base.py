@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 INPUT, UNKNOWN, CONFLICT, NOT_COMPLETED, TIMEOUT, DENIED, CODE = 2, 3, 4, 5, 6, 7, 8
 INTERRUPTED, BROKEN_PIPE = 130, 141
 
+_LONG = 10
+
 EXIT_CODES: tuple[tuple[int, tuple[type[errors.DurableError], ...]], ...] = (
     (
         UNKNOWN,
@@ -203,8 +205,26 @@ def add_call(parser: CommandParser) -> None:
 
 def positive(text: str) -> int:
     """Return the number from 1 that a text on the command line stands for; for argparse's ``type=``."""
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"not a number from 1: {text!r}")
+    return _number(text, 1)
+
+
+def natural(text: str) -> int:
+    """Return the number from 0 that a text on the command line stands for; for argparse's ``type=``."""
+    return _number(text, 0)
+
+
+def event_id(text: str) -> int:
+    """Return the event id that a text on the command line stands for; for argparse's ``type=``."""
+    try:
+        return _number(text, 0)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"not an event id: {text!r}; `durable_show ID` lists them") from None
+
+
+def _number(text: str, least: int) -> int:
+    # No number that is so long is meant, and Python takes its time with them.
+    if not (text.isascii() and text.isdecimal() and len(text) < _LONG) or int(text) < least:
+        raise argparse.ArgumentTypeError(f"not a number from {least}: {text!r}")
     return int(text)
 
 

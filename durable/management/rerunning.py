@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from durable import client
-from durable.management.base import activity_input
+from durable.management.base import activity_input, event_id, natural
 from durable.operations.rerun import SIBLINGS
 
 if TYPE_CHECKING:
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: CommandParser) -> None:
     """Add the arguments, each by the name that the client has for it."""
-    parser.add_argument("event_id", type=int, metavar="EVENT_ID", help="the activity's; see durable_show")
+    parser.add_argument(
+        "event_id", type=event_id, metavar="EVENT_ID", help="the activity's; `durable_show ID` lists them"
+    )
     parser.add_argument(
         "--input",
         type=activity_input,
@@ -27,5 +29,5 @@ def add_arguments(parser: CommandParser) -> None:
         "--siblings", choices=SIBLINGS, default="rerun", help="what was scheduled with it: rerun (default) or keep"
     )
     parser.add_argument(
-        "--on-version", dest="version", type=int, metavar="N", help="the workflow's version; else the recorded one"
+        "--on-version", dest="version", type=natural, metavar="N", help="the workflow's version; else the recorded one"
     )

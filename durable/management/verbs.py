@@ -122,16 +122,19 @@ class VerbCommand(DurableCommand):
         raise CommandError(summary, returncode=codes.pop() if len(codes) == 1 else 1)
 
 
-def named(ids: Iterable[str]) -> Iterable[str]:
+def named(ids: Sequence[str]) -> Iterable[str]:
     """Return the ids that arguments name, each once; ``-`` stands for those on standard input, one a line.
 
     Raises:
         CommandError: There are none.
     """
+    if STDIN in ids and sys.stdin.isatty():
+        sys.stderr.write("type ids, one a line, and end with Ctrl-D\n")
     lines = [line for each in ids for line in (sys.stdin if each == STDIN else (each,))]
     found = dict.fromkeys(line.strip() for line in lines if line.strip())
     if not found:
-        raise CommandError("no ids were given", returncode=INPUT)
+        where = "came on standard input" if STDIN in ids else "were given"
+        raise CommandError(f"no ids {where}; nothing is done", returncode=INPUT)
     return found
 
 

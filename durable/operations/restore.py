@@ -76,7 +76,9 @@ def plan(instance_id: str, execution: str | uuid.UUID | None) -> Plan:
 def _before(instance: Instance) -> Execution:
     current, *others = instances.executions().filter(instance=instance).order_by("-number")[:2]
     if not others:
-        raise InvalidInput("execution", f"{instance.pk!r} had none before the current one")
+        raise InvalidInput(
+            "execution", f"{instance.pk!r} has had none but the current one, so there is nothing to go back to"
+        )
     if current.origin == Execution.Origin.RESTORE:
         # Going on to the one before that would bring back what the restore threw away.
         raise InvalidInput("execution", f"the current one of {instance.pk!r} is a restore already; name another")

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 from django.db.models.fields.json import KeyTransform
 
 from durable import conf
-from durable.management.base import DurableCommand, summary, tag
+from durable.management.base import DurableCommand, natural, summary, tag
+from durable.management.choosing import since
 from durable.models import CLOSED, OPEN, Instance, Status
 from durable.store import patches
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from django.core.management.base import CommandParser
     from django.db.models import QuerySet
 
@@ -26,7 +29,7 @@ class Command(DurableCommand):
     examples = (
         "durable_list --status failed --status stalled",
         "durable_list --workflow order --tag customer=Ada --limit 100",
-        "durable_list --status open --json",
+        "durable_list --status failed --since 12h --json",
         "durable_list --status open --workflow order --without-patch tax",
         "durable_list --status failed --limit 1000 --ids | manage.py durable_rewind -",
     )
@@ -39,6 +42,9 @@ class Command(DurableCommand):
         parser.add_argument("--workflow", help="the workflow's name, without its version")
         parser.add_argument("--tag", type=tag, action="append", default=[], metavar="NAME=VALUE", help="likewise")
         parser.add_argument("--parent", metavar="ID", help="children of this instance only")
+        parser.add_argument(
+            "--since", type=since, metavar="WHEN", help="created since then: a date, or 12h, 7d, 2w ago"
+        )
         parser.add_argument("--roots", action="store_true", help="leave out children")
         parser.add_argument(
             "--patch",
@@ -54,7 +60,7 @@ class Command(DurableCommand):
             metavar="ID",
             help="those without a mark of the patch: on the old path, or not there yet",
         )
-        parser.add_argument("--limit", type=int, default=50, help="how many at most (50)")
+        parser.add_argument("--limit", type=natural, default=50, help="how many at most (50)")
         parser.add_argument("--ids", action="store_true", help="print ids only, for commands that read them")
         parser.add_argument("--json", action="store_true", help="print a JSON array")
 
@@ -94,6 +100,7 @@ def _chosen(
     tag: list[tuple[str, Any]],
     parent: str | None,
     roots: bool,
+    since: datetime | None,
     patch: list[str],
     without_patch: list[str],
     **_: Any,
@@ -105,6 +112,8 @@ def _chosen(
         found = found.filter(name=workflow)
     if parent:
         found = found.filter(parent_id=parent)
+    if since is not None:
+        found = found.filter(created_at__gte=since)
     if roots:
         found = found.filter(parent_execution_id=None)
     found = found.filter(*map(patches.marked_by_patched, patch), *map(patches.without, without_patch))

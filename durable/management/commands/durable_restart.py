@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from durable.core.definitions import ID_REUSE
+from durable.management.base import natural
 from durable.management.verbs import VerbCommand
 
 if TYPE_CHECKING:
@@ -40,5 +41,9 @@ class Command(VerbCommand):
         )
         parser.add_argument("--terminate-first", action="store_true", help="terminate what is open; else it is refused")
         parser.add_argument(
-            "--on-version", dest="version", type=int, metavar="N", help="the workflow's version; else that of a start"
+            "--on-version",
+            dest="version",
+            type=natural,
+            metavar="N",
+            help="the workflow's version; else that of a start",
         )

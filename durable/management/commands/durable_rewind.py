@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from durable.management.base import event_id
 from durable.management.verbs import VerbCommand
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class Command(VerbCommand):
         """Add the command's own options."""
         parser.add_argument(
             "--to",
-            type=int,
+            type=event_id,
             metavar="EVENT_ID",
             help="go back to before this step; instances that were cancelled, terminated or completed can, too",
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from durable import client
+from durable.client.start import operate
 from durable.management.base import DurableCommand, add_call, tag
 
 if TYPE_CHECKING:
@@ -39,12 +39,15 @@ class Command(DurableCommand):
             metavar="SECONDS",
             help="wait for the end, at most for so long if a time is given, and print the result",
         )
+        parser.add_argument("--reason", default="", help="why; recorded")
+        parser.add_argument("--actor", metavar="NAME", help="who asks for it; recorded")
         parser.add_argument("--json", action="store_true", help="print a JSON object with id, status and result")
 
     def handle(self, *, type: str, arguments: list[Any], wait: float | None, **options: Any) -> None:
         """Run the command."""
         chosen = {name: options[name] for name in ("id", "queue", "delay") if options[name] is not None}
-        handle = client.start(type, arguments, options["kwargs"], tags=dict(options["tag"]), **chosen)
+        chosen |= {"reason": options["reason"], "actor": options["actor"]}
+        handle = operate(type, arguments, options["kwargs"], tags=dict(options["tag"]), **chosen)
         if wait is None:
             if options["json"]:
                 self.print_json({"id": handle.id, "status": handle.status})

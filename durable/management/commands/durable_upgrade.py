@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from durable.management.base import natural
 from durable.management.verbs import VerbCommand
 
 if TYPE_CHECKING:
@@ -24,4 +25,4 @@ class Command(VerbCommand):
 
     def add_options(self, parser: CommandParser) -> None:
         """Add the command's own options."""
-        parser.add_argument("--to", type=int, metavar="VERSION", help="the version; else the latest one")
+        parser.add_argument("--to", type=natural, metavar="VERSION", help="the version; else the latest one")
