@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import contextmanager
 from datetime import timedelta
+from io import StringIO
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.db import OperationalError, connection
 from django.utils import timezone
 
@@ -352,6 +355,30 @@ def test_what_cannot_be_read_is_purged_when_it_is_old(engine, codec, flow, setti
     sweep.sweep()
 
     assert not Instance.objects.exists()
+
+
+def test_lists_leave_out_what_cannot_be_read(engine, codec, flow):
+    @workflow.defn
+    async def shown(value: str) -> None:
+        workflow.set_status(value)
+        await workflow.wait_signal("go")
+
+    for name, value in (("bad", SECRET), ("good", "well")):
+        start(shown, name, value)
+    engine.run_until_quiet()
+    now = timezone.now()
+    for name, word in (("bad", SECRET), ("good", "down")):
+        failure = {"type": "ValueError", "message": word}
+        Instance.objects.filter(pk=name).update(status="failed", failed_at=now, fingerprint=name, failure=failure)
+
+    codec.lost = True
+    out = StringIO()
+    call_command("durable_list", "--json", stdout=out, stderr=StringIO())
+    groups = client.failure_groups()
+
+    listed = {row["id"]: row["custom_status"] for row in json.loads(out.getvalue())}
+    assert listed == {"bad": None, "good": "well"}
+    assert {group.fingerprint: group.message for group in groups} == {"bad": "", "good": "down"}
 
 
 def test_damaged_json_is_told_of(engine, codec, flow):

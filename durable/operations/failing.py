@@ -110,8 +110,7 @@ def failure_groups(
 
 
 def _examples(ids: list[str]) -> dict[str, Instance]:
-    chosen = instances.rows().only("name", "status", "failure", "stall").filter(pk__in=ids)
-    return {each.pk: each for each in chosen}
+    return {each.pk: each for each in instances.listed(instances.rows().filter(pk__in=ids), payload="failure")}
 
 
 def _group(row: dict[str, Any], example: Instance | None) -> FailureGroup:

@@ -10,7 +10,7 @@ from django.db.models import Exists, OuterRef, Q
 
 from durable import conf
 from durable.core import likeness
-from durable.core.errors import UnknownExecution, UnknownInstance
+from durable.core.errors import UndecodablePayload, UnknownExecution, UnknownInstance
 from durable.models import Execution, Instance, Status
 from durable.store import clock, inbox, workers
 
@@ -28,6 +28,20 @@ PAYLOADS = ("input", "headers", "result", "failure", "custom_status")
 def rows() -> Any:
     """Return all instances, on the database of the settings."""
     return Instance.objects.using(conf.settings.DATABASE)
+
+
+def listed(query: Any, *, payload: str) -> list[Instance]:
+    """Return what a query finds with one of the payloads, None where it cannot be decoded, and without the others."""
+    try:
+        return list(query.defer(*(name for name in PAYLOADS if name != payload)))
+    except UndecodablePayload:
+        found = list(query.defer(*PAYLOADS))
+    for instance in found:
+        try:
+            getattr(instance, payload)
+        except UndecodablePayload:
+            setattr(instance, payload, None)
+    return found
 
 
 def executions() -> Any:

@@ -10,7 +10,7 @@ from durable import conf
 from durable.management.base import DurableCommand, natural, summary, tag
 from durable.management.choosing import since
 from durable.models import CLOSED, OPEN, Instance, Status
-from durable.store import patches
+from durable.store import instances, patches
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -67,7 +67,7 @@ class Command(DurableCommand):
     def handle(self, *, limit: int, **options: Any) -> None:
         """Run the command."""
         found = _chosen(**options)
-        rows = [summary(instance) for instance in found[:limit]]
+        rows = [summary(instance) for instance in instances.listed(found[:limit], payload="custom_status")]
         if options["json"]:
             self.print_json(rows)
             return
