@@ -141,7 +141,7 @@ def test_tasks_of_dead_workers_are_given_to_others_whoever_cannot_be_read(engine
     handles = [start(flow, "bad", SECRET), start(flow, "good")]
     tasks_of(*handles)
     gone = timezone.now() - timedelta(days=1)
-    ActivityTask.objects.update(state="running", worker="dead", lease_until=gone)
+    ActivityTask.objects.update(state="running", worker="dead", lease_until=gone, started_at=gone)
     Instance.objects.filter(pk="bad").update(custom_status=SECRET)
 
     handed_out.lost = True
@@ -222,7 +222,7 @@ def test_stall_over_a_lease_is_not_looked_at_hot(engine, leased, codec, time):
 def test_trouble_with_one_task_does_not_keep_the_others_waiting(engine, handed_out, flow, caplog):
     tasks_of(start(flow, "bad"), start(flow, "good"))
     gone = timezone.now() - timedelta(days=1)
-    ActivityTask.objects.update(state="running", worker="dead", lease_until=gone)
+    ActivityTask.objects.update(state="running", worker="dead", lease_until=gone, started_at=gone)
     ActivityTask.objects.filter(execution__instance="bad").update(options={"retry": 5})
 
     lost.find_dead_tasks()
