@@ -7,6 +7,7 @@ STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest
 SERVERS := $(BIN)/python -m tests.servers
 ARGS ?=
+PYTHONS ?= python3.12 python3.13 python3.14
 JOBS ?= auto
 
 # Passed on to the benchmarks: W=W1,W2 (workloads), ROUNDS=3, DB=postgres or sqlite.
@@ -18,7 +19,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv lint test test-core test-strict test-sqlite test-postgres test-debian demo serve bench clean
+.PHONY: help venv lint test test-core test-strict test-sqlite test-postgres test-debian test-pythons demo serve bench clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +75,18 @@ test-debian: $(STAMP) ## Run the tests marked debian on MariaDB and RabbitMQ, in
 		apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
 	fi
 	env -u DATABASE_URL -u BROKER_URL $(SERVERS) --mariadb --rabbitmq -- $(PYTEST) -m debian $(ARGS)
+
+test-pythons: $(STAMP) ## Record histories on other Pythons and replay them on each other: PYTHONS="python3.12 python3.13"
+	@set -e; ready=""; for python in $(PYTHONS); do \
+		command -v $$python >/dev/null || continue; \
+		home=var/pythons/$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+		test -x $$home/bin/python || $$python -m venv $$home; \
+		$$home/bin/python -m pip install --quiet --only-binary :all: -c requirements/constraints.txt msgspec; \
+		ready="$$ready $(CURDIR)/$$home/bin/python"; \
+	done; \
+	if [ -z "$$ready" ]; then echo 'No other Python found. Name some: make test-pythons PYTHONS="/path/to/python3.12"' >&2; exit 1; fi; \
+	echo "==> test-pythons:$$ready"; \
+	PYTHONS="$$ready" $(PYTEST) tests/test_pythons.py -n0 $(ARGS)
 
 demo: $(STAMP) ## Show durable at work: crash, recover, and repair what failed
 	@env -u DATABASE_URL -u BROKER_URL $(BIN)/python manage.py durable_demo
