@@ -12,6 +12,7 @@ import pytest
 from cryptography.fernet import Fernet
 from django.contrib.auth.models import User
 from django.utils import timezone
+from django.utils.crypto import get_random_string
 
 from durable import WorkflowFailed, activity, registry, workflow
 from durable.core import strictness
@@ -29,6 +30,7 @@ CALLS = {
     "time.time": lambda: time.time(),
     "uuid.uuid4": lambda: uuid.uuid4(),
     "timezone.now": lambda: timezone.now(),
+    "get_random_string": lambda: get_random_string(8),
     "timezone.localtime() without a value": lambda: timezone.localtime(),
     "timezone.localdate() without a value": lambda: timezone.localdate(),
 }

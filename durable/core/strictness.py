@@ -8,9 +8,12 @@ does inside is the library's business, as is what an activity does.
 from __future__ import annotations
 
 import datetime
+import opcode
 import os
+import platform
 import random
 import secrets
+import socket
 import sys
 import time
 import types
@@ -44,17 +47,26 @@ class Rule:
     Attributes:
         call: Its name, e.g. ``datetime.now``.
         instead: What to do in its place, as a sentence.
+        up_to: With how many arguments, at most, it is forbidden; for builtins only. None is with any.
     """
 
     call: str
     instead: str
+    up_to: int | None = None
 
 
 _builtins: dict[str, list[tuple[Any, Rule]]] = {}
 _functions: dict[int, tuple[CodeType, Callable[[Arguments], Rule | None]]] = {}
 
 
-def forbid(function: Any, call: str, instead: str, *, when: Callable[[Arguments], bool] | None = None) -> None:
+def forbid(
+    function: Any,
+    call: str,
+    instead: str,
+    *,
+    when: Callable[[Arguments], bool] | None = None,
+    up_to: int | None = None,
+) -> None:
     """Add a function to what workflow code must not call in strict mode.
 
     Args:
@@ -62,8 +74,9 @@ def forbid(function: Any, call: str, instead: str, *, when: Callable[[Arguments]
         call: Its name for the error.
         instead: What to do in its place, as a sentence.
         when: Whether these arguments, by name, make it forbidden; for functions written in Python only.
+        up_to: With how many arguments, at most, it is forbidden; for builtins, whose arguments nobody tells us.
     """
-    rule = Rule(call=call, instead=instead)
+    rule = Rule(call=call, instead=instead, up_to=up_to)
     if isinstance(function, types.BuiltinMethodType):
         _builtins.setdefault(function.__name__, []).append((function.__self__, rule))
     else:
@@ -115,7 +128,8 @@ class Watch:
         """
         if event == "c_call":
             owners = _builtins.get(arg.__name__)
-            if owners is not None and (rule := _of_builtin(owners, arg.__self__)) is not None:
+            rule = None if owners is None else _of_builtin(owners, arg.__self__)
+            if rule is not None and (rule.up_to is None or _given(frame) <= rule.up_to):
                 self._judge(frame, rule)
         elif event == "call":
             found = _functions.get(id(frame.f_code))
@@ -151,6 +165,12 @@ def _of_builtin(owners: list[tuple[Any, Rule]], owner: Any) -> Rule | None:
     return None
 
 
+def _given(frame: FrameType) -> float:
+    """Return how many arguments the call at hand has, by its bytecode; more than any if that does not say."""
+    code, at = frame.f_code.co_code, frame.f_lasti
+    return code[at + 1] if opcode.opname[code[at]] == "CALL" else float("inf")
+
+
 # --- the standard library's
 
 
@@ -162,6 +182,9 @@ def _forbid_clocks() -> None:
     for name in ("time", "monotonic", "perf_counter", "process_time", "thread_time"):
         forbid(getattr(time, name), f"time.{name}", _TIME)
         forbid(getattr(time, f"{name}_ns"), f"time.{name}_ns", _TIME)
+    for name in ("localtime", "gmtime", "ctime", "asctime", "strftime"):
+        at_most = 1 if name == "strftime" else 0  # with a time given they read no clock
+        forbid(getattr(time, name), f"time.{name}() without a time", _NOW, up_to=at_most)
     forbid(time.sleep, "time.sleep", "Use await asyncio.sleep()")
 
 
@@ -198,6 +221,12 @@ def _forbid_the_rest() -> None:
     for name in ("token_bytes", "token_hex", "token_urlsafe", "randbelow"):
         forbid(getattr(secrets, name), f"secrets.{name}", _SECRET)
     forbid(os.urandom, "os.urandom", _SECRET)
+    for name in ("getpid", "getppid", "getcwd", "getlogin", "uname", "cpu_count", "times"):
+        if hasattr(os, name):
+            forbid(getattr(os, name), f"os.{name}", _ENVIRON)
+    forbid(socket.gethostname, "socket.gethostname", _ENVIRON)
+    for name in ("node", "uname", "platform"):
+        forbid(getattr(platform, name), f"platform.{name}", _ENVIRON)
     forbid(os.getenv, "os.getenv", _ENVIRON)
     environ = type(os.environ)
     for kind in environ.__mro__:

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from django.utils import timezone
+from django.utils import crypto, timezone
 
 from durable.conf import settings
 from durable.core import strictness
@@ -35,6 +35,11 @@ for _name in ("localtime", "localdate"):
 def is_on() -> bool:
     """Say whether the setting says so."""
     return bool(settings.STRICT)
+
+
+strictness.forbid(
+    crypto.get_random_string, "get_random_string", "Draw it in an activity or with workflow.side_effect()"
+)
 
 
 def guard(execution: Execution, *, always: bool = False) -> AbstractContextManager[None]:

@@ -11,8 +11,10 @@ import importlib
 import json
 import logging
 import os
+import platform
 import random
 import secrets
+import socket
 import sys
 import time
 import types
@@ -64,6 +66,16 @@ CALLS: dict[str, Any] = {
             *("time_ns", "monotonic_ns", "perf_counter_ns", "process_time_ns", "thread_time_ns"),
         )
     },
+    "time.localtime() without a time": lambda: time.localtime(),
+    "time.gmtime() without a time": lambda: time.gmtime(),
+    "time.ctime() without a time": lambda: time.ctime(),
+    "time.asctime() without a time": lambda: time.asctime(),
+    "time.strftime() without a time": lambda: time.strftime("%Y"),
+    "os.getpid": lambda: os.getpid(),
+    "os.getcwd": lambda: os.getcwd(),
+    "os.cpu_count": lambda: os.cpu_count(),
+    "socket.gethostname": lambda: socket.gethostname(),
+    "platform.node": lambda: platform.node(),
     "time.sleep": lambda: sleep(0),  # by a name that nobody wraps meanwhile
     "random.random": lambda: random.random(),
     "random.getrandbits": lambda: random.getrandbits(8),
@@ -99,6 +111,8 @@ INSTEAD = {
     "uuid": "Use workflow.uuid4()",
     "secrets": "Draw it in an activity or with workflow.side_effect()",
     "os": "with workflow.side_effect()",
+    "socket": "with workflow.side_effect()",
+    "platform": "with workflow.side_effect()",
 }
 
 
@@ -205,7 +219,7 @@ def test_call_that_cannot_be_replayed_is_refused_with_its_name_its_place_and_wha
     assert message.startswith(call)
     assert "is not allowed in a workflow" in message
     if call != "time.sleep" and "System" not in call:
-        assert INSTEAD[call.partition(".")[0]] in message
+        assert INSTEAD["datetime" if "without a time" in call else call.partition(".")[0]] in message
     if not call.startswith("time"):  # made by eval, so there is no source to show
         assert f"{__file__}:" in message
         assert "lambda: " not in message.split("at ")[-1]
@@ -333,6 +347,16 @@ def test_logging_may_and_so_may_a_handler_of_the_project(adapted):
         plain.removeHandler(handler)
 
     assert handler.heard[0] == "said"
+
+
+def test_times_that_are_given_may_be_told():
+    allowed(lambda: time.localtime(5))
+    allowed(lambda: time.gmtime(5))
+    allowed(lambda: time.gmtime(*[5]))
+    allowed(lambda: time.ctime(5))
+    allowed(lambda: time.asctime(time.gmtime(5)))
+    allowed(lambda: time.strftime("%Y", time.gmtime(5)))
+    allowed(lambda: datetime.datetime(2026, 1, 1).strftime("%Y"))
 
 
 def test_libraries_may():
@@ -518,6 +542,15 @@ def test_watch_judges_events(event, function, refused, by_user):
 
     assert (execution.outcome.kind == "ExecutionFailed") == (refused and by_user), execution.outcome
     assert (execution.loop.violation is not None) == (refused and by_user)
+
+
+def test_number_of_arguments_is_read_from_the_call():
+    frames_here = [sys._getframe()]
+
+    # Builtins call it, as only at their calls does the interpreter ask.
+    assert list(map(strictness._given, frames_here)) == [1]
+    assert sum(map(strictness._given, frames_here), 10) == 12
+    assert list(*[map(strictness._given, frames_here)]) == [float("inf")]
 
 
 def test_watch_lets_what_runs_elsewhere_be():
