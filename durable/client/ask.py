@@ -10,6 +10,7 @@ from durable import conf
 from durable.core import queries, texts
 from durable.core.errors import InvalidInput
 from durable.engine import looking
+from durable.operations import elsewhere
 from durable.store import instances
 
 
@@ -32,7 +33,7 @@ def query(instance_id: str, name: str, *args: Any, **kwargs: Any) -> Any:
     if not instance.head:
         raise InvalidInput(f"query {name!r}", f"instance {instance_id!r} has not begun yet")
     arguments = encode(f"query {name}", args, kwargs)
-    with looking.look(instance) as execution:
+    with elsewhere.telling(instance), looking.look(instance) as execution:
         return queries.answer(execution, name, arguments)
 
 

@@ -7,12 +7,14 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from django.db import transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from durable.api import bodies, filters, many, verbs
 from durable.store import filters as stored
 from tests.api.conftest import EVERY, Api
+from tests.test_refusals import rows as stored_rows
 
 ODD = st.sampled_from(
     ["", "a", "\0", "é/ü", "talk", "order/1", "2027-01-01", "1", "-1", "1e400", "x" * 300, "a:b", "true", "\ud800"]
@@ -57,6 +59,42 @@ def test_bodies(told, path):
         documented(told.client.post(f"/api/v1/{path}{dry}", text, content_type="application/json"))
 
     send()
+
+
+BASES: dict[str, dict[str, Any]] = {
+    "signal": {"name": "go"},
+    "query": {"name": "lines"},
+    "update": {"name": "say", "timeout": 0},
+    "rerun": {"event_id": 1},
+    "what-if": {"event_id": 1},
+    "restore": {"execution": "0198f0c4-7e1a-7c3e-9f55-0d8f4f0f3f1b"},
+    "instances": {"workflow": "flow", "args": [1]},
+    "batches": {"verb": "cancel", "ids": ["talk"]},
+}
+"""What a request has to bring, so that one other field can be what is wrong with it."""
+
+WRONG = [
+    *(None, "", " ", 5, -1, 1.5, 2**31, 10**30, True, [], [5], [None], [[5]], {}, {"a": 5}, {"a\0": "\0"}),
+    *("x" * 10_000, "a\0b", "é漢🙂", "2026-01-01", "5"),
+]
+
+
+@pytest.mark.parametrize("path", POSTS)
+def test_each_field_with_each_odd_value_changes_something_or_nothing(told, path):
+    found, before = [], stored_rows()
+    base = BASES.get(path.strip("/").rpartition("/")[2], {})
+    for field in POSTS[path]().fields:
+        for value in WRONG:
+            text = json.dumps({**base, field: value} | ({"timeout": 0} if path.endswith("update/") else {}))
+            with transaction.atomic():
+                response = told.client.post(f"/api/v1/{path}", text, content_type="application/json")
+                if response.status_code not in DOCUMENTED:
+                    found.append(f"{field}={value!r:.30}: {response.status_code}")
+                elif response.status_code >= 400 and stored_rows() != before:
+                    found.append(f"{field}={value!r:.30}: {response.content!r:.200} changed something")
+                transaction.set_rollback(True)
+
+    assert not found, "\n" + "\n".join(found)
 
 
 GETS = {
