@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from durable import activity, client, errors, workflow
+from durable import RetryPolicy, activity, client, errors, workflow
 from durable.core.failures import Failure
 from durable.management.base import EXIT_CODES, exit_code
 from durable.models import HistoryEvent, Instance, Operation
@@ -113,6 +113,49 @@ def test_update_takes_keywords_that_the_client_has_for_itself(cart):
     told = Told("durable_update", "cart", "add", "--kwargs", '{"timeout": 1, "name": 2, "reason": 3}', "--timeout", "5")
 
     assert told.code == 5, "the arguments do not fit the update, and that is all that is wrong"
+
+
+# --- activities that are completed from outside
+
+
+@pytest.fixture
+def token(fresh, engine):
+    tokens = []
+
+    @activity.defn(retry=RetryPolicy(max_attempts=1))
+    def sign() -> str:
+        tokens.append(activity.complete_later())
+        return ""
+
+    @workflow.defn
+    async def signing() -> str:
+        return await sign()
+
+    signing.options(id="signing").start()
+    engine.run_until_quiet()
+    return tokens[0]
+
+
+def test_complete_gives_an_activity_its_result(engine, token):
+    told = Told("durable_complete", token, '"signed"')
+
+    assert (told.code, told.out) == (0, f"{token}: completed\n")
+    assert engine.result("signing") == "signed"
+    assert Told("durable_complete", token, '"again"').code == 3
+
+
+def test_complete_fails_an_activity(engine, token):
+    told = Told("durable_complete", token, "--fail", "they did not", "--json")
+    engine.run_until_quiet()
+
+    assert told.json == {"token": token, "outcome": "failed"}
+    assert client.get("signing").status == "failed"
+
+
+@pytest.mark.parametrize("args", [["5", "--fail", "no"], ["five"]], ids=" ".join)
+def test_complete_tells_refusals_apart(token, args):
+    assert Told("durable_complete", token, *args).code == 2
+    assert Told("durable_complete", "nonsense").code == 2
 
 
 # --- what if
