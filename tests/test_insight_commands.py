@@ -326,6 +326,20 @@ def test_interrupt_has_its_own_exit_code(monkeypatch, sums):
     assert (told.code, told.error) == (130, "interrupted")
 
 
+def test_interrupt_says_what_goes_on(monkeypatch, cart):
+    def interrupted(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("time.sleep", interrupted)
+
+    waiting = Told("durable_start", "cart", "--id", "cart-2", "--wait")
+    asking = Told("durable_update", "cart", "subtract", "5", "--update-id", "u-1")
+
+    assert (waiting.code, waiting.error) == (130, "it goes on without you; see `durable_show cart-2`")
+    assert (asking.code, asking.error) == (130, "what was asked for goes on; ask again with --update-id u-1")
+    assert client.status("cart-2") == "running"
+
+
 def test_pipe_that_nobody_reads_ends_a_command_without_a_traceback():
     command = [sys.executable, "manage.py", "durable_lint", "--json"]
     with subprocess.Popen(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from django.core.management.base import CommandError
+
 from durable.client.start import operate
-from durable.management.base import DurableCommand, add_call, tag
+from durable.management.base import INTERRUPTED, DurableCommand, add_call, tag
 
 if TYPE_CHECKING:
     from django.core.management.base import CommandParser
@@ -54,5 +56,10 @@ class Command(DurableCommand):
             else:
                 self.stdout.write(handle.id)
             return
-        result = handle.result(None if wait == float("inf") else wait)
+        try:
+            result = handle.result(None if wait == float("inf") else wait)
+        except KeyboardInterrupt:
+            raise CommandError(
+                f"it goes on without you; see `durable_show {handle.id}`", returncode=INTERRUPTED
+            ) from None
         self.print_json({"id": handle.id, "status": handle.status, "result": result} if options["json"] else result)

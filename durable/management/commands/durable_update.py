@@ -5,8 +5,10 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING, Any
 
+from django.core.management.base import CommandError
+
 from durable.client import change
-from durable.management.base import DurableCommand, add_call
+from durable.management.base import INTERRUPTED, DurableCommand, add_call
 
 if TYPE_CHECKING:
     from django.core.management.base import CommandParser
@@ -41,6 +43,11 @@ class Command(DurableCommand):
         """Run the command."""
         update_id = str(uuid.uuid4()) if update_id is None else update_id
         asked = {key: options[key] for key in ("timeout", "reason", "actor")}
-        value = change.operate(id, name, arguments, options["kwargs"], update_id=update_id, **asked)
+        try:
+            value = change.operate(id, name, arguments, options["kwargs"], update_id=update_id, **asked)
+        except KeyboardInterrupt:
+            raise CommandError(
+                f"what was asked for goes on; ask again with --update-id {update_id}", returncode=INTERRUPTED
+            ) from None
         told = {"id": id, "update": name, "update_id": update_id, "value": value}
         self.print_json(told if options["json"] else value)
