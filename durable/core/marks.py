@@ -89,6 +89,8 @@ def deprecate_patch(patch_id: str) -> None:
 
 
 def _patch_id(patch_id: str) -> str:
+    if not isinstance(patch_id, str):
+        raise InvalidInput("patched(id)", f"give a str, not {patch_id!r}")
     # No double quote: SQLite finds no key of a JSON object by such a name.
     if not 1 <= len(patch_id) <= 200 or not patch_id.isprintable() or '"' in patch_id:
         raise InvalidInput("patched(id)", "an id has 1 to 200 printable characters, and no double quotes")

@@ -221,9 +221,9 @@ def _forbid_the_rest() -> None:
     for name in ("token_bytes", "token_hex", "token_urlsafe", "randbelow"):
         forbid(getattr(secrets, name), f"secrets.{name}", _SECRET)
     forbid(os.urandom, "os.urandom", _SECRET)
-    for name in ("getpid", "getppid", "getcwd", "getlogin", "uname", "cpu_count", "times"):
-        if hasattr(os, name):
-            forbid(getattr(os, name), f"os.{name}", _ENVIRON)
+    names = ("getpid", "getppid", "getcwd", "getlogin", "uname", "cpu_count", "times")
+    for name in filter(vars(os).__contains__, names):  # not every system has all of them
+        forbid(getattr(os, name), f"os.{name}", _ENVIRON)
     forbid(socket.gethostname, "socket.gethostname", _ENVIRON)
     for name in ("node", "uname", "platform"):
         forbid(getattr(platform, name), f"platform.{name}", _ENVIRON)

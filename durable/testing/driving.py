@@ -56,6 +56,7 @@ class Run:
         self.locations: dict[int, str] = {}
         self.queries: list[tuple[int, str]] = []
         self.dropped: list[str] = []
+        self._mark = dropped.Mark()
         self.left: list[str] = []
         self._timers: dict[int, Entry] = {}
         self._pending: list[cmd.Command] = []
@@ -197,8 +198,9 @@ class Run:
         before = len(self.history)
         self._record(event)
         event = self.history[-1].event(len(self.history))  # as from a database: nobody else holds what it carries
-        with dropped.watch(self.dropped), strict.guard(self.execution, always=True), watchdog.watch(self.execution):
-            issued = self.execution.step(event)
+        watch = dropped.watch(self.dropped, self._mark)
+        with watch, strict.guard(self.execution, always=True), watchdog.watch(self.execution):
+            issued = self._mark.call(lambda: self.execution.step(event))
         if isinstance(event, ev.End):
             self.end = event
         issued = [self._routed(c) if isinstance(c, ev.ChildScheduled) else c for c in issued]

@@ -2,40 +2,68 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import warnings
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from durable.core import frames
 from durable.testing.problems import LeftOpen, NeverAwaited
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import FrameType
 
     from durable.testing.driving import Run
 
+T = TypeVar("T")
+
 _KIT = os.path.dirname(__file__) + os.sep
-_DEPTH = 8
+_DEPTH = 100
+_numbers = itertools.count(1)
 _WELL = ("completed", "continued")
 _HOOK = "_warn_unawaited_coroutine"
 """What the interpreter calls when a coroutine is thrown away that never began."""
 
 
+class Mark:
+    """Tells the coroutines of one execution from those of others, by a frame that they all were made under.
+
+    What a failed simulation of another test left to the collector is thrown away at any time.
+    """
+
+    def __init__(self) -> None:
+        self.name = f"simulated step {next(_numbers)}"
+        self._under = FunctionType(_call.__code__.replace(co_name=self.name), {})
+
+    def call(self, fn: Callable[[], T]) -> T:
+        """Call a function with the mark below it on the stack."""
+        return cast("T", self._under(fn))
+
+
+def _call(fn: Callable[[], T]) -> T:
+    return fn()
+
+
 @contextmanager
-def watch(found: list[str]) -> Iterator[None]:
-    """Add to ``found`` the calls that are thrown away in the block, in words; Python does not warn of them then."""
+def watch(found: list[str], mark: Mark | None = None) -> Iterator[None]:
+    """Add to ``found`` the marked calls that are thrown away in the block, in words.
+
+    Python warns neither of them then, nor of those that other simulations made.
+    """
     before, depth = getattr(warnings, _HOOK, None), sys.get_coroutine_origin_tracking_depth()
 
     def note(coroutine: Any) -> None:
-        if coroutine.cr_origin:
-            found.append(f"{coroutine.__qualname__}(...), called at {_place(coroutine.cr_origin)}")
-        elif before is not None:
+        origin = coroutine.cr_origin
+        if origin and mark is not None and any(name == mark.name for _, _, name in origin):
+            found.append(f"{coroutine.__qualname__}(...), called at {_place(origin)}")
+        elif not origin and before is not None:
             before(coroutine)
 
-    sys.set_coroutine_origin_tracking_depth(_DEPTH)
+    sys.set_coroutine_origin_tracking_depth(_DEPTH if mark is not None else 1)
     setattr(warnings, _HOOK, note)
     try:
         yield

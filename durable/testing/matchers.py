@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from durable.core.errors import InvalidInput
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -38,5 +40,11 @@ class _Matching:
 
 
 def matching(fn: Callable[[Any], object]) -> Any:
-    """Return what equals every argument that ``fn`` says yes to."""
+    """Return what equals every argument that ``fn`` says yes to.
+
+    Raises:
+        InvalidInput: It cannot be called.
+    """
+    if not callable(fn):
+        raise InvalidInput("matching(fn)", f"{fn!r} cannot be called; give a function: lambda value: ...")
     return _Matching(fn)

@@ -66,7 +66,13 @@ class Mock:
         return self.calls(lambda *_, **__: _come_of(error))
 
     def calls(self, fn: Callable[..., Any]) -> Mock:
-        """Have ``fn`` called in place of the real one, with the same arguments; it may be an ``async def``."""
+        """Have ``fn`` called in place of the real one, with the same arguments; it may be an ``async def``.
+
+        Raises:
+            InvalidInput: It cannot be called.
+        """
+        if not callable(fn):
+            raise InvalidInput("calls(fn)", f"{fn!r} cannot be called; to have calls return it, say returns({fn!r})")
         self._behave = fn
         return self
 
@@ -104,8 +110,10 @@ class Mock:
         """Take this many calls, no more; each attempt of an activity is a call.
 
         Raises:
-            InvalidInput: It is negative.
+            InvalidInput: It is no number of calls.
         """
+        if not isinstance(number, int):
+            raise InvalidInput("times(number)", f"{number!r} is no whole number")
         if number < 0:
             raise InvalidInput("times(number)", f"{number} is negative")
         self._limit = number

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from durable.core.errors import InvalidInput
 from durable.testing.problems import SimulationError
 from durable.testing.updates import Asked
 
@@ -71,7 +72,13 @@ class Moment:
         return answer
 
     def call(self, fn: Callable[[], object]) -> Moment:
-        """Call a function of the test, which may operate the simulation."""
+        """Call a function of the test, which may operate the simulation.
+
+        Raises:
+            InvalidInput: It cannot be called.
+        """
+        if not callable(fn):
+            raise InvalidInput("at(...).call(fn)", f"{fn!r} cannot be called; give a function: lambda: ...")
         return self._add(f"the call of {getattr(fn, '__name__', fn)}", fn)
 
     def _add(self, what: str, act: Callable[[], object]) -> Moment:

@@ -50,7 +50,7 @@ class Simulation:
         workflow: WorkflowDefinition | str,
         *,
         start: datetime = START,
-        max_time: timedelta = timedelta(days=3652),
+        max_time: timedelta | float = timedelta(days=3652),
         max_steps: int = 100_000,
         max_executions: int = 2_000,
         prefixes: Literal["sample", "all"] = "sample",
@@ -61,7 +61,7 @@ class Simulation:
         Args:
             workflow: The definition, or its type name, e.g. ``order2``.
             start: The virtual time of the start.
-            max_time: How much virtual time may pass.
+            max_time: How much virtual time may pass; a timedelta or seconds.
             max_steps: How many steps all instances together may take.
             max_executions: How many executions an instance may have, which continues as new or is tried again.
             prefixes: Which prefixes of histories of more than 100 events are replayed: some, or all of them.
@@ -69,12 +69,14 @@ class Simulation:
 
         Raises:
             UnknownWorkflow: It is not registered; the error offers near names.
-            InvalidInput: It is no workflow, or ``prefixes`` is neither.
+            InvalidInput: It is no workflow, or ``prefixes`` is neither, or a time is none.
             InvalidInput, InvalidId, LimitExceeded: An option cannot be taken.
         """
         self._definition = registry.workflow_type(workflow) if isinstance(workflow, str) else workflow
         if not isinstance(self._definition, WorkflowDefinition):
             raise InvalidInput("Simulation(workflow)", f"{workflow!r} is no workflow; mark it with @workflow.defn")
+        if not isinstance(start, datetime):
+            raise InvalidInput("Simulation(start)", f"{start!r} is no datetime")
         if prefixes not in ("sample", "all"):
             raise InvalidInput("Simulation(prefixes)", f"{prefixes!r} is neither 'sample' nor 'all'")
         self._every = prefixes == "all"
@@ -87,7 +89,7 @@ class Simulation:
         self._world = World(
             self._mocks,
             start=start.timestamp(),
-            max_time=max_time,
+            max_time=timedelta(seconds=seconds(max_time, "Simulation(max_time)")),
             max_steps=max_steps,
             max_executions=max_executions,
         )

@@ -135,7 +135,7 @@ def test_decision_does_not_depend_on_where_the_history_is_cut(fn: Any) -> None:
     assert decision.commands[-1] == scheduled(2, "after")
 
 
-@pytest.mark.parametrize("patch_id", ["", "p" * 201, 'a "new" way', "two\nlines"])
+@pytest.mark.parametrize("patch_id", [5, "", "p" * 201, 'a "new" way', "two\nlines"])
 def test_patch_without_a_usable_id_is_refused(patch_id: str) -> None:
     async def asks() -> bool:
         return workflow.patched(patch_id)

@@ -102,6 +102,24 @@ def test_calls_that_were_canceled_before_they_began_are_no_mistake():
     assert testing.simulate(cancels).status == "completed"
 
 
+def test_what_another_simulation_left_to_the_collector_is_not_blamed_on_this_one():
+    held: list[Any] = []
+
+    @workflow.defn
+    async def fails() -> None:
+        held.append(note(1))
+        raise LookupError
+
+    @workflow.defn
+    async def innocent() -> None:
+        held.clear()
+        await note(2)
+
+    assert testing.simulate(fails).status == "failed"
+    assert held
+    assert testing.simulate(innocent).status == "completed"
+
+
 def test_code_of_others_is_warned_about_as_ever(monkeypatch):
     told: list[Any] = []
     monkeypatch.setattr(warnings, "_warn_unawaited_coroutine", lambda coroutine: told.append(coroutine.__qualname__))

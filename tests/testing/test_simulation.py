@@ -682,3 +682,29 @@ def test_interceptors_are_around_all_that_happens(settings):
         "parent ended after 5 s by ExecutionCompleted",
         "parent took ChildCompleted(0)",
     ]
+
+
+@pytest.mark.parametrize(
+    ("slip", "message"),
+    [
+        (lambda s: s.at(1).call(s.now), r"at\(\.\.\.\)\.call\(fn\): .* give a function"),
+        (lambda s: testing.matching(5), r"matching\(fn\): 5 cannot be called"),
+        (lambda s: s.mock("ship").calls("x"), r"calls\(fn\): 'x' cannot be called; .* say returns\('x'\)"),
+        (lambda s: s.mock("ship").times("x"), r"times\(number\): 'x' is no whole number"),
+        (
+            lambda s: testing.Simulation("approval", start="2026-01-01"),
+            r"Simulation\(start\): '2026-01-01' is no datetime",
+        ),
+        (lambda s: testing.Simulation("approval", max_time="5"), r"Simulation\(max_time\): a duration is a timedelta"),
+    ],
+)
+def test_slips_of_the_test_are_told_where_they_are_made(approval, slip, message):
+    with pytest.raises(InvalidInput, match=message):
+        slip(testing.Simulation(approval))
+
+
+def test_limit_of_time_may_be_seconds(approval):
+    simulation = testing.Simulation(approval, max_time=5)
+    simulation.at(4).signal("approve", 1)
+
+    assert simulation.run().result() == [1]
