@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -18,6 +19,7 @@ from durable.core.failures import Failure
 from durable.engine import lost
 from durable.models import ActivityTask, Execution, HistoryEvent, InboxEvent, Instance
 from durable.operations import replaying
+from durable.operations.shapes import Step
 from durable.store import clock, history, transcripts
 from durable.testing import draining
 
@@ -216,6 +218,31 @@ class Seen:
         assert happened.rearmed <= self.rearmed
         spared = (self.rerun - happened.rerun) | (self.rearmed - happened.rearmed)
         return replace(said, rerun=happened.rerun, rearmed=happened.rearmed, kept=self.kept | spared)
+
+
+def check_json(preview: client.Preview) -> None:
+    """Check that a preview as JSON says all that it says itself."""
+    told = preview.to_json()
+    assert json.loads(json.dumps(told)) == told
+    assert set(told) == {each.name for each in fields(preview)}
+    for name, value in told.items():
+        own = getattr(preview, name)
+        match name, own:
+            case "children", _:
+                assert len(own) == len(value)
+                for child in own:
+                    check_json(child)
+                assert value == [child.to_json() for child in own]
+            case "refusal", Exception():
+                assert value["error"] == type(own).__name__
+                assert value["message"] == str(own)
+                assert value["facts"] == {
+                    field: list(fact) if isinstance(fact, tuple) else fact for field, fact in vars(own).items()
+                }
+            case _, [Step(), *_]:
+                assert [Step(**step) for step in value] == own
+            case _:
+                assert value == own
 
 
 def said(preview: client.Preview) -> Seen:

@@ -98,6 +98,7 @@ def _try(verb: Any, time: Any, *, to_the_end: bool) -> str:
     before, source, since = strolls.rows(), Instance.objects.get(pk=instance_id), strolls.now()
     preview = call(dry_run=True)
     assert strolls.rows() == before, "a dry run changes nothing"
+    strolls.check_json(preview)
     with _undone(f"{name} of {instance_id}"):
         with strolls.watch_beginnings() as begun:
             done, refusal = _done(call)

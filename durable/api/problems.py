@@ -13,6 +13,7 @@ from rest_framework.response import Response
 from durable import errors
 from durable.client.redacting import code_of
 from durable.core.errors import DurableError
+from durable.operations.shapes import fields_of
 
 CONTENT_TYPE = "application/problem+json"
 
@@ -70,7 +71,7 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
     """Return the answer that tells of an error; None leaves it to Django, which answers 500."""
     match error:
         case DurableError():
-            return _respond(status_of(error), code_of(type(error)), str(error), facts=facts(error))
+            return _respond(status_of(error), code_of(type(error)), str(error), facts=fields_of(error))
         case Http404():
             return handle(exceptions.NotFound(), context)
         case DjangoPermissionDenied():
@@ -102,14 +103,3 @@ def _of_rest_framework(error: exceptions.APIException) -> Response:
 def _respond(status: int, code: str, detail: str, *, headers: dict[str, str] | None = None, **more: Any) -> Response:
     body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "code": code, "detail": detail}
     return Response({**body, **more}, status=status, headers=headers, content_type=CONTENT_TYPE)
-
-
-def facts(error: DurableError) -> dict[str, Any]:
-    """Return those fields of an error that are plain, or lists of what is plain."""
-    return {name: list(v) if isinstance(v, tuple) else v for name, v in vars(error).items() if _is_plain(v)}
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, tuple):
-        return all(map(_is_plain, value))
-    return value is None or isinstance(value, str | int | float)

@@ -126,10 +126,18 @@ class Outcome:
 
 def facts_of(error: Exception) -> dict[str, Any]:
     """Return an error as plain JSON: its class, its message, and of its fields what is plain."""
-    plain = {
-        name: value for name, value in vars(error).items() if value is None or isinstance(value, str | int | float)
-    }
-    return {"error": type(error).__name__, "message": str(error), "facts": plain}
+    return {"error": type(error).__name__, "message": str(error), "facts": fields_of(error)}
+
+
+def fields_of(error: Exception) -> dict[str, Any]:
+    """Return those fields of an error that are plain, or lists of what is plain, as JSON has them."""
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in vars(error).items() if _is_plain(v)}
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, str | int | float)
 
 
 def given_input(value: Any) -> Any:
