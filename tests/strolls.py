@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from durable.testing.clocks import Clock
 
-LEAVES = ("activity", "fragile", "fragile", "sleep", "signal", "effect", "tell", "boom", "taken")
+LEAVES = ("activity", "fragile", "fragile", "sleep", "until", "signal", "effect", "tell", "boom", "taken")
 BRANCHES = ("sequence", "sequence", "gather", "group", "wait", "collect", "timeout", "clean", "child", "start")
 CLOSE = ("terminate", "cancel", "abandon")
 
@@ -40,7 +40,13 @@ def plan(rng: Random, size: int) -> list[Any]:
     """Return a little program of about so many leaves: a list whose first member says what to do with the others."""
     if size <= 1:
         leaf = rng.choice(LEAVES)
-        about: dict[str, Any] = {"sleep": rng.randint(1, 5), "signal": rng.choice("ab"), "boom": None, "taken": None}
+        about: dict[str, Any] = {
+            "sleep": rng.randint(1, 5),
+            "until": rng.randint(1, 5),
+            "signal": rng.choice("ab"),
+            "boom": None,
+            "taken": None,
+        }
         about["tell"] = rng.choice(["listener", "listener", "nobody"])
         return [leaf, about.get(leaf, rng.randint(0, 3))]
     match rng.choice(BRANCHES):
@@ -88,6 +94,9 @@ def define() -> Any:
                     return "caught"
             case ["sleep", seconds]:
                 return await asyncio.sleep(seconds)
+            case ["until", seconds]:
+                end = workflow.time() + seconds
+                return await workflow.wait_until(lambda: workflow.time() >= end)
             case ["signal", name]:
                 return await workflow.wait_signal(name)
             case ["effect", value]:
@@ -138,8 +147,16 @@ def define() -> Any:
     return stroll
 
 
-def drive(handle: client.Handle, time: Clock, rng: Random, *, steps: int = 20) -> None:
-    """Let things happen at random until the instance ends or there were enough."""
+def drive(handle: client.Handle, time: Clock, rng: Random, *, steps: int = 20, halting: bool = False) -> None:
+    """Let things happen at random until the instance ends or there were enough.
+
+    Args:
+        handle: The instance.
+        time: The clock.
+        rng: What chooses.
+        steps: How many are enough.
+        halting: Whether instances are also suspended and resumed.
+    """
     for _ in range(steps):
         while draining.advance_due():
             pass
@@ -148,6 +165,10 @@ def drive(handle: client.Handle, time: Clock, rng: Random, *, steps: int = 20) -
         tasks = list(ActivityTask.objects.order_by("pk").select_related("execution__instance"))
         happenings: list[tuple[str, Any]] = [(what, task) for what in ("complete", "fail") for task in tasks]
         happenings += [("signal", "a"), ("signal", "b"), ("wait", None), ("wait", None)]
+        if halting:
+            happenings += [
+                (rng.choice(["suspend", "resume"]), each.pk) for each in Instance.objects.filter(closed_at=None)
+            ]
         what, about = rng.choice(happenings)
         time.forward(0.01)
         match what:
@@ -156,12 +177,14 @@ def drive(handle: client.Handle, time: Clock, rng: Random, *, steps: int = 20) -
             case "fail":
                 failure = Failure(type="ValueError", message="no")
                 end_task(about, ev.ActivityFailed(event_id=about.event_id, failure=failure))
+            case "suspend" | "resume":
+                getattr(client, what)(about)
             case "signal":
                 handle.signal(about, 1)
             case _:
                 time.forward(1.5)
     how = rng.choice(["terminate", "cancel", "leave"])
-    if how != "leave":
+    if how != "leave" and handle.instance.closed_at is None:
         getattr(handle, how)()
     while draining.advance_due():
         pass
@@ -184,6 +207,8 @@ def finish(instance_id: str, time: Clock) -> None:
         for task in ActivityTask.objects.select_related("execution__instance"):
             end_task(task, ev.ActivityCompleted(event_id=task.event_id, result=1))
         for each in Instance.objects.filter(closed_at=None):
+            client.resume(each.pk)
+            each.refresh_from_db()
             assert each.status in ("pending", "running"), each.stall
             for name in "ab":
                 client.signal(each.pk, name, 1)

@@ -35,6 +35,7 @@ class Rehearsal:
     Attributes:
         called_off: Event ids of what the code has given up on by the end of that history.
         is_whole: Whether all of it could be seen: only the real thing runs a side effect.
+        end: How it ends at once, or None; known once the first turn was played.
     """
 
     def __init__(self, instance: Instance, edited: Edit) -> None:
@@ -44,6 +45,8 @@ class Rehearsal:
         self._ids = {instance.pk}
         self._instance_id = instance.pk
         self._refused: set[int] = set()
+        self._now = clock.now().timestamp()
+        self.end: ev.End | None = None
         with self._looking():
             self._pending += catch_up(self._execution, edited.kept, whole=not edited.is_cut)
         self.called_off = frozenset(pk for pk, asked in self._execution.open.items() if asked.called_off)
@@ -73,12 +76,13 @@ class Rehearsal:
         while pending := self._pending:
             self._pending = []
             self._start(command for command in pending if isinstance(command, ev.ChildScheduled))
+        self.end = self._execution.outcome
         return self._spared()
 
     def _step(self, event: ev.Event) -> None:
         if self.is_whole:
             with self._looking():
-                self._pending += self._execution.step(replace(event, at=max(event.at, self._execution.loop.now)))
+                self._pending += self._execution.step(replace(event, at=self._now))
 
     def _start(self, children: Iterable[ev.ChildScheduled]) -> None:
         for child in children:
@@ -86,6 +90,8 @@ class Rehearsal:
                 self._refused.add(child.event_id)
                 refusal = Failure.of(AlreadyExists(child.instance_id))
                 self._step(ev.ChildFailed(event_id=child.event_id, failure=refusal))
+            else:
+                self._step(ev.ChildStarted(event_id=child.event_id))
             self._ids.add(child.instance_id)
 
     def _is_taken(self, child_id: str) -> bool:
@@ -142,9 +148,11 @@ def handed_out(
     return rerun, [timer for timer in edited.rearmed if timer.event_id not in spared]
 
 
-def warnings(*, is_foreseen: bool) -> list[str]:
-    """Return what to say of a rehearsal that could not see all."""
-    return [] if is_foreseen else ["the code comes to a side effect at once; what it calls off after it is not known"]
+def warnings(*, is_foreseen: bool, end: ev.End | None) -> list[str]:
+    """Return what to say of a rehearsal that could not see all, or that came to an end."""
+    if not is_foreseen:
+        return ["the code comes to a side effect at once; what it calls off after it is not known"]
+    return [] if end is None else [f"the code ends at once: {end}"]
 
 
 def _fresh(instance: Instance, *, dry: bool = False) -> Execution:

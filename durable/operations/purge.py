@@ -11,11 +11,12 @@ from durable import conf, dispatch
 from durable.core.errors import DurableError, NotClosed, UnknownInstance
 from durable.engine import closing
 from durable.models import OPEN, Instance
+from durable.operations import control
 from durable.operations.shapes import Preview, facts_of
 from durable.store import instances, purging
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 
 _SHOWN = 20
@@ -138,12 +139,26 @@ def _warnings(tree: purging.Tree) -> list[str]:
     found = purging.count(tree.ids)
     reruns = instances.rows().filter(rerun_from__in=tree.ids).exclude(pk__in=tree.ids).order_by("pk")
     ended = [instance for instance in (tree.root, *tree.unended) if instance.status in OPEN]
+    events = found.events + len(ended)  # an end each
     return [
-        f"deletes {found.instances:,} instances, {found.executions:,} executions and {found.events:,} events",
+        f"deletes {found.instances:,} instances, {found.executions:,} executions and {events:,} events",
         *(f"{instance.pk} is {instance.status}, and is terminated first" for instance in ended),
-        *(f"child {child.pk} goes on, without its parent" for child in tree.left),
+        *_spared(tree),
         *(f"{pk} was begun like this one, and stays" for pk in reruns.values_list("pk", flat=True)[:_SHOWN]),
     ]
+
+
+def _spared(tree: purging.Tree) -> Iterator[str]:
+    """Yield what becomes of children that are not purged: ending their parent may end them."""
+    ids, told = set(tree.ids), {"terminate": "terminated", "cancel": "told to stop"}
+    for node in control.ends(tree.root).tree():
+        if node.instance.pk not in ids:
+            ids.add(node.instance.pk)
+            yield f"child {node.instance.pk} is {told[node.verb]}, and stays"
+    below = instances.rows().filter(parent=tree.root, status__in=OPEN).order_by("pk")
+    for pk in dict.fromkeys([*(child.pk for child in tree.left), *below.values_list("pk", flat=True)]):
+        if pk not in ids:
+            yield f"child {pk} goes on, without its parent"
 
 
 def _preview(instance: Instance, below: dict[str, list[Instance]], warnings: list[str]) -> Preview:

@@ -50,6 +50,7 @@ class Plan:
         target: The activity that it begins with, as it shall be recorded.
         spared: What the code calls off before it could run.
         is_foreseen: Whether that is known.
+        end: How the code ends at once, or None.
     """
 
     source: Instance
@@ -59,6 +60,7 @@ class Plan:
     target: ev.ActivityScheduled
     spared: frozenset[int]
     is_foreseen: bool
+    end: ev.End | None
 
 
 def plan(
@@ -121,6 +123,7 @@ def plan(
         target=target,
         spared=spared,
         is_foreseen=rehearsal.is_whole,
+        end=rehearsal.end,
     )
 
 
@@ -297,6 +300,6 @@ def _warnings(planned: Plan) -> list[str]:
     taken = instances.rows().filter(pk__in=given).values_list("pk", flat=True)
     return [
         *(f"a child with the id {child_id!r} exists: starting it again will fail" for child_id in sorted(taken)),
-        *beginning.warnings(is_foreseen=planned.is_foreseen),
+        *beginning.warnings(is_foreseen=planned.is_foreseen, end=planned.end),
         *([_NOT_AT_ALL] if planned.target.event_id in planned.spared else []),
     ]

@@ -37,6 +37,7 @@ class Plan:
         ended: How children ended that need not do anything more.
         spared: What the code calls off before it could run.
         is_foreseen: Whether that is known.
+        end: How the code ends at once, or None.
     """
 
     instance: Instance
@@ -51,6 +52,7 @@ class Plan:
     ended: list[ev.Answer] = field(default_factory=list)
     spared: frozenset[int] = frozenset()
     is_foreseen: bool = True
+    end: ev.End | None = None
 
     def tree(self) -> Iterator[Plan]:
         """Yield this plan and those below it, parents first."""
@@ -101,9 +103,9 @@ def _planned(instance: Instance, to: int | None) -> Plan:
         )
         for asked in edited.children:
             _plan_child(planned, asked, called_off=asked.event_id in rehearsal.called_off)
-        seen = [] if edited.is_halted else [*planned.ended, *edited.replies]
+        seen = [] if edited.is_halted else [ev.ExecutionRewound(), *planned.ended, *edited.replies]
         planned.spared = rehearsal.spared(seen, children=planned.reborn)
-        planned.is_foreseen = rehearsal.is_whole
+        planned.is_foreseen, planned.end = rehearsal.is_whole, rehearsal.end
     return planned
 
 
@@ -291,6 +293,6 @@ def preview(planned: Plan, *, verb: str = "rewind") -> Preview:
                 if asked.event_id in planned.in_flight
             ),
             *(["it was suspended, and stays so until it is resumed"] if edited.is_halted else []),
-            *beginning.warnings(is_foreseen=planned.is_foreseen),
+            *beginning.warnings(is_foreseen=planned.is_foreseen, end=planned.end),
         ],
     )

@@ -94,12 +94,15 @@ def _replayed(
     )
     # The end of a closed one is no matter: the code may come to another.
     lived = [event for event in events if not event.ends]
-    rest: Sequence[Command] = ()
+    rest: list[Command] = []
     try:
         with suppress(BeyondRecord), watchdog.watch(execution):
             rest = catch_up(execution, lived, whole=len(lived) == len(events))
+            if lived == events and lived:
+                # Conditions may hold on that version, or by now.
+                rest += execution.step(ev.ExecutionUpgraded(version=version, at=clock.now().timestamp()))
     except NondeterminismError as error:
-        return (), error
+        return [], error
     finally:
         execution.close()
     return rest, None
