@@ -230,3 +230,26 @@ def test_atomic_activity_in_place_costs_no_further_commit(committing):
     assert handle.status == "completed"
     assert {commits for _, commits in steps(costs)} == {1}
     assert connection.in_atomic_block is False
+
+
+def test_costs_of_the_shortest_workflow(committing):
+    @activity.defn
+    def tick() -> None:
+        pass
+
+    @workflow.defn
+    async def short() -> str:
+        await tick()
+        return "done"
+
+    short.start()  # asks for the time
+    with cost() as starting:
+        handle = short.start()
+    with cost() as counted:
+        advance(handle.id)
+
+    assert handle.result(timeout=0) == "done"
+    # The instance, its execution, and what begins it.
+    assert (len(starting.statements), starting.commits) == (3, 1)
+    # Lock, inbox, turn; turn with the end, execution, inbox, children. Elsewhere, inbox rows go by a statement more.
+    assert (len(counted.statements), counted.commits) == (5 + 2 * WRITE + (WRITE > 1), 2)

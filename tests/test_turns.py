@@ -48,11 +48,13 @@ def instance(committing, way):
     return handle.instance
 
 
-def write(instance, events=EVENTS, *, lease=LEASE, **values):
+def write(instance, events=EVENTS, *, lease=LEASE, consumed=(), **values):
     records = [history.record(event) for event in events]
     values = {"head": instance.head + len(events), **values}
     with transaction.atomic():
-        return turns.write(instance, values, records, head=instance.head, at=clock.now(), lease=lease)
+        return turns.write(
+            instance, values, records, head=instance.head, at=clock.now(), lease=lease, consumed=consumed
+        )
 
 
 def stored(instance):
@@ -117,6 +119,28 @@ def test_instance_with_something_due_is_left_alone(instance):
     assert not write(instance)
     assert stored(instance) == []
     assert write(instance, lease=None), "whoever locked it took what was due"
+
+
+@pytest.mark.parametrize("moved", [False, True], ids=["as seen", "moved"])
+def test_what_is_in_the_history_leaves_the_inbox(instance, moved):
+    inbox.insert([inbox.row(instance.execution_id, ev.SignalReceived(name=name)) for name in "abc"])
+    *consumed, kept = [pk for pk, _, _ in inbox.due(instance.execution_id, limit=9)]
+    if moved:
+        instances.rows().update(head=2)
+
+    assert write(instance, lease=None, consumed=consumed) is not moved
+
+    left = [kept] if not moved else [*consumed, kept]
+    assert [pk for pk, _, _ in inbox.due(instance.execution_id, limit=9)] == left
+
+
+def test_turn_without_events_deletes_what_it_dropped(instance):
+    inbox.insert([inbox.row(instance.execution_id, ev.TimerFired(event_id=7))])
+    consumed = [pk for pk, _, _ in inbox.due(instance.execution_id, limit=9)]
+
+    assert write(instance, [], lease=None, consumed=consumed)
+
+    assert not inbox.has_due(instance.execution_id)
 
 
 def test_timer_to_come_is_nothing_due(instance):

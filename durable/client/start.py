@@ -126,13 +126,13 @@ def _start(
     arguments = definition.signature.bind(args, kwargs, conf.converter())
     where = f"input of {definition.type_name}"
     payloads.dumps(arguments, where, conf.limit("payload"))
-    instance_id = options.get("id")
-    if instance_id is None:
-        instance_id = new_id()
+    chosen = options.get("id")
+    instance_id = new_id() if chosen is None else chosen
     texts.check_id(instance_id)
     beginning = Beginning(
         definition=definition,
         instance_id=instance_id,
+        is_new=chosen is None,
         arguments=arguments,
         queue=route.queue or options.get("queue") or definition.queue or conf.settings.QUEUE,
         app_id=route.app_id,
@@ -160,6 +160,7 @@ class Beginning:
         rerun_from: The instance that it begins like, if there is one.
         source: The execution that it begins like.
         app_id: The app that it belongs to, if not to this one.
+        is_new: Whether the id was made just now, so that no instance can have it.
     """
 
     definition: WorkflowDefinition
@@ -173,6 +174,7 @@ class Beginning:
     attempt: int = 0
     source: uuid.UUID | None = None
     app_id: str = ""
+    is_new: bool = False
 
     def rows(self, headers: dict[str, Any], *, generation: int = 0) -> creation.Newborn:
         """Return the rows, not saved."""
@@ -202,7 +204,11 @@ def begin(beginning: Beginning) -> Handle:
     """
 
     def insert(headers: dict[str, Any]) -> Handle:
-        existing = instances.find_locked(beginning.instance_id) or _insert(beginning.rows(headers))
+        if beginning.is_new:
+            creation.insert([beginning.rows(headers)])
+            existing = None
+        else:
+            existing = instances.find_locked(beginning.instance_id) or _insert(beginning.rows(headers))
         if existing is None or replaces(existing, beginning.definition, beginning.options.get("id_reuse", "reject")):
             if existing is not None:
                 _replace(beginning, headers, existing)

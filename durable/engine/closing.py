@@ -36,19 +36,41 @@ class Closed:
     announce: list[tuple[str, str]] = field(default_factory=list)
 
 
-def close(instance: Instance, end: ev.End, live: Live | None = None) -> Closed:
-    """Store the end of an instance's current execution; its history holds the event already."""
-    return intercepting.end(instance, end, live, lambda: _end(instance, end, live))
+def close(instance: Instance, end: ev.End, live: Live | None = None, *, stored: bool = False) -> Closed:
+    """Store the end of an instance's current execution; its history holds the event already.
+
+    Args:
+        instance: The instance.
+        end: How it ended.
+        live: The execution, if it ended by its code.
+        stored: Whether its row holds already what ``final`` says.
+    """
+    return intercepting.end(instance, end, live, lambda: _end(instance, end, live, stored=stored))
 
 
-def _end(instance: Instance, end: ev.End, live: Live | None) -> Closed:
+def final(instance: Instance, end: ev.End) -> dict[str, Any] | None:
+    """Return what an end makes of an instance's row; None if the instance goes on."""
+    if isinstance(end, ev.ExecutionContinued):
+        return None
+    if isinstance(end, ev.ExecutionFailed) and not end.imposed and _retry_wait(instance, end.failure) is not None:
+        return None
+    return _final(outcome(instance.name, end))
+
+
+def _final(outcome: dict[str, Any]) -> dict[str, Any]:
+    return {**outcome, "closed_at": clock.now(), "stall": None, "retry_at": None, **instances.NO_LEASE}
+
+
+def _end(instance: Instance, end: ev.End, live: Live | None, *, stored: bool) -> Closed:
     match end:
         case ev.ExecutionContinued():
             return _continue(instance, end)
         case ev.ExecutionFailed() if not end.imposed and (wait := _retry_wait(instance, end.failure)) is not None:
             return _retry(instance, wait)
         case _:
-            return _close(instance, outcome(instance.name, end), live)
+            if not stored:
+                _store(instance, _final(outcome(instance.name, end)))
+            return _close(instance, live)
 
 
 def outcome(name: str, end: ev.End) -> dict[str, Any]:
@@ -67,19 +89,15 @@ def outcome(name: str, end: ev.End) -> dict[str, Any]:
             raise TypeError(f"{end.kind} is no end")
 
 
-def _close(instance: Instance, outcome: dict[str, Any], live: Live | None) -> Closed:
-    values = {
-        **outcome,
-        "closed_at": clock.now(),
-        "stall": None,
-        "retry_at": None,
-        **instances.NO_LEASE,
-    }
+def _store(instance: Instance, values: dict[str, Any]) -> None:
     if values["status"] in inbox.REWINDABLE and instance.lease_event_id is not None:
         tasks.insert([_in_place(instance, instance.lease_event_id)])
     instances.rows().filter(pk=instance.pk).update(**values)
     for name, value in values.items():
         setattr(instance, name, value)
+
+
+def _close(instance: Instance, live: Live | None) -> Closed:
     instances.end_execution(instance.execution_id, instance.status)
     if instance.status in (Status.CANCELED, Status.TERMINATED) or instance.failure:
         tasks.call_off(instance.execution_id, keep_external=True)

@@ -314,7 +314,11 @@ class Turn:
             NondeterminismError: Strict mode found that the code does not do the same again.
         """
         values = self._values(lease)
-        if not turns.write(self.instance, values, self._events, head=self.head, at=self.at, lease=lease):
+        final = self._final(lease)
+        values |= final or {}
+        if not turns.write(
+            self.instance, values, self._events, head=self.head, at=self.at, lease=lease, consumed=consumed
+        ):
             raise ConcurrencyConflict(self.instance.pk, expected=self.head)
         # Not before: until the update, somebody else may append to what is read here.
         strict.check(self.instance, self.execution, self._events, head=self.head)
@@ -328,15 +332,19 @@ class Turn:
         inbox.insert([*self._inbox.values(), *self._posted])
         if self._dropped_timers:
             inbox.delete_timers(self.instance.execution_id, self._dropped_timers)
-        if consumed:
-            inbox.delete(consumed)
         self.updates.store(self.instance)
         if self.end is not None:
-            ended = closing.close(self.instance, self.end, self.execution)
+            ended = closing.close(self.instance, self.end, self.execution, stored=final is not None)
             self.again = ended.again
             self._announce.extend(ended.announce)
             self._posted.clear()
         self._announce_on_commit()
+
+    def _final(self, lease: uuid.UUID | None) -> dict[str, Any] | None:
+        """Return what the end makes of the row, if it may be stored with the rest."""
+        if self.end is None or (lease is None and self.instance.lease is not None):
+            return None  # what another worker runs in place is to learn of it first
+        return closing.final(self.instance, self.end)
 
     def _values(self, lease: uuid.UUID | None) -> dict[str, Any]:
         values: dict[str, Any] = {"head": self.head + len(self._events)}

@@ -18,7 +18,7 @@ from django.db.models import JSONField
 from durable import conf
 from durable.fields import JSONText
 from durable.models import HistoryEvent, InboxEvent, Instance, Status
-from durable.store import clock, history, instances
+from durable.store import clock, history, inbox, instances
 
 if TYPE_CHECKING:
     import uuid
@@ -30,7 +30,7 @@ _ENCODED = {field.attname: field for field in Instance._meta.fields if isinstanc
 _MOVED = """
 WITH moved AS (
     UPDATE {instance} SET {values} WHERE id = %s AND head = %s {unmoved} RETURNING 1
-)
+){consumed}
 INSERT INTO {history} (execution_id, seq, kind, event_id, name, recorded_at, data)
 SELECT %s::uuid, seq, kind, event_id, name, %s::timestamptz, data
 FROM moved, json_to_recordset(%s::json) AS new (seq int, kind text, event_id int, name text, data text)
@@ -40,6 +40,11 @@ _UNMOVED = """
 AND lease = %s AND status = %s AND has_updates = %s
 AND NOT EXISTS (SELECT 1 FROM {inbox} WHERE execution_id = %s AND visible_at <= %s)
 """
+
+
+_CONSUMED = """, consumed AS (
+    DELETE FROM {inbox} WHERE id = ANY(%s) AND EXISTS (SELECT 1 FROM moved)
+)"""
 
 
 def in_one_statement() -> bool:
@@ -56,8 +61,9 @@ def write(
     head: int,
     at: datetime,
     lease: uuid.UUID | None = None,
+    consumed: Sequence[int] = (),
 ) -> bool:
-    """Change an instance and append to its history, if it did not move; say whether that was so.
+    """Change an instance, append to its history and delete from its inbox, if it did not move; say whether that was so.
 
     Unless it is one statement, call it in a transaction.
 
@@ -68,19 +74,22 @@ def write(
         head: The head that was seen.
         at: When the events are recorded.
         lease: The lease that must still be held, with nothing due in the inbox; None if the row is locked.
+        consumed: The inbox rows that are in the history now.
 
     Raises:
         LimitExceeded: The history would be too long.
     """
     history.check_length(instance.execution_id, head, records)
     if records and in_one_statement():
-        return _at_once(instance, values, records, head=head, at=at, lease=lease)
+        return _at_once(instance, values, records, head=head, at=at, lease=lease, consumed=consumed)
     if lease is None:
         changed = instances.update(instance, values, head=head)
     else:
         changed = instances.update_in_place(instance, values, head=head, lease=lease)
     if changed and records:
         history.append(instance.execution_id, head, records, at=at)
+    if changed and consumed:
+        inbox.delete(consumed)
     return changed
 
 
@@ -92,6 +101,7 @@ def _at_once(
     head: int,
     at: datetime,
     lease: uuid.UUID | None,
+    consumed: Sequence[int],
 ) -> bool:
     connection: Any = connections[conf.settings.DATABASE]
     parameters = [
@@ -102,6 +112,8 @@ def _at_once(
     if lease is not None:
         unmoved = [lease, Status.RUNNING.value, instance.has_updates, instance.execution_id, clock.now()]
         parameters += unmoved
+    if consumed:
+        parameters.append(list(consumed))
     parameters += [instance.execution_id, at, _rows(records, head)]
     # Not Django's own cursor: it puts the values into the text by itself, which takes longer.
     connection.close_if_health_check_failed()  # as that one does, and what follows
@@ -109,7 +121,7 @@ def _at_once(
     raw = connection.Database.Cursor(connection.connection)
     make = connection.make_debug_cursor if connection.queries_logged else connection.make_cursor
     with make(raw) as cursor:
-        cursor.execute(_statement(tuple(values), lease is not None), parameters)
+        cursor.execute(_statement(tuple(values), lease is not None, bool(consumed)), parameters)
         return bool(cursor.rowcount)
 
 
@@ -128,8 +140,12 @@ def _rows(records: Sequence[history.Record], head: int) -> str:
 
 
 @lru_cache
-def _statement(names: tuple[str, ...], in_place: bool) -> str:
+def _statement(names: tuple[str, ...], in_place: bool, consumes: bool) -> str:
     tables = {"instance": Instance, "history": HistoryEvent, "inbox": InboxEvent}
     quoted = {name: f'"{model._meta.db_table}"' for name, model in tables.items()}
-    values = ", ".join(f"{name} = %s" for name in names)
-    return _MOVED.format(**quoted, values=values, unmoved=_UNMOVED.format(**quoted) if in_place else "").strip()
+    parts = {
+        "values": ", ".join(f"{name} = %s" for name in names),
+        "unmoved": _UNMOVED.format(**quoted) if in_place else "",
+        "consumed": _CONSUMED.format(**quoted) if consumes else "",
+    }
+    return _MOVED.format(**quoted, **parts).strip()
