@@ -136,7 +136,7 @@ def test_what_a_late_message_is_still_about_is_found_by_index(sleeping, plans):
 
 def test_a_worker_finds_the_next_task_by_index(sleeping, plans):
     with transaction.atomic():
-        assert tasks.next_ready("default") is None
+        assert tasks.next_ready("default", 1) == []
         tasks.in_flight(sleeping.execution_id)
 
     assert plans.nodes

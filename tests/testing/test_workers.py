@@ -247,7 +247,7 @@ def held(db, define, settings):
 
 
 def test_a_task_that_a_dead_worker_held_is_taken_over_with_time(held):
-    tasks.take(tasks.next_ready("default"), worker="gone", expires_at=None)
+    tasks.take(tasks.next_ready("default", 1), worker="gone", expiries=[None])
 
     with pytest.raises(testing.Stuck, match="another worker runs it"):
         testing.run_worker(until=held)
