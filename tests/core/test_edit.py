@@ -616,13 +616,16 @@ def test_every_edit_replays_and_keeps_what_it_says(plan, data):
             break
         event = data.draw(st.sampled_from(answers(decision.open, event.at + 1)))
     asked = [event for event in log if isinstance(event, ev.Asked)]
-    finished = {e.event_id for e in log if isinstance(e, ev.ActivityCompleted)}
+    finished = {e.event_id for e in log if isinstance(e, ev.ActivityCompleted | ev.ChildCompleted)}
     # Each with what it must not repeat, of what it keeps asked for.
     edits = [(edit.rewind(log, {e.event_id for e in log if isinstance(e, ev.ActivityFailed)}), finished)]
     edits += [(edit.rewind_to(log, event.event_id), finished) for event in asked]
+    edits.append((edit.reopen(log if log[-1].ends else [*log, ev.ExecutionTerminated()]), finished))
     assert not any(edited.signals_dropped for edited, _ in edits), "a rewind keeps all signals"
     for target in (event.event_id for event in asked if isinstance(event, ev.ActivityScheduled)):
-        by_then = {e.event_id for e in log[: log_place(log, target)] if isinstance(e, ev.ActivityCompleted)}
+        by_then = {
+            e.event_id for e in log[: log_place(log, target)] if isinstance(e, ev.ActivityCompleted | ev.ChildCompleted)
+        }
         edits.append((edit.fork(log, target), by_then))
         edits.append((edit.fork(log, target, keep_siblings=True), finished - {target}))
         assert all(edited.rerun[0].event_id == target for edited, _ in edits[-2:]), "the target runs, and first"
@@ -632,7 +635,9 @@ def test_every_edit_replays_and_keeps_what_it_says(plan, data):
         assert all(each in edits[-1][0].kept for each in siblings), "siblings are kept with it"
 
     for edited, not_again in edits:
-        assert not not_again & {e.event_id for e in edited.rerun}, "nothing finished is repeated that the rule keeps"
+        assert not not_again & {e.event_id for e in (*edited.rerun, *edited.children)}, (
+            "nothing finished is repeated that the rule keeps"
+        )
         dropped = {e.event_id for e in edited.dropped}
         assert dropped == {e.event_id for e in asked} - {e.event_id for e in edited.kept if isinstance(e, ev.Asked)}
         signals = [

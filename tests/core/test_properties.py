@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from durable.core import calls, context, marks
 from durable.core import commands as cmd
 from durable.core import events as ev
-from durable.core.errors import ActivityError
+from durable.core.errors import ActivityError, ChildFailed
+from durable.core.failures import Failure
 from durable.core.replay import replay
 from tests.core.histories import activity, check_every_cut, completed, failed, fired, signal, started, workflow
 
@@ -22,6 +23,7 @@ LEAVES = st.one_of(
     st.tuples(st.just("signal"), st.sampled_from("ab")),
     st.tuples(st.just("effect"), st.integers(0, 9)),
     st.tuples(st.just("random")),
+    st.tuples(st.just("child"), st.integers(0, 9)),
 )
 
 
@@ -41,6 +43,10 @@ def work(n: int) -> Any: ...
 
 
 @workflow
+async def kid(n: int) -> Any: ...
+
+
+@workflow
 async def interpreter(plan: Any):
     return await run(plan)
 
@@ -51,6 +57,11 @@ async def run(plan: Any) -> Any:
             try:
                 return await work(n)
             except ActivityError as error:
+                return error.cause.type
+        case ["child", n]:
+            try:
+                return await kid(n)
+            except ChildFailed as error:
                 return error.cause.type
         case ["sleep", n]:
             return await asyncio.sleep(n, n)
@@ -92,6 +103,11 @@ def answers(asked: tuple[ev.Asked, ...], now: float) -> list[ev.Event]:
         match event:
             case ev.ActivityScheduled(event_id=event_id):
                 possible += [completed(event_id, event_id, at=now), failed(event_id), completed(event_id, None, at=now)]
+            case ev.ChildScheduled(event_id=event_id):
+                possible += [ev.ChildCompleted(event_id=event_id, result=event_id, at=now)] * 2
+                possible += [ev.ChildStarted(event_id=event_id, at=now), ev.ChildCanceled(event_id=event_id, at=now)]
+                failure = Failure(type="ValueError", message="no")
+                possible.append(ev.ChildFailed(event_id=event_id, failure=failure, at=now))
             case ev.TimerStarted(event_id=event_id, fire_at=fire_at):
                 possible += [fired(event_id, at=max(now, fire_at))] * 2
     return possible
