@@ -77,15 +77,15 @@ def view(site: AdminSite, request: HttpRequest, object_id: str, name: str) -> Ht
 def _permitted(request: HttpRequest, instance_id: str, verb: offering.Verb, *, posted: bool) -> Instance:
     user = request.user
     if not posted:  # changes nothing, not even the audit
-        found = access.find(user, instance_id)
+        found = access.find(user, instance_id, payloads=False)
         if not access.may(user, verb.permission, found):
             raise PermissionDenied
         return found
     told = {"verb": verb.name, "reason": request.POST.get("reason", ""), "dry_run": "confirm" not in request.POST}
     try:
-        found = access.find_for(user, instance_id, verb.permission, **told)
+        found = access.find_for(user, instance_id, verb.permission, payloads=False, **told)
         if request.POST.get("terminate_first") and verb.name == "restart":
-            access.find_for(user, instance_id, access.DESTROY, **told)
+            access.find_for(user, instance_id, access.DESTROY, payloads=False, **told)
     except errors.PermissionDenied:
         raise PermissionDenied from None
     return found
@@ -190,7 +190,7 @@ def _refused(asked: Asked, form: forms.Verb, arguments: dict[str, Any], refusal:
     if isinstance(refusal, errors.ConcurrencyConflict):
         messages.error(asked.request, _("It moved on since you looked, and nothing was done. This is how it is now:"))
         try:
-            now = access.find(asked.request.user, asked.found.pk)
+            now = access.find(asked.request.user, asked.found.pk, payloads=False)
         except UnknownInstance:
             return HttpResponseRedirect(asked.links.to("instance_changelist"))
         fresh = Asked(site=asked.site, request=asked.request, found=now, verb=asked.verb, hides=asked.hides)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import messages
@@ -17,13 +18,13 @@ from django.utils.translation import gettext as _
 from durable import client
 from durable.admin import base, family, forms, health, lists, steps, timeline, verbs, words
 from durable.client import access, batching, redacting
-from durable.core.errors import UnknownExecution
+from durable.core.errors import UndecodableEvent, UndecodablePayload, UnknownExecution
 from durable.core.failures import Failure
 from durable.models import CLOSED, OPEN
 from durable.store import clock, instances, tasks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -89,15 +90,14 @@ def view(site: AdminSite, request: HttpRequest, object_id: str) -> HttpResponse:
     Raises:
         UnknownInstance: There is none of this id, or the user may not know that there is.
     """
-    found = access.find(request.user, unquote(object_id))
-    links = base.links(site)
+    found, links = _find(request, object_id), base.links(site)
     try:
         execution = instances.execution(found, request.GET.get("execution") or None)
     except UnknownExecution as error:
         messages.error(request, str(error))
         return HttpResponseRedirect(links.instance(found.pk))
     hides, now = not access.may(request.user, access.PAYLOAD, found), clock.now()
-    items = client.history(found.pk, execution.pk)
+    items, unread = _read(partial(client.history, found.pk, execution.pk), [])
     shown = base.context(site, request, tab="instance_changelist", title=found.pk, instance=found, hides=hides)
     shown |= _head(request, found, execution, links, now=now, hides=hides)
     shown |= _history(request, items, hides=hides)
@@ -106,9 +106,26 @@ def view(site: AdminSite, request: HttpRequest, object_id: str) -> HttpResponse:
     even = request.GET.get("scale") == "steps"
     shown |= {"timeline": timeline.draw(done, now=now if is_going else None, evenly=even), "evenly": even}
     if execution.pk == found.execution_id:
-        shown |= _work(found, links, now=now, hides=hides)
+        shown |= _read(partial(_work, found, links, now=now, hides=hides), {})[0]
+    shown["unread"] = unread
     shown |= family.context(request.user, found, links)
     return TemplateResponse(request, "admin/durable/instance/page.html", shown)
+
+
+def _find(request: HttpRequest, object_id: str) -> Instance:
+    """Return an instance; without its payloads if those cannot be read."""
+    try:
+        return access.find(request.user, unquote(object_id))
+    except UndecodablePayload:
+        return access.find(request.user, unquote(object_id), payloads=False)
+
+
+def _read(read: Callable[[], Any], instead: Any) -> tuple[Any, str]:
+    """Return what a function reads, or what is to be shown instead, and why."""
+    try:
+        return read(), ""
+    except (UndecodablePayload, UndecodableEvent) as error:
+        return instead, str(error)
 
 
 def _head(
@@ -125,8 +142,8 @@ def _head(
         "restore": links.verb(found.pk, "restore") if repairs else "",
         "rerun": links.verb(found.pk, "rerun") if repairs and found.status in CLOSED else "",
         "rewind": links.verb(found.pk, "rewind") if repairs and found.status in CLOSED else "",
-        "payloads": [] if hides else [(label, _pretty(getattr(found, name))) for name, label in PAYLOADS],
-        "failures": [] if hides or not found.failure else list(_chain(found.failure)),
+        "payloads": [] if hides else [(label, _payload(found, name)) for name, label in PAYLOADS],
+        "failures": [] if hides else list(_chain(_read(partial(getattr, found, "failure"), None)[0])),
         "stall": found.stall and (redacting.stall(found.stall) if hides else found.stall),
         "problems": list(health.problems()) if found.status in OPEN else [],
         "live": links.of("live", found.pk) if found.status in OPEN else "",
@@ -141,13 +158,14 @@ def _head(
     }
 
 
-def _pretty(value: Any) -> str:
-    return "" if value in (None, {}, []) else forms.pretty(value)
+def _payload(found: Instance, name: str) -> str:
+    value, unread = _read(partial(getattr, found, name), None)
+    return unread if value in (None, {}, []) else forms.pretty(value)
 
 
-def _chain(failure: dict[str, Any]) -> Iterator[Failure]:
+def _chain(failure: dict[str, Any] | None) -> Iterator[Failure]:
     """Yield a failure, and what it was raised from, outermost first."""
-    found: Failure | None = Failure.from_json({"type": "WorkflowFailed", **failure})
+    found = Failure.from_json({"type": "WorkflowFailed", **failure}) if failure else None
     while found is not None:
         yield found
         found = found.cause
@@ -228,7 +246,7 @@ def live(site: AdminSite, request: HttpRequest, object_id: str) -> HttpResponse:
     Raises:
         UnknownInstance: There is none of this id, or the user may not know that there is.
     """
-    found = access.find(request.user, unquote(object_id))
+    found = access.find(request.user, unquote(object_id), payloads=False)
     return JsonResponse({"state": state(found), "closed": found.status in CLOSED})
 
 
@@ -238,11 +256,12 @@ def download(site: AdminSite, request: HttpRequest, object_id: str) -> HttpRespo
     Raises:
         UnknownInstance: There is none of this id, or the user may not know that there is.
     """
-    found = access.find(request.user, unquote(object_id))
+    found = access.find(request.user, unquote(object_id), payloads=False)
     hides = not access.may(request.user, access.PAYLOAD, found)
     try:
         execution = instances.execution(found, request.GET.get("execution") or None)
-    except UnknownExecution as error:
+        items = client.history(found.pk, execution.pk)
+    except (UnknownExecution, UndecodablePayload) as error:
         messages.error(request, str(error))
         return HttpResponseRedirect(base.links(site).instance(found.pk))
     shown = {
@@ -252,7 +271,7 @@ def download(site: AdminSite, request: HttpRequest, object_id: str) -> HttpRespo
         "version": execution.version,
         "status": execution.status,
         "redacted": hides,
-        "history": [_plain(item, hides=hides) for item in client.history(found.pk, execution.pk)],
+        "history": [_plain(item, hides=hides) for item in items],
     }
     body = json.dumps(shown, cls=DjangoJSONEncoder, indent=1, ensure_ascii=False)
     response = HttpResponse(body, content_type="application/json")

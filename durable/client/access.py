@@ -21,13 +21,18 @@ def may(user: Any, permission: str, instance: Instance | None = None) -> bool:
     return bool(user.has_perm(name) or (instance is not None and user.has_perm(name, instance)))
 
 
-def find(user: Any, instance_id: str) -> Instance:
+def find(user: Any, instance_id: str, *, payloads: bool = True) -> Instance:
     """Return an instance that a user may see.
+
+    Args:
+        user: Who.
+        instance_id: The instance.
+        payloads: Whether to read its payloads as well; they may be what cannot be read.
 
     Raises:
         UnknownInstance: There is none of this id, or they may not know that there is.
     """
-    found = instances.get(instance_id)
+    found = instances.get(instance_id, payloads=payloads)
     if not may(user, VIEW, found):
         raise UnknownInstance(instance_id)
     return found
@@ -43,20 +48,21 @@ def require_view(user: Any) -> None:
         raise PermissionDenied(audit.name_of(user), "view_instance")
 
 
-def find_for(user: Any, instance_id: str, permission: str, **audited: Any) -> Instance:
+def find_for(user: Any, instance_id: str, permission: str, *, payloads: bool = True, **audited: Any) -> Instance:
     """Return an instance to which a user may do something; a try that is denied is audited.
 
     Args:
         user: Who.
         instance_id: The instance.
         permission: What they need beside to see it.
+        payloads: Whether to read its payloads as well.
         audited: The ``verb``, and ``reason`` and ``dry_run``.
 
     Raises:
         UnknownInstance: There is none of this id, or they may not know that there is.
         PermissionDenied: They may see it, but not do this.
     """
-    found = instances.get(instance_id)
+    found = instances.get(instance_id, payloads=payloads)
     try:
         if not (may(user, VIEW, found) and may(user, permission, found)):
             deny(user, instance_id, **audited)

@@ -53,7 +53,7 @@ def lineage(instance_id: str) -> Lineage:
     Raises:
         UnknownInstance: There is none of this id.
     """
-    found = instances.get(instance_id)
+    found = instances.get(instance_id, payloads=False)
     return Lineage(instance=_relative(found), ancestors=_ancestors(found), descendants=_descendants(found))
 
 

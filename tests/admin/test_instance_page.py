@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import timedelta
 
 import pytest
 
 from durable import client
+from durable.codecs import PlainCodec
 from durable.core.errors import NondeterminismError
 from durable.models import ActivityTask, Operation
 from durable.testing import history_of
@@ -223,3 +225,44 @@ def test_an_execution_that_continued_is_shown(site, fresh):
     ExecutionFactory(instance=InstanceFactory(id="loop"))
 
     assert "continued as new" in site.page("loop").text
+
+
+@pytest.mark.parametrize("language", ["de", "fr", "ar"])
+def test_numbers_in_addresses_and_drawings_are_the_same_in_every_language(site, fresh, settings, language):
+    progress = {"done": 1.5, "total": 2000, "note": ""}
+    InstanceFactory(id="long", status="canceled", history=many(1100), progress=progress)
+    settings.USE_THOUSAND_SEPARATOR = True
+    first = site.page("long", history="full", after=2100)
+    settings.LANGUAGE_CODE = language
+
+    page = site.page("long", history="full", after=2100)
+
+    assert page.ids == first.ids
+    assert "event-1099" in page.ids
+    assert page.links == first.links
+    assert any("event_id=1099" in link for link in page.links)
+    drawn = r' (?:x|x1|width)="[^"]*"'
+    assert re.findall(drawn, page.text) == re.findall(drawn, first.text)
+    assert 'value="1.5" max="2000"' in page.text
+
+
+def test_what_cannot_be_decoded_is_said_and_the_rest_is_shown(site, failed, settings):
+    settings.DURABLE = {**settings.DURABLE, "CODEC": "tests.admin.test_instance_page.Broken"}
+
+    page = site.page("order/1")
+    assert page.status == 200
+    assert "cannot be decoded" in page.text
+    assert "the key is lost" in page.text
+    assert any("do/purge/" in link for link in page.links)
+    assert site.get("").status == 200
+    assert site.page("order/1", "live/").status == 200
+    assert site.page("order/1", "download/").status == 302
+    for verb in ("rewind", "rerun", "restart", "upgrade", "recover", "signal", "suspend", "terminate", "purge"):
+        assert site.page("order/1", f"do/{verb}/", event_id=0).status == 200
+
+
+class Broken(PlainCodec):
+    """Cannot decode anything any more."""
+
+    def decode(self, text: str) -> str:
+        raise ValueError("the key is lost")

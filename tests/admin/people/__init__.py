@@ -1,0 +1,1 @@
+"""An app with users of its own, and a site for operators alone."""
