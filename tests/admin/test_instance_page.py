@@ -153,7 +153,7 @@ def test_family_is_linked(site, engine, failed, bank):
     assert "durable-depth-2" in source.text
 
 
-def test_open_work_shows_attempts_and_the_last_failure(site, engine, fresh, time):
+def test_open_work_shows_attempts_and_the_last_failure(site, staff, engine, fresh, time):
     history = history_of("order", 1).activity("charge", 1, error=ConnectionError("away"), attempts=3, waiting=True)
     InstanceFactory(id="busy", history=history)
     ActivityTask.objects.update(heartbeat_at=time.now() - timedelta(minutes=3))
@@ -163,6 +163,9 @@ def test_open_work_shows_attempts_and_the_last_failure(site, engine, fresh, time
     assert "Open work" in page.text
     assert "ConnectionError: away" in page.text
     assert "3 min ago" in page.text
+    blind = Site(staff("view_instance", name="bob")).page("busy")
+    assert "Open work" in blind.text
+    assert "away" not in blind.text
 
 
 def test_polling_says_when_something_happened_and_when_it_is_over(site, engine, waiting):

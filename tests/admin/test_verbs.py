@@ -204,6 +204,16 @@ def test_what_moved_on_is_looked_at_again(site, failed, verb):
     assert Instance.objects.filter(pk="order/1").exists()
 
 
+def test_a_form_that_was_refused_can_be_sent_again(site, failed):
+    form = site.page("order/1", "do/rewind/").form(confirm="1")
+    Instance.objects.filter(pk="order/1").update(head=7)
+    assert site.post("order_2F1/do/rewind/", form).status == 409
+    Instance.objects.filter(pk="order/1").update(head=6)
+
+    assert site.post("order_2F1/do/rewind/", form).status == 302
+    assert failed.status == "running"
+
+
 def test_a_running_instance_may_move_on_between(site, waiting):
     page = site.page("talk", "do/suspend/")
     Instance.objects.filter(pk="talk").update(head=9)
