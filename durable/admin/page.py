@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -101,15 +101,32 @@ def view(site: AdminSite, request: HttpRequest, object_id: str) -> HttpResponse:
     shown = base.context(site, request, tab="instance_changelist", title=found.pk, instance=found, hides=hides)
     shown |= _head(request, found, execution, links, now=now, hides=hides)
     shown |= _history(request, items, hides=hides)
-    done = steps.of(items)
-    is_going = execution.closed_at is None and found.status in OPEN
-    even = request.GET.get("scale") == "steps"
-    shown |= {"timeline": timeline.draw(done, now=now if is_going else None, evenly=even), "evenly": even}
+    shown["unread"] = unread
     if execution.pk == found.execution_id:
         shown |= _read(partial(_work, found, links, now=now, hides=hides), {})[0]
-    shown["unread"] = unread
+    shown |= _timeline(request, items, shown.get("work", ()), now=now if execution.closed_at is None else None)
     shown |= family.context(request.user, found, links)
     return TemplateResponse(request, "admin/durable/instance/page.html", shown)
+
+
+def _timeline(
+    request: HttpRequest, items: Sequence[HistoryItem], work: Sequence[Work], *, now: datetime | None
+) -> dict[str, Any]:
+    """Return the drawing; what has not ended shows the attempt that it is at.
+
+    Args:
+        request: Asks for a scale.
+        items: The history.
+        work: What is open.
+        now: The time, if the execution goes on.
+    """
+    attempts = {each.task.event_id: each.task.attempt for each in work}
+    known = [
+        replace(step, attempts=attempts[step.event_id]) if step.is_open and step.event_id in attempts else step
+        for step in steps.of(items)
+    ]
+    even = request.GET.get("scale") == "steps"
+    return {"timeline": timeline.draw(known, now=now, evenly=even), "evenly": even}
 
 
 def _find(request: HttpRequest, object_id: str) -> Instance:

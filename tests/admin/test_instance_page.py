@@ -163,6 +163,7 @@ def test_open_work_shows_attempts_and_the_last_failure(site, staff, engine, fres
     assert "Open work" in page.text
     assert "ConnectionError: away" in page.text
     assert "3 min ago" in page.text
+    assert "activity charge (0), still open, 3 attempts" in page.text
     blind = Site(staff("view_instance", name="bob")).page("busy")
     assert "Open work" in blind.text
     assert "away" not in blind.text
