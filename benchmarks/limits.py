@@ -12,7 +12,7 @@ import json
 import random
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,27 +22,17 @@ from django.utils import timezone
 from psycopg.types.json import Jsonb
 
 from benchmarks import tasks
+from benchmarks.clients import IN_USE, INSERT, INSTANCES, TYPE, UPDATE, Step, in_transaction
 from benchmarks.models import LimitEvent, LimitInstance
 from benchmarks.workflows import PAYLOAD
 
-INSTANCES = 10_000
-IN_USE = 400
-
 _CHAIN = 10
 
-_TYPE = "activity_completed"
-_UPDATE = "UPDATE benchmarks_limitinstance SET seq = seq + 1, updated_at = now() WHERE id = %s RETURNING seq"
-_INSERT = (
-    "INSERT INTO benchmarks_limitevent (instance_id, seq, type, payload, created_at) VALUES (%s, %s, %s, %s, now())"
-)
 _BOTH = (
     "WITH moved AS (UPDATE benchmarks_limitinstance SET seq = seq + 1, updated_at = now() WHERE id = %s "
     "RETURNING id, seq) INSERT INTO benchmarks_limitevent (instance_id, seq, type, payload, created_at) "
     "SELECT id, seq, %s, %s, now() FROM moved"
 )
-
-Step = Callable[[int], None]
-"""Stores one step of the instance of this id."""
 
 
 def prepare() -> None:
@@ -94,33 +84,32 @@ def _clients() -> Iterator[dict[str, Step]]:
         yield {**clients, "django": _django()}
 
 
+def parameters() -> dict[str, Any]:
+    """Return what psycopg takes to connect to the database."""
+    names = {"dbname": "NAME", "host": "HOST", "port": "PORT", "user": "USER", "password": "PASSWORD"}
+    return {name: connection.settings_dict[key] or None for name, key in names.items()}
+
+
 @contextmanager
 def _postgres() -> Iterator[dict[str, Step]]:
-    names = {"dbname": "NAME", "host": "HOST", "port": "PORT", "user": "USER", "password": "PASSWORD"}
-    parameters = {name: connection.settings_dict[key] or None for name, key in names.items()}
-    with psycopg.connect(**parameters, autocommit=True) as client, client.cursor() as cursor:
-
-        def in_transaction(number: int) -> None:
-            with client.transaction():
-                (seq,) = cursor.execute(_UPDATE, (number,)).fetchone() or (0,)
-                cursor.execute(_INSERT, (number, seq, _TYPE, Jsonb(PAYLOAD)))
+    with psycopg.connect(**parameters(), autocommit=True) as client, client.cursor() as cursor:
 
         def in_one_statement(number: int) -> None:
-            cursor.execute(_BOTH, (number, _TYPE, Jsonb(PAYLOAD)))
+            cursor.execute(_BOTH, (number, TYPE, Jsonb(PAYLOAD)))
 
-        yield {"transaction": in_transaction, "one_statement": in_one_statement}
+        yield {"transaction": in_transaction(client), "one_statement": in_one_statement}
 
 
 @contextmanager
 def _sqlite() -> Iterator[dict[str, Step]]:
     client = sqlite3.connect(connection.settings_dict["NAME"], isolation_level=None, timeout=20)
     client.executescript(connection.settings_dict["OPTIONS"]["init_command"])
-    update, insert = (text.replace("%s", "?").replace("now()", "datetime()") for text in (_UPDATE, _INSERT))
+    update, insert = (text.replace("%s", "?").replace("now()", "datetime()") for text in (UPDATE, INSERT))
 
     def in_transaction(number: int) -> None:
         client.execute("BEGIN IMMEDIATE")
         ((seq,),) = client.execute(update, (number,)).fetchall()
-        client.execute(insert, (number, seq, _TYPE, json.dumps(PAYLOAD)))
+        client.execute(insert, (number, seq, TYPE, json.dumps(PAYLOAD)))
         client.execute("COMMIT")
 
     try:
@@ -153,6 +142,6 @@ def _django() -> Step:
             row.seq += 1
             row.updated_at = timezone.now()
             row.save(update_fields=["seq", "updated_at"])
-            LimitEvent.objects.create(instance=row, seq=row.seq, type=_TYPE, payload=PAYLOAD)
+            LimitEvent.objects.create(instance=row, seq=row.seq, type=TYPE, payload=PAYLOAD)
 
     return in_django

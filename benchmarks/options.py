@@ -22,8 +22,10 @@ NAMES = (
     "W8wide",
     "W8large",
     "W8huge",
+    "memory",
+    "scale",
 )
-NEED_WORKERS = ("W1x16", "W1x64", "W5", "W7", "W7many", "W8", "W8wide", "W8large", "W8huge")
+NEED_WORKERS = ("W1x16", "W1x64", "W5", "W7", "W7many", "W8", "W8wide", "W8large", "W8huge", "memory", "scale")
 SMALL = ("W1", "W1x16", "W1x64", "W2", "W3", "W4", "W5", "W6", "W7", "W8")
 
 
@@ -39,6 +41,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--db", choices=["postgres", "sqlite"], default="postgres", help="where to store (postgres)")
     parser.add_argument("--in-process", action="store_true", help="run the engine in this process, without Celery")
     parser.add_argument("--profile", action="store_true", help="print where the time goes instead of measuring it")
+    parser.add_argument("--instances", type=int, metavar="N", help="run no more than N instances of each workload")
+    parser.add_argument("--no-count", action="store_true", help="leave out the untimed pass that counts")
     parser.add_argument("--smoke", action="store_true", help="see whether it works: one round, tiny counts")
     options = parser.parse_args(arguments)
     known = {name.lower(): name for name in NAMES}

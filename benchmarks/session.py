@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from django.core.management import call_command
 from django.db import connection
 
-from benchmarks import in_process, instruments, limits, processes, profiling, report, tasks, wal, workers
+from benchmarks import in_process, instruments, limits, processes, profiling, report, scale, tasks, wal, workers
 from benchmarks.report import progress
 from benchmarks.workloads import WORKLOADS, Workload
 
@@ -54,7 +54,14 @@ def run(options: argparse.Namespace, folder: Path) -> None:
     progress(f"migrating a new {connection.vendor} database")
     call_command("migrate", run_syncdb=True, verbosity=0)
     limits.prepare()
-    chosen = [WORKLOADS[name] for name in options.workloads]
+    if "scale" in options.workloads:
+        options.rounds = 1 if options.smoke else options.rounds
+        scale.run(options, folder)
+    chosen = [WORKLOADS[name] for name in options.workloads if name != "scale"]
+    if not chosen:
+        return
+    if options.instances:
+        chosen = [workload.smaller(instances=options.instances, steps=workload.steps) for workload in chosen]
     if options.smoke:
         options.rounds = 1
         chosen = [workload.smaller(instances=2, steps=3) for workload in chosen]
@@ -102,7 +109,7 @@ def _rounds(chosen: list[Workload], options: argparse.Namespace, folder: Path) -
 def _costs(chosen: list[Workload], options: argparse.Namespace, folder: Path) -> dict[str, dict[str, float]]:
     """Run each workload once, untimed, and return what a step costs the database."""
     costs: dict[str, dict[str, float]] = {workload.name: {} for workload in chosen}
-    counted = [workload for workload in chosen if workload.counted]
+    counted = [workload for workload in chosen if workload.counted and not options.no_count]
     if not counted:
         return costs
     with _counted_engine(options, folder) as (engine, count):

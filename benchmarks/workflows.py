@@ -67,6 +67,14 @@ async def nap(seconds: float) -> int:
 
 
 @workflow.defn
+async def wait(activities: int) -> None:
+    """Run activities one after the other, and then wait for what never comes."""
+    for number in range(activities):
+        await noop(number)
+    await workflow.wait_signal("never")
+
+
+@workflow.defn
 async def tree_root(depth: int, fan_out: int, leaves: int, activities: int, size: int) -> int:
     """Begin a tree of workflows, and count what its activities return."""
     below = [tree_mid.start_child(depth - 1, fan_out, leaves, activities, size) for _ in range(fan_out)]

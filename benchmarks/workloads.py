@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import crowds, replays, sleepers, trees, workflows
+from benchmarks import cached, crowds, replays, sleepers, trees, workflows
 from benchmarks.percentiles import percentile
 from benchmarks.trees import Shape
 
@@ -117,6 +117,7 @@ WORKLOADS: dict[str, Workload] = {
     "W7many": Workload(
         name="W7_sleep1m", run=sleepers.run, instances=1_000_000, steps=1, counted=False, warms_up=False, rounds=1
     ),
+    "memory": Workload(name="memory_1000", run=cached.run, instances=1000, steps=10, counted=False),
     "W8": _tree("W8_tree", Shape(), runs=2),
     "W8wide": _tree("W8_tree_wide", Shape(depth=3, fan_out=3, leaves=3, activities=3), runs=10, warms_up=False),
     "W8large": _tree("W8_tree_1mb", Shape(activities=10, size=1_000_000), runs=2, warms_up=False),

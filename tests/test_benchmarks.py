@@ -18,7 +18,7 @@ def benchmarks(*arguments: str) -> subprocess.CompletedProcess[str]:
     own = {"BROKER_URL", "DATABASE_URL", "DJANGO_SETTINGS_MODULE"}
     env = {name: value for name, value in os.environ.items() if name not in own}
     command = [sys.executable, "-m", "benchmarks", *arguments, "--smoke", "--db", "sqlite"]
-    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=180)
 
 
 @pytest.mark.parametrize("engine", [[], ["--in-process"]], ids=["celery", "in-process"])
@@ -36,16 +36,30 @@ def test_each_workload_gives_a_line_of_json(engine):
 
 
 def test_the_other_workloads_run():
-    done = benchmarks("W1x16,W5,W6,W6fan")
+    done = benchmarks("W1x16,W5,W6,W6fan,W7,memory,W8", "--no-count")
 
     assert done.returncode == 0, done.stderr
     results = {result["workload"]: result for result in map(json.loads, done.stdout.splitlines())}
-    assert list(results) == ["W1_conc16", "W5_burst1000x3", "W6_seq10k", "W6_fan10k"]
+    assert list(results) == [
+        *("W1_conc16", "W5_burst1000x3", "W6_seq10k", "W6_fan10k", "W7_sleep10k", "memory_1000", "W8_tree")
+    ]
     assert all(result["ratio"] > 0 and result["per_second"] > 0 for result in results.values())
+    assert results["W7_sleep10k"]["lag_p50_ms"] > 0
+    assert results["W8_tree"]["workflows_per_second"] > 0
     assert results["W5_burst1000x3"]["enqueue_s"] < results["W5_burst1000x3"]["wall_s"]
     # However long the history is: the instance and its events; SQLite counts the BEGIN as well.
     assert results["W6_seq10k"]["statements_per_step"] * results["W6_seq10k"]["steps"] <= 3
     assert results["W1_conc16"]["workers_cpu_ms"] > 0
+
+
+def test_a_sweep_over_crews_of_workers_says_what_each_got_done_and_whether_the_database_was_locked():
+    done = benchmarks("scale")
+
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    result = json.loads(line)
+    assert (result["pool"], result["processes"], result["locked"]) == ("threads", 2, 0)
+    assert result["per_second"] > 0
 
 
 def test_what_needs_workers_is_refused_without():

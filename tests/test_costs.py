@@ -129,6 +129,41 @@ def test_signal_costs_the_same_at_any_length_while_the_execution_is_cached(commi
     assert costs[-1][1] == 1
 
 
+def cursors(monkeypatch):
+    """Return the list that the database's cursors to come are noted in."""
+    made = []
+    chunked = connection.chunked_cursor
+    monkeypatch.setattr(connection, "chunked_cursor", lambda: made.append(1) or chunked())
+    return made
+
+
+def test_replay_of_a_short_history_declares_no_cursor(sequence, monkeypatch):
+    start, _, _ = sequence
+    handle = start(5)
+    cache.clear()
+    made = cursors(monkeypatch)
+
+    handle.signal("more")
+    advance(handle.id)
+
+    assert handle.result(timeout=0) == 5
+    assert made == []
+
+
+def test_replay_of_a_long_history_keeps_little_of_it_in_memory(sequence, monkeypatch):
+    start, _, _ = sequence
+    handle = start(5)
+    cache.clear()
+    made = cursors(monkeypatch)
+    monkeypatch.setattr(history, "_AT_ONCE", 10)
+
+    handle.signal("more")
+    advance(handle.id)
+
+    assert handle.result(timeout=0) == 5
+    assert made
+
+
 def test_handed_out_activity_is_at_most_3_commits(committing, settings):
     settings.DURABLE = {"RUN_INLINE": False}
     in_activity = []

@@ -188,7 +188,7 @@ def live(instance: Instance) -> tuple[Execution, list[Command]]:
     if execution.head == instance.head:
         return execution, []
     try:
-        events = history.read(instance.execution_id, after=execution.head)
+        events = history.read(instance.execution_id, after=execution.head, until=instance.head)
         with watchdog.watch(execution), closed_after(events):
             rest = catch_up(execution, events, whole=True)
     except BaseException:

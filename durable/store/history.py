@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from contextlib import closing
+from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from django.db.models import ExpressionWrapper, F, TextField
@@ -112,24 +112,34 @@ def _row(execution_id: uuid.UUID, seq: int, event: ev.Event, text: str, at: date
     )
 
 
-def read(execution_id: uuid.UUID, *, after: int = 0) -> Generator[ev.Event, None, None]:
+_AT_ONCE = 2000
+"""How many events of a history are in memory at a time."""
+
+
+def read(execution_id: uuid.UUID, *, after: int = 0, until: int | None = None) -> Generator[ev.Event, None, None]:
     """Return the events after ``after``, in order, a few at a time.
+
+    Args:
+        execution_id: Whose.
+        after: The ``seq`` of the last one that is known.
+        until: The ``seq`` of the last one that there is, if that is known.
 
     Raises:
         UndecodableEvent: One cannot be read.
     """
-    return _read(_rows(execution_id).filter(seq__gt=after))
+    return _read(_rows(execution_id).filter(seq__gt=after), short=until is not None and until - after <= _AT_ONCE)
 
 
 def _rows(execution_id: uuid.UUID) -> Any:
     return HistoryEvent.objects.using(conf.settings.DATABASE).filter(execution_id=execution_id)
 
 
-def _read(found: Any) -> Generator[ev.Event, None, None]:
+def _read(found: Any, *, short: bool) -> Generator[ev.Event, None, None]:
     decode = conf.codec().decode
     rows = found.order_by("seq").values_list("seq", "kind", "recorded_at", _TEXT)
-    # Closed by us, not by the collector: the database keeps a cursor for it.
-    with closing(rows.iterator(chunk_size=2000)) as each:
+    # A cursor is closed by us, not by the collector: the database keeps it. To declare one, fetch from it and close
+    # it takes a statement each: what is short is fetched without.
+    with nullcontext(rows) if short else closing(rows.iterator(chunk_size=_AT_ONCE)) as each:
         for seq, kind, recorded_at, text in each:
             yield ev.decode(kind, _plain(decode, seq, kind, text), at=recorded_at.timestamp(), seq=seq)
 
@@ -147,7 +157,7 @@ def first(execution_id: uuid.UUID) -> ev.ExecutionStarted | None:
     Raises:
         UndecodableEvent: It cannot be read.
     """
-    with closing(_read(_rows(execution_id).filter(seq=1))) as events:
+    with closing(_read(_rows(execution_id).filter(seq=1), short=True)) as events:
         event = next(events, None)
     return event if isinstance(event, ev.ExecutionStarted) else None
 
