@@ -184,7 +184,8 @@ def _explained(replayed: _Replayed, trouble: DurableError | None) -> Explanation
     execution = replayed.execution
     tasks = execution.loop.tasks()
     stacks = [shown.stack(execution, task.get_coro()) for task in tasks[:TASKS]]
-    waiting = waits.of(execution, replayed.moments)[:TASKS]
+    fires = {event.event_id: event.fire_at for event in replayed.history if isinstance(event, ev.TimerStarted)}
+    waiting = waits.of(execution, replayed.moments, fires)[:TASKS]
     return Explanation(
         instance_id=execution.instance_id,
         execution_id=execution.execution_id,

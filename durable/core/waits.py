@@ -6,15 +6,16 @@ import asyncio
 import bisect
 import linecache
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from durable.core import frames
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from durable.core.execution import Execution
-    from durable.core.loop import Task, Timer
+    from durable.core.loop import Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,26 +47,37 @@ class Wait:
     due: float | None
 
 
-def of(execution: Execution, moments: Sequence[tuple[int, float]] = ()) -> list[Wait]:
+def of(
+    execution: Execution,
+    moments: Sequence[tuple[int, float]] = (),
+    fires: Mapping[int, float] = MappingProxyType({}),
+) -> list[Wait]:
     """Return what each live task of an execution waits for, in order of the tasks' creation.
 
     Args:
         execution: It stands still between two steps.
         moments: How many futures and tasks there had been after each step, and the
             time of the step; without it nobody knows since when a task waits.
+        fires: When timers are due, by event id, where the history has it: one that was
+            set again fires later than the code, which goes by its first setting, thinks.
     """
-    limits = _limits(execution)
+    limits = _limits(execution, fires)
     return [_of(task, execution, moments, limits) for task in execution.loop.tasks()]
 
 
-def _of(task: Task, execution: Execution, moments: Sequence[tuple[int, float]], limits: dict[Any, Timer]) -> Wait:
+def _of(
+    task: Task,
+    execution: Execution,
+    moments: Sequence[tuple[int, float]],
+    limits: dict[Any, tuple[float, int]],
+) -> Wait:
     coroutine = task.get_coro()
     location = frames.waiting_at(coroutine) or execution.waiting_at()
     inside, awaited = frames.waiting_in(coroutine), _awaited(task)
     kind, name, event_id, text = _awaits(awaited) if inside is None or awaited is None else _calls(inside, execution)
-    timer = limits.get(awaited) or limits.get(task)
-    if kind == "timer" and timer is not None:
-        event_id = timer.event_id
+    due, timer_id = limits.get(awaited) or limits.get(task) or (None, None)
+    if kind == "timer" and timer_id is not None:
+        event_id = timer_id
     return Wait(
         task=task.get_name(),
         kind=kind,
@@ -75,7 +87,7 @@ def _of(task: Task, execution: Execution, moments: Sequence[tuple[int, float]], 
         location=location,
         source=source(location),
         since=_since(awaited, moments),
-        due=None if timer is None else timer.when(),
+        due=due,
     )
 
 
@@ -133,9 +145,9 @@ def _awaited(task: Task) -> Any:
     return getattr(task, "_fut_waiter", None)
 
 
-def _limits(execution: Execution) -> dict[Any, Timer]:
-    """Return the timers that end a wait, by the future that they set or the task that they cancel."""
-    found: dict[Any, Timer] = {}
+def _limits(execution: Execution, fires: Mapping[int, float]) -> dict[Any, tuple[float, int]]:
+    """Return when a timer ends a wait, and its id, by the future that it sets or the task that it cancels."""
+    found: dict[Any, tuple[float, int]] = {}
     for asked in execution.open.values():
         if not isinstance(timer := asked.waiter, asyncio.TimerHandle):
             continue
@@ -144,8 +156,9 @@ def _limits(execution: Execution) -> dict[Any, Timer]:
             key: Any = limit._task  # type: ignore[attr-defined]
         else:
             key = next(iter(timer._args), None)
-        if isinstance(key, asyncio.Future) and (key not in found or timer.when() < found[key].when()):
-            found[key] = timer
+        due = fires.get(asked.event.event_id, timer.when())
+        if isinstance(key, asyncio.Future) and (key not in found or due < found[key][0]):
+            found[key] = due, asked.event.event_id
     return found
 
 

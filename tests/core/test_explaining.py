@@ -390,6 +390,16 @@ def test_timeout_of_a_block_is_what_each_wait_in_it_ends_with(outer, inner):
     assert found["main"].due == 50.0
 
 
+def test_timer_that_was_set_again_is_due_when_its_history_says():
+    @workflow
+    async def sleeps() -> None:
+        await asyncio.sleep(30)
+
+    explanation = explain(sleeps, [started(at=100.0), timer(0, 170.0)])
+
+    assert only(explanation).waits.due == 170.0
+
+
 def test_task_that_can_go_on_waits_for_nothing():
     async def spins() -> None:
         while True:
