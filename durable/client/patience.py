@@ -6,7 +6,7 @@ import time
 
 from durable.core import given
 
-_FIRST_LOOK, _SLOWER, _SLOWEST = 0.002, 1.2, 0.5
+_FIRST_LOOK, _SLOWER, _SLOWEST = 0.001, 1.15, 0.5
 
 
 class Patience:

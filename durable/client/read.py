@@ -79,8 +79,10 @@ def result(instance_id: str, timeout: float | None = None) -> Any:
         UnknownInstance: There is none of this id.
     """
     patience = Patience(timeout)
-    while (found := instances.get(instance_id)).closed_at is None:
-        time.sleep(_pause(patience, found))
+    while (found := _ended(instance_id)) is None:
+        if (pause := patience.pause()) is None:
+            raise _too_late(instance_id, patience)
+        time.sleep(pause)
     return _outcome(found)
 
 
@@ -92,16 +94,22 @@ async def aresult(instance_id: str, timeout: float | None = None) -> Any:
     connection open that nobody closes.
     """
     patience = Patience(timeout)
-    while (found := await sync_to_async(instances.get)(instance_id)).closed_at is None:
-        await asyncio.sleep(_pause(patience, found))
+    while (found := await sync_to_async(_ended)(instance_id)) is None:
+        if (pause := patience.pause()) is None:
+            raise await sync_to_async(_too_late)(instance_id, patience)
+        await asyncio.sleep(pause)
     return await sync_to_async(_outcome)(found)
 
 
-def _pause(patience: Patience, found: Instance) -> float:
-    pause = patience.pause()
-    if pause is None:
-        raise ResultTimeout(found.pk, patience.timeout, status=found.status)
-    return pause
+def _ended(instance_id: str) -> Instance | None:
+    if not instances.is_closed(instance_id):
+        return None
+    found = instances.get(instance_id)
+    return found if found.closed_at is not None else None  # it may go on again by now
+
+
+def _too_late(instance_id: str, patience: Patience) -> ResultTimeout:
+    return ResultTimeout(instance_id, patience.timeout, status=status(instance_id))
 
 
 def _outcome(found: Instance) -> Any:

@@ -12,7 +12,7 @@ from django.db import connections
 from durable import conf
 from durable.core.errors import UndecodablePayload
 from durable.models import ActivityTask, Status
-from durable.store import clock, instances, workers
+from durable.store import clock, instances, many, workers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -43,9 +43,8 @@ def row(execution_id: uuid.UUID, asked: Asked, **values: Any) -> ActivityTask:
 
 
 def insert(tasks: Sequence[ActivityTask]) -> None:
-    """Store tasks, in one statement."""
-    if tasks:
-        rows().bulk_create(tasks)
+    """Store tasks, in one statement; of many, none learns its key."""
+    many.insert(tasks)
 
 
 def next_ready(queue: str, count: int) -> list[ActivityTask]:

@@ -115,14 +115,17 @@ def _at_once(
     if consumed:
         parameters.append(list(consumed))
     parameters += [instance.execution_id, at, _rows(records, head)]
-    # Not Django's own cursor: it puts the values into the text by itself, which takes longer.
-    connection.close_if_health_check_failed()  # as that one does, and what follows
+    with cursor(connection) as client:
+        client.execute(_statement(tuple(values), lease is not None, bool(consumed)), parameters)
+        return bool(client.rowcount)
+
+
+def cursor(connection: Any) -> Any:
+    """Return a cursor that leaves it to the server to bind values: Django's own puts them into the text."""
+    connection.close_if_health_check_failed()
     connection.ensure_connection()
     raw = connection.Database.Cursor(connection.connection)
-    make = connection.make_debug_cursor if connection.queries_logged else connection.make_cursor
-    with make(raw) as cursor:
-        cursor.execute(_statement(tuple(values), lease is not None, bool(consumed)), parameters)
-        return bool(cursor.rowcount)
+    return (connection.make_debug_cursor if connection.queries_logged else connection.make_cursor)(raw)
 
 
 def _rows(records: Sequence[history.Record], head: int) -> str:
