@@ -26,7 +26,9 @@ from durable.core.errors import InvalidId
 from durable.engine.advance import advance
 from durable.engine.perform import perform
 from durable.models import BatchItem, Instance, Operation
+from durable.operations import recover as recovering
 from durable.operations import rewind as rewinding
+from durable.operations.recovered import Busy
 from durable.store import batches as store
 from durable.store import clock
 from tests.driving import Together, cost, kinds
@@ -437,6 +439,28 @@ def test_recover_tells_what_it_found(engine, orders):
     ]
     audited = Operation.objects.filter(verb="recover").order_by("pk").values_list("instance_id", "outcome")
     assert list(audited) == [("w0", "done"), ("w1", "refused"), ("o0", "refused"), ("nobody", "refused")]
+
+
+def test_recover_leaves_what_others_are_at_for_a_retry(engine, orders, monkeypatch):
+    orders.open("w0", "w1")
+    seen = recovering._outcome
+    monkeypatch.setattr(
+        recovering, "_outcome", lambda pk, **options: Busy(head=2) if pk == "w1" else seen(pk, **options)
+    )
+
+    handle = client.batch("recover", ["w0", "w1"])
+    engine.run()
+
+    items = client.batch_report(handle).items
+    assert [(item.outcome, item.error.partition(":")[0]) for item in items] == [
+        ("done", ""),
+        ("refused", "ConcurrencyConflict"),
+    ]
+    assert Operation.objects.get(verb="recover", instance_id="w1").outcome == "refused"
+    monkeypatch.setattr(recovering, "_outcome", seen)
+    again = client.batch_retry(handle)
+    engine.run()
+    assert [(item.instance_id, item.outcome) for item in client.batch_report(again).items] == [("w1", "done")]
 
 
 def test_new_instances_are_named_in_the_report(engine, orders):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time as wall
+from functools import partial
 
 import pytest
 from asgiref.sync import async_to_sync
@@ -60,6 +61,10 @@ def define_cart():
         def fail() -> None:
             raise LookupError("nothing there")
 
+        @workflow.query
+        def described(name: str, instance_id: str = "", self: str = "") -> str:
+            return f"{name} {instance_id} {self}"
+
         for _ in range(rounds):
             items += [await workflow.wait_signal("item")]
         return len(items)
@@ -109,6 +114,15 @@ def test_aquery_answers(waiting, where):
     where()
 
     assert async_to_sync(client.aquery)(waiting.id, "count", more=3) == 4
+
+
+def test_queries_own_keywords_may_be_called_what_the_clients_are(waiting):
+    own = {"name": "Ada", "instance_id": "7"}
+
+    assert client.query(waiting.id, "described", **own) == "Ada 7 "
+    assert waiting.query("described", **own, self="me") == "Ada 7 me"
+    assert async_to_sync(client.aquery)(waiting.id, "described", **own) == "Ada 7 "
+    assert async_to_sync(partial(waiting.aquery, "described", **own, self="me"))() == "Ada 7 me"
 
 
 def test_query_writes_nothing(waiting, where):
@@ -310,7 +324,7 @@ def test_instance_answers_while_its_activity_runs(committing, path):
 
 
 def test_unknown_query_and_wrong_arguments_are_refused(waiting):
-    with pytest.raises(InvalidInput, match="count, fail, spin, touch, users"):
+    with pytest.raises(InvalidInput, match="count, described, fail, spin, touch, users"):
         waiting.query("total")
     with pytest.raises(InvalidInput, match=r"count\(more\)"):
         waiting.query("count", "three")

@@ -283,6 +283,15 @@ def test_events_that_cannot_be_read_are_told_of(some):
     assert (row["reason"], row["seq"]) == ("undecodable event", 2)
 
 
+def test_instance_that_is_not_of_the_workflow_of_its_history_is_told_of(some):
+    Instance.objects.filter(pk="o-1").update(name="trip", version=2)
+
+    row = would_stall()["o-1"]
+
+    assert (row["error"], row["workflow"]) == ("InvalidHistory", "trip")
+    assert "it is one of 'order', and the instance of 'trip'" in row["message"]
+
+
 def test_runaway_code_and_other_trouble_are_told_of(some, settings, monkeypatch):
     settings.DURABLE = {"STEP_TIMEOUT": 0.2}
     registry.unregister_workflow("order", 0)

@@ -18,7 +18,7 @@ from durable.codecs import PlainCodec
 from durable.core.retry import RetryPolicy
 from durable.engine import lost, sweep
 from durable.engine.advance import advance
-from durable.models import ActivityTask, Instance
+from durable.models import ActivityTask, HistoryEvent, Instance
 from durable.operations import recovered
 from durable.operations.recover import at_start
 from durable.store import instances
@@ -208,6 +208,23 @@ def test_lease_of_what_cannot_be_read_stalls_its_instance_and_the_others_are_han
     engine.run_until_quiet()
     assert (bad.status, good.status) == ("completed", "completed")
     assert item(bad, "ActivityCompleted").data["attempts"] == 2, "the lost attempt counts"
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_instance_whose_activity_in_place_cannot_be_read_can_be_terminated(engine, leased, codec, force):
+    bad, _ = leased
+    codec.lost = True
+
+    (client.purge if force else client.terminate)(bad.id, **({"force": True} if force else {}))
+
+    assert not ActivityTask.objects.filter(execution__instance=bad.id).exists()
+    assert not Instance.objects.filter(pk=bad.id, lease__isnull=False).exists()
+    if force:
+        assert not Instance.objects.filter(pk=bad.id).exists()
+    else:
+        assert bad.status == "terminated"
+        ends = HistoryEvent.objects.filter(execution__instance=bad.id, kind="ExecutionTerminated")
+        assert ends.count() == 1
 
 
 def test_stall_over_a_lease_is_not_looked_at_hot(engine, leased, codec, time):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -14,7 +15,7 @@ from durable.operations import elsewhere
 from durable.store import instances
 
 
-def query(instance_id: str, name: str, *args: Any, **kwargs: Any) -> Any:
+def query(instance_id: str, name: str, /, *args: Any, **kwargs: Any) -> Any:
     """Call a query that the workflow registered and return its answer, as plain JSON.
 
     Runs in this process, on the live execution or on a replay of the history;
@@ -50,6 +51,7 @@ def encode(where: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[st
     }
 
 
-async def aquery(instance_id: str, name: str, *args: Any, **kwargs: Any) -> Any:
+async def aquery(instance_id: str, name: str, /, *args: Any, **kwargs: Any) -> Any:
     """Call a query from async code; see ``query``."""
-    return await sync_to_async(query)(instance_id, name, *args, **kwargs)
+    # Bound first: what calls it would take a keyword that is called as one of its own for that.
+    return await sync_to_async(partial(query, instance_id, name, *args, **kwargs))()

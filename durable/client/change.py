@@ -41,6 +41,7 @@ State = store.State
 def update(
     instance_id: str,
     name: str,
+    /,
     *args: Any,
     update_id: str | None = None,
     timeout: float | None = None,
@@ -86,6 +87,7 @@ def _update(instance_id: str, request: ev.UpdateAccepted, timeout: float | None)
 async def aupdate(
     instance_id: str,
     name: str,
+    /,
     *args: Any,
     update_id: str | None = None,
     timeout: float | None = None,

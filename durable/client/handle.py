@@ -98,22 +98,22 @@ class Handle:
         """Signal the instance; see ``client.signal``."""
         operate.signal(self.id, name, payload, reason=reason, actor=actor)
 
-    def query(self, name: str, *args: Any, **kwargs: Any) -> Any:
+    def query(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
         """Ask the instance about itself; see ``client.query``."""
         return ask.query(self.id, name, *args, **kwargs)
 
-    async def aquery(self, name: str, *args: Any, **kwargs: Any) -> Any:
+    async def aquery(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
         """Ask the instance about itself from async code."""
         return await ask.aquery(self.id, name, *args, **kwargs)
 
     def update(
-        self, name: str, *args: Any, update_id: str | None = None, timeout: float | None = None, **kwargs: Any
+        self, name: str, /, *args: Any, update_id: str | None = None, timeout: float | None = None, **kwargs: Any
     ) -> Any:
         """Have the workflow changed and wait for what comes of it; see ``client.update``."""
         return change.update(self.id, name, *args, update_id=update_id, timeout=timeout, **kwargs)
 
     async def aupdate(
-        self, name: str, *args: Any, update_id: str | None = None, timeout: float | None = None, **kwargs: Any
+        self, name: str, /, *args: Any, update_id: str | None = None, timeout: float | None = None, **kwargs: Any
     ) -> Any:
         """Have the workflow changed from async code."""
         return await change.aupdate(self.id, name, *args, update_id=update_id, timeout=timeout, **kwargs)

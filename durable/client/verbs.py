@@ -17,12 +17,12 @@ from durable.client.purge import purge
 from durable.client.restart import restart
 from durable.client.restore import restore
 from durable.core import given
-from durable.core.errors import DurableError, InvalidInput, NotOpen
+from durable.core.errors import ConcurrencyConflict, DurableError, InvalidInput, NotOpen
 from durable.operations import arguments as kinds
 from durable.operations import audit
 from durable.operations import purge as purging
 from durable.operations import recover as recovering
-from durable.operations.recovered import Failed, RecoveryReport
+from durable.operations.recovered import Busy, Failed, RecoveryReport
 from durable.operations.shapes import Args, Outcome, Preview
 from durable.store import instances
 
@@ -72,12 +72,15 @@ def recover(instance_id: str, *, reason: str = "", actor: Any = None, dry_run: b
     Raises:
         UnknownInstance: There is none of this id.
         NotOpen: It is not running.
+        ConcurrencyConflict: Somebody else was at it whenever it was looked at.
         Exception: Whatever kept it from being recovered.
     """
     with audit.audited("recover", instance_id, actor=actor, reason=reason, dry_run=dry_run):
         report = next(recovering.each([instance_id], dry_run=dry_run), None)
         if report is None:
             raise NotOpen(instance_id, status=instances.get(instance_id).status, verb="be recovered")
+        if isinstance(report.outcome, Busy):
+            raise ConcurrencyConflict(instance_id, expected=report.outcome.head)
         if isinstance(report.outcome, Failed) and not report.outcome.failure_recorded:
             raise report.outcome.error
         return report

@@ -28,7 +28,7 @@ class Compensations:
     def __init__(self) -> None:
         self._registered: list[tuple[str, Callable[[], Coroutine[Any, Any, Any]]]] = []
 
-    def add(self, undo: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+    def add(self, undo: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
         """Register an activity, a child workflow or an async function to call with these arguments.
 
         The arguments of activities and children are taken as they are now. An

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from types import MappingProxyType
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from durable import telemetry
 from durable.core import events as ev
+from durable.core.errors import UndecodableEvent
 from durable.core.failures import Failure
 from durable.core.retry import RetryPolicy
 from durable.engine import intercepting, routing, work
@@ -91,7 +93,8 @@ def outcome(name: str, end: ev.End) -> dict[str, Any]:
 
 def _store(instance: Instance, values: dict[str, Any]) -> None:
     if values["status"] in inbox.REWINDABLE and instance.lease_event_id is not None:
-        tasks.insert([_in_place(instance, instance.lease_event_id)])
+        with suppress(UndecodableEvent):  # its worker learns that it is over when it looks at the lease, too
+            tasks.insert([_in_place(instance, instance.lease_event_id)])
     instances.rows().filter(pk=instance.pk).update(**values)
     for name, value in values.items():
         setattr(instance, name, value)

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import InterfaceError, OperationalError
 
-from durable.core.errors import UndecodableEvent
+from durable.core.errors import InvalidHistory, UndecodableEvent
 from durable.core.replay import catch_up
 from durable.engine import stalling, watchdog
 from durable.engine.advance import fresh
+from durable.models import OPEN
 from durable.store import transcripts
 
 if TYPE_CHECKING:
@@ -73,6 +74,10 @@ def replay_stored(heads: Iterable[Transcript], *, keep: Callable[[Transcript], N
             continue
         if keep is not None:
             keep(transcript)
+        if head.status in OPEN and transcript.workflow != head.workflow:
+            problem = f"it is one of {transcript.workflow!r}, and the instance of {head.workflow!r}"
+            yield Report(head=head, error=InvalidHistory(head.instance_id, problem))
+            continue
         yield replay(transcript)
 
 

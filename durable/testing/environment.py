@@ -95,7 +95,7 @@ class ActivityEnvironment:
         """Make ``activity.cancelled()`` true from now on; any thread may call this."""
         self._cancelled.set()
 
-    def run(self, definition: ActivityDefinition, *args: Any, **kwargs: Any) -> Any:
+    def run(self, definition: ActivityDefinition, /, *args: Any, **kwargs: Any) -> Any:
         """Run an activity once and return what a workflow would get, or raise what the function raised.
 
         The arguments and the result pass through JSON as they would between a
@@ -123,7 +123,7 @@ class ActivityEnvironment:
             return None
         return definition.signature.decode_result(result, conf.converter())
 
-    async def arun(self, definition: ActivityDefinition, *args: Any, **kwargs: Any) -> Any:
+    async def arun(self, definition: ActivityDefinition, /, *args: Any, **kwargs: Any) -> Any:
         """Run an activity from async code, in another thread, as a worker would; see ``run``."""
         return await sync_to_async(self.run)(definition, *args, **kwargs)
 

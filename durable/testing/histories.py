@@ -167,7 +167,7 @@ class History:
         return self.add(ev.ExecutionContinued(input=_given(args, {})))
 
 
-def history_of(workflow: str, *args: Any, **kwargs: Any) -> History:
+def history_of(workflow: str, /, *args: Any, **kwargs: Any) -> History:
     """Return the beginning of a history: a workflow was started with these arguments."""
     started = ev.ExecutionStarted(name=workflow, input=_given(args, kwargs), python=interpreter())
     return History(events=[started])

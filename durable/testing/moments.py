@@ -59,13 +59,13 @@ class Moment:
         """End the instance, or the one with the id ``to``, at once."""
         return self._add("terminate", lambda: self._simulation.terminate(reason=reason, to=to))
 
-    def query(self, name: str, *args: Any, to: str | None = None, **kwargs: Any) -> Answer:
+    def query(self, name: str, /, *args: Any, to: str | None = None, **kwargs: Any) -> Answer:
         """Call a query; the answer's ``value`` is there when the moment has come."""
         answer = Answer(self._where)
         self._add(f"query {name!r}", lambda: answer.set(self._simulation.query(name, *args, to=to, **kwargs)))
         return answer
 
-    def update(self, name: str, *args: Any, to: str | None = None, **kwargs: Any) -> Answer:
+    def update(self, name: str, /, *args: Any, to: str | None = None, **kwargs: Any) -> Answer:
         """Ask for an update; the answer's ``value`` is what it returned, or raises what ``client.update`` would."""
         answer = Answer(self._where)
         self._add(f"update {name!r}", lambda: answer.set(self._simulation.update(name, *args, to=to, **kwargs)))

@@ -98,7 +98,7 @@ class Simulation:
 
     # --- saying what shall happen
 
-    def mock(self, target: Target, *args: Any, **kwargs: Any) -> Mock:
+    def mock(self, target: Target, /, *args: Any, **kwargs: Any) -> Mock:
         """Say what an activity or a child workflow does when it is called.
 
         Args:
@@ -212,7 +212,7 @@ class Simulation:
             target.require_open("be terminated")
             self._world.agenda.add(lambda: target.terminate(reason), f"the termination of {target.id}", first=True)
 
-    def query(self, name: str, *args: Any, to: str | None = None, **kwargs: Any) -> Any:
+    def query(self, name: str, /, *args: Any, to: str | None = None, **kwargs: Any) -> Any:
         """Call a query of the instance, or of another one, and return its answer as plain JSON.
 
         Raises:
@@ -227,7 +227,7 @@ class Simulation:
         return run.query(name, encode(f"query {name}", args, kwargs))
 
     def update(
-        self, name: str, *args: Any, to: str | None = None, update_id: str | None = None, **kwargs: Any
+        self, name: str, /, *args: Any, to: str | None = None, update_id: str | None = None, **kwargs: Any
     ) -> Asked:
         """Ask the instance, or another one, for an update; the ``value`` of what is returned is its outcome later.
 
@@ -322,7 +322,7 @@ class Simulation:
                 raise ExpectationFailed([f"order: wanted {wanted}; begun were {really}"])
 
 
-def simulate(workflow: WorkflowDefinition | str, *args: Any, **kwargs: Any) -> Simulated:
+def simulate(workflow: WorkflowDefinition | str, /, *args: Any, **kwargs: Any) -> Simulated:
     """Run a workflow in a simulation without mocks; see ``Simulation.run``."""
     return Simulation(workflow).run(*args, **kwargs)
 
