@@ -40,12 +40,33 @@ POINTS = {
 }
 """Functions, each with a fault ``<name>.before`` and one ``<name>.after``, and each of these with a ``.stop``."""
 
+LOST = "commit.lost"
+"""The commit is done, and its answer gets lost."""
+
+STEP = "step"
+"""In the middle of an activity of the tests."""
+
+BROKEN = "broken-"
+"""How the names begin of what makes an activity of the tests fail."""
+
+KNOWN = {STEP, LOST, *(f"{name}.{when}" for name in POINTS for when in ("before", "after"))}
+
 
 def arm(point: str, *, skip: int = 0) -> None:
-    """Have the next process that comes by ``point`` die, or the one after ``skip`` others."""
+    """Have the next process that comes by ``point`` die, or the one after ``skip`` others.
+
+    Raises:
+        ValueError: There is no such point.
+    """
+    _check(point)
     draft = _folder() / f"{point}.draft"
     draft.write_text(str(skip))
     draft.rename(_folder() / point)
+
+
+def _check(point: str) -> None:
+    if point.removesuffix(".stop") not in KNOWN and not point.startswith(BROKEN):
+        raise ValueError(f"nobody comes by {point!r}")
 
 
 def armed(point: str) -> bool:
@@ -100,7 +121,7 @@ def _forgetful(commit: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(commit)
     def call(connection: BaseDatabaseWrapper) -> None:
         commit(connection)
-        if not threading.current_thread().name.startswith("durable-") and _due("commit.lost"):
+        if not threading.current_thread().name.startswith("durable-") and _due(LOST):
             ledger.note("lost", "commit")
             raise OperationalError("the connection was lost before the answer came")
 

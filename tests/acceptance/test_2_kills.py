@@ -37,6 +37,18 @@ POINTS = {
 }
 
 
+def test_point_that_nobody_comes_by_cannot_be_armed(tmp_path, monkeypatch):
+    monkeypatch.setenv(faults.VARIABLE, str(tmp_path))
+
+    for point in ("pay.before", "commit.during", "commit", "steps", "lost.commit"):
+        with pytest.raises(ValueError, match="nobody comes by"):
+            faults.arm(point)
+    assert list(tmp_path.iterdir()) == []
+    for point in ("commit.before", "commit.lost", "step", "turn.after.stop", "broken-k-1"):
+        faults.arm(point)
+        assert faults.armed(point)
+
+
 @pytest.mark.parametrize("shape", POINTS)
 def test_workers_killed_at_each_point(site, key, shape):
     points = POINTS[shape]

@@ -18,7 +18,7 @@ EFFECTS = "acceptance_effect"
 def step(key: str, number: int) -> int:
     """Do something that is seen outside."""
     ledger.note("begin", f"{key}:{number}")
-    faults.trip("step")
+    faults.trip(faults.STEP)
     ledger.note("end", f"{key}:{number}")
     return number
 
@@ -29,7 +29,7 @@ def deposit(key: str, number: int) -> int:
     ledger.note("begin", f"{key}:{number}")
     with connection.cursor() as cursor:
         cursor.execute(f"INSERT INTO {EFFECTS} (what) VALUES (%s)", [f"{key}:{number}"])  # noqa: S608
-    faults.trip("step")
+    faults.trip(faults.STEP)
     ledger.note("end", f"{key}:{number}")
     return number
 
@@ -61,7 +61,7 @@ def linger_once(key: str, seconds: float) -> str:
 def fragile(key: str, number: int) -> int:
     """Fail, once and for all, while a test says so: see ``broken``."""
     ledger.note("begin", f"{key}:{number}")
-    faults.trip("step")
+    faults.trip(faults.STEP)
     if faults.armed(broken(key.partition(".")[0], number)):
         raise ValueError("broken")
     ledger.note("end", f"{key}:{number}")
@@ -70,7 +70,7 @@ def fragile(key: str, number: int) -> int:
 
 def broken(key: str, number: int) -> str:
     """Return what a test arms to have ``fragile`` fail."""
-    return f"broken-{key}-{number}"
+    return f"{faults.BROKEN}{key}-{number}"
 
 
 @activity.defn(name="acceptance.flaky", retry=FAST)
