@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib import messages
 from django.contrib.admin.utils import unquote
-from django.core.exceptions import ObjectDoesNotExist, PermissionDenied
+from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import Http404, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
 
 from durable import client, conf
-from durable.admin import advice, base, done, forms, once
+from durable.admin import activities, advice, base, done, forms, once
 from durable.admin import verbs as offering
 from durable.client import access, redacting
 from durable.core import errors
 from durable.core.errors import DurableError, UnknownInstance
-from durable.operations.shapes import Args
-from durable.store import history, instances
+from durable.operations.shapes import UNSET, Args
+from durable.store import instances
 
 if TYPE_CHECKING:
     from django.contrib.admin import AdminSite
@@ -113,24 +113,26 @@ def _get(asked: Asked) -> HttpResponse:
     bound = verb.form({**{name: field.initial for name, field in form.fields.items()}, **given})
     if not bound.is_valid():  # something has to be said first
         return _show(asked, form, None, None)
-    return _show(asked, form, bound.arguments(), _looked(asked, bound.arguments(), audited=False))
+    arguments = _arguments(asked, bound)
+    return _show(asked, form, arguments, _looked(asked, arguments, audited=False))
 
 
 def _from_address(asked: Asked) -> dict[str, Any]:
     given = {name: asked.request.GET[name] for name in asked.verb.form.base_fields if name in asked.request.GET}
     if asked.verb.name == "rerun" and "event_id" in given and not asked.hides:
-        return {**given, "input": _input(asked.found, given)}
+        recorded = activities.recorded(asked.found, given.get("execution"), given["event_id"])
+        return {**given, "input": "" if recorded is None else forms.pretty(recorded)}
     return given
 
 
-def _input(found: Instance, given: dict[str, Any]) -> str:
-    """Return an activity's recorded input, for the editor."""
-    try:
-        execution = instances.execution(found, given.get("execution") or None)
-        recorded = history.asked(execution.pk, int(given["event_id"]))
-    except (DurableError, ObjectDoesNotExist, ValueError):
-        return ""
-    return forms.pretty(recorded.input) if hasattr(recorded, "input") else ""
+def _arguments(asked: Asked, form: forms.Verb) -> dict[str, Any]:
+    """Return what a valid form gives; an activity's input that was not changed is none."""
+    given = form.arguments()
+    if asked.verb.name == "rerun" and isinstance(given["input"], Args):
+        recorded = activities.recorded(asked.found, given.get("execution"), given["event_id"])
+        if recorded == {"args": list(given["input"].args), "kwargs": given["input"].kwargs}:
+            return {**given, "input": UNSET}
+    return given
 
 
 def _looked(asked: Asked, arguments: dict[str, Any], *, audited: bool) -> Any:
@@ -142,7 +144,7 @@ def _post(asked: Asked) -> HttpResponse:
     form = asked.verb.form(asked.request.POST)
     if not form.is_valid():
         return _show(asked, form, None, None, status=400)
-    arguments = form.arguments()
+    arguments = _arguments(asked, form)
     if "confirm" not in asked.request.POST:
         return _show(asked, form, arguments, _looked(asked, arguments, audited=True))
     if asked.request.POST.get("previewed") != fingerprint(arguments):
@@ -218,4 +220,6 @@ def _show(
         "may_confirm": preview is not None and refusal is None,
         "hides": asked.hides,
     }
+    if verb.name == "rerun":
+        shown |= activities.context(asked.request, found, links.verb(found.pk, verb.name))
     return TemplateResponse(asked.request, "admin/durable/instance/act.html", shown, status=status)

@@ -123,7 +123,8 @@ class Rewind(Verb):
 class Rerun(NewInstance):
     """A rerun from an activity."""
 
-    event_id = whole(_("From event"), help_text=_("The activity's number in the history."))
+    # Hidden, as the input belongs to it: another one is chosen by its link.
+    event_id = forms.IntegerField(required=False, min_value=0, max_value=_LARGEST, widget=forms.HiddenInput)
     input = JSON(
         label=_("Input of the activity"),
         help_text=_("An object with exactly “args” and “kwargs”, or the only argument. Empty: as it was."),

@@ -387,3 +387,35 @@ def test_posts_need_the_token_of_the_form(site, failed):
         given = {"confirm": "1", "verb": "purge", "id": "order/1"}
         assert site.client.post(site.address(path), given).status_code == 403
     assert Instance.objects.count() == 1
+
+
+def test_a_rerun_without_an_activity_lets_one_be_chosen(site, failed):
+    page = site.page("order/1", "do/rerun/")
+
+    choices = [link for link in page.links if "event_id=" in link]
+    assert choices == [f"/admin/durable/instance/order_2F1/do/rerun/?event_id={n}" for n in (0, 1)]
+    assert 'name="confirm"' not in page.text
+    assert "reserve" in site.get(choices[0]).text
+    assert json.loads(site.get(choices[0]).fields["input"]) == {"args": [1], "kwargs": {}}
+
+
+def test_input_that_was_not_changed_stays_as_it_was_recorded(site, failed, bank):
+    site.do("order/1", "rerun", query={"event_id": 1}, reason="again")
+    site.do("order/1", "rerun", query={"event_id": 1}, input='{"args": [2], "kwargs": {}}')
+
+    unchanged, changed = Operation.objects.filter(verb="rerun", dry_run=False).order_by("pk")
+    assert "input" not in unchanged.arguments
+    assert changed.arguments["input"] == "***"
+
+
+def test_a_rerun_of_an_earlier_execution_stays_there(site, engine, failed, bank):
+    first = str(failed.instance.execution_id)
+    failed.rewind()
+    engine.run_until_quiet()
+    link = next(link for link in site.page("order/1", execution=first).links if "do/rerun/?event_id=0" in link)
+
+    done = site.post(link.partition("?")[0], site.get(link).form(confirm="1"))
+
+    assert first in link
+    assert done.status == 302
+    assert Operation.objects.get(verb="rerun", dry_run=False).arguments["execution"] == first
