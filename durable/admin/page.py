@@ -167,6 +167,7 @@ def _head(
         "state": state(found),
         "address": links.instance(found.pk),
         "download": f"{links.of('download', found.pk)}?execution={execution.pk}",
+        "explain": f"{links.of('explain', found.pk)}?execution={execution.pk}",
         "audit": f"{links.to('operation_changelist')}?instance={found.pk}",
         "is_batch": found.name == batching.NAME,
         "batch_url": links.of("batch_report", found.pk) if found.name == batching.NAME else "",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers as rest
@@ -15,7 +15,6 @@ from durable.api.base import View
 from durable.api.bodies import LARGEST
 from durable.api.plain import described, plain
 from durable.client import redacting
-from durable.operations.audit import HIDDEN
 
 if TYPE_CHECKING:
     from rest_framework.request import Request
@@ -42,33 +41,13 @@ class Explain(View):
         asked = _At(data=request.query_params)
         filters.refuse_unknown(request, {"format", *self.takes})
         asked.is_valid(raise_exception=True)
-        told = plain(
-            client.explain(found.pk, asked.validated_data["at"], request.query_params.get("execution") or None)
-        )
-        return Response(_redacted(request, found, told, _without_variables))
+        hides = not access.may(request.user, access.PAYLOAD, found)
+        told = client.explain(found.pk, asked.validated_data["at"], request.query_params.get("execution") or None)
+        return Response({**plain(redacting.explanation(told) if hides else told), "redacted": hides})
 
 
 class _At(rest.Serializer):
     at = rest.IntegerField(min_value=0, max_value=LARGEST, default=None)
-
-
-def _redacted(request: Request, found: Any, told: dict[str, Any], redact: Any) -> dict[str, Any]:
-    hides = not access.may(request.user, access.PAYLOAD, found)
-    if hides:
-        redact(told)
-    return {**told, "redacted": hides}
-
-
-def _without_variables(told: dict[str, Any]) -> None:
-    raised = told["raised"] or {}
-    for stack in (*(task["stack"] for task in told["tasks"]), raised.get("stack", ())):
-        for frame in stack:
-            frame["omitted"] += len(frame["variables"])
-            frame["variables"] = {}
-    told["status"] = None
-    for each, name in ((raised, "message"), (told["trouble"] or {}, "detail")):
-        if each:
-            each[name] = HIDDEN
 
 
 class Why(View):

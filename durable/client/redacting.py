@@ -13,6 +13,8 @@ from durable.operations.audit import HIDDEN
 if TYPE_CHECKING:
     from durable.client.batches import BatchOutcome
     from durable.client.whys import Why
+    from durable.core.explaining import Explanation
+    from durable.core.shown import Frame
 
 _SILENT = ("NotOpen", "NotClosed", "NotFailed", "NotAnActivity", "AlreadyExists", "UnknownInstance", "UnknownEvent")
 """Errors that never quote payloads, whoever caused them."""
@@ -30,10 +32,15 @@ def error(error: DurableError) -> DurableError:
     if isinstance(error, errors.NondeterminismError):
         return error.without_arguments()
     if hasattr(error, "failure"):
-        shown = DurableError.__reduce__(error)
-        hidden: DurableError = shown[0](type(error), (f"{code_of(type(error)).replace('_', ' ')}: {HIDDEN}",), {})
-        return hidden
+        return _saying(error, f"{code_of(type(error)).replace('_', ' ')}: {HIDDEN}")
     return error
+
+
+def _saying(error: DurableError, text: str) -> DurableError:
+    """Return an error of the same class that has no facts and says something else."""
+    rebuild = DurableError.__reduce__(error)[0]
+    made: DurableError = rebuild(type(error), (text,), {})
+    return made
 
 
 def stall(stall: dict[str, Any]) -> dict[str, Any]:
@@ -60,6 +67,22 @@ def why(found: Why) -> Why:
         children=dict.fromkeys(found.children, HIDDEN),
         trouble=found.trouble and HIDDEN,
     )
+
+
+def explanation(found: Explanation) -> Explanation:
+    """Return where code stands, without its variables and what it raised."""
+    raised = found.raised
+    return replace(
+        found,
+        tasks=tuple(replace(task, stack=_bare(task.stack)) for task in found.tasks),
+        status=None,
+        raised=raised and replace(raised, message=HIDDEN, stack=_bare(raised.stack)),
+        trouble=found.trouble and _saying(found.trouble, HIDDEN),
+    )
+
+
+def _bare(stack: tuple[Frame, ...]) -> tuple[Frame, ...]:
+    return tuple(replace(frame, variables={}, omitted=frame.omitted + len(frame.variables)) for frame in stack)
 
 
 def outcome(item: BatchOutcome) -> BatchOutcome:

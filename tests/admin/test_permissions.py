@@ -14,7 +14,7 @@ from durable.testing.factories import InstanceFactory
 from tests.admin.conftest import EVERY, Site
 from tests.admin.test_pages import OVERVIEWS
 
-PAGES = ("change/", "live/", "download/", "do/cancel/", "do/rewind/", "do/terminate/")
+PAGES = ("change/", "live/", "download/", "explain/", "do/cancel/", "do/rewind/", "do/terminate/")
 NEEDED = {
     **dict.fromkeys(("signal", "suspend", "resume", "cancel"), "operate_instance"),
     **dict.fromkeys(("rewind", "rerun", "restart", "upgrade", "recover", "restore"), "repair_instance"),
