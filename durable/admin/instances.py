@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_protect
 
 from durable import conf
-from durable.admin import acting, base, explain, lists, many, overviews, page
+from durable.admin import acting, base, compare, explain, lists, many, overviews, page
 from durable.core.errors import UnknownInstance
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class InstanceAdmin(base.ReadOnly):
             path("batch/", self._view(many.view), name="durable_batch"),
             path("<path:object_id>/live/", self._view(page.live), name="durable_instance_live"),
             path("<path:object_id>/explain/", self._view(explain.view), name="durable_instance_explain"),
+            path("<path:object_id>/compare/", self._view(compare.view), name="durable_instance_compare"),
             path("<path:object_id>/download/", self._view(page.download), name="durable_instance_download"),
             path("<path:object_id>/report/", self._view(many.report), name="durable_instance_batch_report"),
             path("<path:object_id>/do/<slug:name>/", self._view(acting.view), name="durable_instance_verb"),

@@ -168,6 +168,7 @@ def _head(
         "address": links.instance(found.pk),
         "download": f"{links.of('download', found.pk)}?execution={execution.pk}",
         "explain": f"{links.of('explain', found.pk)}?execution={execution.pk}",
+        "compare": links.of("compare", found.pk),
         "audit": f"{links.to('operation_changelist')}?instance={found.pk}",
         "is_batch": found.name == batching.NAME,
         "batch_url": links.of("batch_report", found.pk) if found.name == batching.NAME else "",

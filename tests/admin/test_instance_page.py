@@ -185,7 +185,17 @@ def test_polling_says_when_something_happened_and_when_it_is_over(site, engine, 
 
 
 def test_looking_writes_nothing(site, failed, waiting):
-    for path in ("", "failures/", "versions/", "batches/", "workers/", "talk/change/", "talk/live/", "talk/download/", "talk/explain/"):
+    for path in (
+        "",
+        "failures/",
+        "versions/",
+        "batches/",
+        "workers/",
+        "talk/change/",
+        "talk/live/",
+        "talk/download/",
+        "talk/explain/",
+    ):
         with cost() as counted:
             site.get(path)
         assert [s for s in counted.statements if not s.startswith(("SELECT", "UPDATE django_session"))] == []
