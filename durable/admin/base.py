@@ -43,6 +43,7 @@ class ReadOnly(_Admin):
     """Rows that are looked at here and changed through ``durable.client``; who may see instances may see them."""
 
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER  # they count to the end
     paginator = Bounded
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:

@@ -21,7 +21,7 @@ from durable.client import access, batching, redacting
 from durable.core.errors import UndecodableEvent, UndecodablePayload, UnknownExecution
 from durable.core.failures import Failure
 from durable.models import CLOSED, OPEN
-from durable.store import clock, instances, tasks
+from durable.store import clock, instances, tasks, updates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from durable.client import HistoryItem, TaskFacts
     from durable.models import Execution, Instance
 
-SHOWN = 500
+SHOWN = 200
 """How many events, or steps, a page of the history has."""
 
 _LONG = 20_000
@@ -98,35 +98,36 @@ def view(site: AdminSite, request: HttpRequest, object_id: str) -> HttpResponse:
         return HttpResponseRedirect(links.instance(found.pk))
     hides, now = not access.may(request.user, access.PAYLOAD, found), clock.now()
     items, unread = _read(partial(client.history, found.pk, execution.pk), [])
+    known = steps.of(items)
     shown = base.context(site, request, tab="instance_changelist", title=found.pk, instance=found, hides=hides)
     shown |= _head(request, found, execution, links, now=now, hides=hides)
-    shown |= _history(request, items, hides=hides)
+    shown |= _history(request, items, known, hides=hides)
     shown["unread"] = unread
     if execution.pk == found.execution_id:
         shown |= _read(partial(_work, found, links, now=now, hides=hides), {})[0]
-    shown |= _timeline(request, items, shown.get("work", ()), now=now if execution.closed_at is None else None)
+    shown |= _timeline(request, known, shown.get("work", ()), now=now if execution.closed_at is None else None)
     shown |= family.context(request.user, found, links)
     return TemplateResponse(request, "admin/durable/instance/page.html", shown)
 
 
 def _timeline(
-    request: HttpRequest, items: Sequence[HistoryItem], work: Sequence[Work], *, now: datetime | None
+    request: HttpRequest, known: Sequence[steps.Step], work: Sequence[Work], *, now: datetime | None
 ) -> dict[str, Any]:
     """Return the drawing; what has not ended shows the attempt that it is at.
 
     Args:
         request: Asks for a scale.
-        items: The history.
+        known: The steps of the history.
         work: What is open.
         now: The time, if the execution goes on.
     """
     attempts = {each.task.event_id: each.task.attempt for each in work}
-    known = [
+    shown = [
         replace(step, attempts=attempts[step.event_id]) if step.is_open and step.event_id in attempts else step
-        for step in steps.of(items)
+        for step in known
     ]
     even = request.GET.get("scale") == "steps"
-    return {"timeline": timeline.draw(known, now=now, evenly=even), "evenly": even}
+    return {"timeline": timeline.draw(shown, now=now, evenly=even), "evenly": even}
 
 
 def _find(request: HttpRequest, object_id: str) -> Instance:
@@ -163,6 +164,7 @@ def _head(
         "failures": [] if hides else list(_chain(_read(partial(getattr, found, "failure"), None)[0])),
         "stall": found.stall and (redacting.stall(found.stall) if hides else found.stall),
         "problems": list(health.problems()) if found.status in OPEN else [],
+        "updates": list(updates.rows().filter(execution=execution)[:SHOWN]) if found.has_updates else [],
         "live": links.of("live", found.pk) if found.status in OPEN else "",
         "state": state(found),
         "address": links.instance(found.pk),
@@ -190,7 +192,9 @@ def _chain(failure: dict[str, Any] | None) -> Iterator[Failure]:
         found = found.cause
 
 
-def _history(request: HttpRequest, items: Sequence[HistoryItem], *, hides: bool) -> dict[str, Any]:
+def _history(
+    request: HttpRequest, items: Sequence[HistoryItem], known: Sequence[steps.Step], *, hides: bool
+) -> dict[str, Any]:
     kind, whole = request.GET.get("kind", ""), request.GET.get("history") == "full"
     kinds = sorted({item.kind for item in items})
     told = request.GET.get("after", "")
@@ -201,7 +205,7 @@ def _history(request: HttpRequest, items: Sequence[HistoryItem], *, hides: bool)
         shown: dict[str, Any] = {"events": [_event(item, start, hides=hides) for item in chosen[:SHOWN]]}
         last = chosen[SHOWN - 1].seq if len(chosen) > SHOWN else None
     else:
-        found = [step for step in steps.of(items) if step.seq > after]
+        found = [step for step in known if step.seq > after]
         shown = {"lines": [_line(step, start, hides=hides) for step in found[:SHOWN]]}
         last = found[SHOWN - 1].seq if len(found) > SHOWN else None
     query = request.GET.copy()

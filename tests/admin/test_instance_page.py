@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
 
 from durable import client
 from durable.codecs import PlainCodec
-from durable.core.errors import NondeterminismError
+from durable.core.errors import NondeterminismError, UpdateTimeout
 from durable.models import ActivityTask, Operation
 from durable.testing import history_of
 from durable.testing.factories import ExecutionFactory, InstanceFactory
@@ -280,3 +281,14 @@ class Broken(PlainCodec):
 
     def decode(self, text: str) -> str:
         raise ValueError("the key is lost")
+
+
+def test_updates_are_shown_with_their_state(site, engine, waiting):
+    with suppress(UpdateTimeout):
+        client.update("talk", "say", "louder", update_id="u-1", timeout=0)
+    assert "u-1" in site.page("talk").text
+    engine.run_until_quiet()
+
+    page = site.page("talk")
+
+    assert "completed" in page.text[page.text.index("u-1") :][:200]
