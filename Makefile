@@ -10,10 +10,11 @@ ARGS ?=
 PYTHONS ?= python3.12 python3.13 python3.14
 JOBS ?= auto
 
-# Passed on to the benchmarks: W=W1,W2 (workloads), ROUNDS=3, DB=postgres or sqlite.
+# Passed on to the benchmarks: W=W1,W2 (workloads) or all, ROUNDS=3, DB=postgres or sqlite, PEERS=1 (other engines, too).
 W ?=
 ROUNDS ?=
 DB ?=
+PEERS ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -94,8 +95,8 @@ demo: $(STAMP) ## Show durable at work: crash, recover, and repair what failed
 serve: $(STAMP) ## Run a worker and the admin on what the demo left (runs the demo first if need be)
 	@env -u DATABASE_URL -u BROKER_URL $(BIN)/python manage.py durable_demo --serve
 
-bench: $(STAMP) ## Measure the workloads: make bench [W=W1,W2] [ROUNDS=3] [DB=postgres]
-	$(BIN)/python -m benchmarks $(W) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(DB),--db $(DB)) $(ARGS)
+bench: $(STAMP) ## Measure the workloads: make bench [W=W1,W2] [ROUNDS=3] [DB=postgres] [PEERS=1]
+	$(BIN)/python -m benchmarks $(W) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(DB),--db $(DB)) $(if $(PEERS),--peers) $(ARGS)
 
 clean: ## Remove everything that the other commands made
 	rm -rf $(VENV) var build dist htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

@@ -41,6 +41,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--db", choices=["postgres", "sqlite"], default="postgres", help="where to store (postgres)")
     parser.add_argument("--in-process", action="store_true", help="run the engine in this process, without Celery")
     parser.add_argument("--profile", action="store_true", help="print where the time goes instead of measuring it")
+    parser.add_argument("--peers", action="store_true", help="run the same workloads on other engines (PostgreSQL)")
     parser.add_argument("--instances", type=int, metavar="N", help="run no more than N instances of each workload")
     parser.add_argument("--no-count", action="store_true", help="leave out the untimed pass that counts")
     parser.add_argument("--smoke", action="store_true", help="see whether it works: one round, tiny counts")
@@ -52,6 +53,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         named = list(NAMES)
     if unknown := sorted(set(named) - set(NAMES)):
         parser.error(f"no such workload: {', '.join(unknown)} (there are {', '.join(NAMES)})")
+    if options.peers and options.db != "postgres":
+        parser.error("peers run on PostgreSQL only; leave out --peers")
     if options.in_process and (refused := [name for name in named if name in NEED_WORKERS]):
         parser.error(f"{', '.join(refused)}: not without workers; leave out --in-process")
     usual = [name for name in SMALL if not (options.in_process and name in NEED_WORKERS)]

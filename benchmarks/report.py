@@ -98,6 +98,20 @@ def print_table(rows: list[dict[str, Any]], *, options: argparse.Namespace) -> N
         )
 
 
+def print_peers(rows: list[dict[str, Any]]) -> None:
+    """Print what peers came to, for people."""
+    if not rows:
+        return
+    names = ("ms_per_step", "per_second", "seconds", "p50_ms", "p95_ms", "times_ours", "ratio")
+    table = Table(title="peers, in the same rounds")
+    for name in ("workload", "peer", *names):
+        table.add_column(name, justify="left" if name in ("workload", "peer") else "right")
+    for each in sorted(rows, key=lambda row: (row["workload"], row["peer"])):
+        cells = (_short(each[name]) if name in each else "" for name in names)
+        table.add_row(each["workload"], each["peer"], *cells)
+    _people.print(table)
+
+
 def _cell(each: dict[str, Any], names: tuple[str, ...], ranges: bool) -> str:
     found = [name for name in names if name in each]
     text = " / ".join(_short(each[name]) for name in found)

@@ -14,6 +14,7 @@ from django.db import connection
 
 from benchmarks import in_process, instruments, limits, processes, profiling, report, scale, tasks, wal, workers
 from benchmarks.report import progress
+from benchmarks.rivals import Rivals
 from benchmarks.workloads import WORKLOADS, Workload
 
 if TYPE_CHECKING:
@@ -70,14 +71,17 @@ def run(options: argparse.Namespace, folder: Path) -> None:
         return
     # First, while the tables are new: vacuuming writes WAL as well.
     costs = _costs(chosen, options, folder)
-    rounds = _rounds(chosen, options, folder)
+    rivals = Rivals(options)
+    rounds = _rounds(chosen, options, folder, rivals)
     rows = [report.row(each, rounds[each.name], costs[each.name], options=options) for each in chosen]
-    for row in rows:
+    others = rivals.rows(rows, {name: workload.name for name, workload in WORKLOADS.items()})
+    for row in (*rows, *others):
         report.print_json(row)
     report.print_table(rows, options=options)
+    report.print_peers(others)
 
 
-def _rounds(chosen: list[Workload], options: argparse.Namespace, folder: Path) -> dict[str, Rounds]:
+def _rounds(chosen: list[Workload], options: argparse.Namespace, folder: Path, rivals: Rivals) -> dict[str, Rounds]:
     rounds = {workload.name: Rounds() for workload in chosen}
     seconds = 0.05 if options.smoke else _LIMIT_SECONDS
     with _engine(options, folder) as engine:
@@ -103,6 +107,7 @@ def _rounds(chosen: list[Workload], options: argparse.Namespace, folder: Path) -
                     f"{workload.name} round {number + 1}/{options.rounds}: "
                     f"limit {limit_ms:.3g} ms, {measured['ms_per_step']:.3g} ms a step"
                 )
+            rivals.run()
     return rounds
 
 

@@ -9,24 +9,8 @@ from collections import Counter
 from functools import lru_cache
 from typing import Any
 
+from benchmarks.payload import PAYLOAD
 from durable import activity, workflow
-
-PAYLOAD: dict[str, Any] = {
-    "event": "ActivityTaskCompleted",
-    "activity": "shop.activities.charge_card",
-    "scheduled_id": 17,
-    "attempt": 1,
-    "worker": "worker-1@host-3",
-    "result": {
-        "order_id": "a3f1c9d2-77aa-4a2b-9d2b-0c2f1f0a9b11",
-        "amount": "129.90",
-        "currency": "EUR",
-        "status": "captured",
-        "reference": "ch_3PqX9uK2e",
-    },
-    "duration_ms": 12.4,
-}
-"""What an activity returns, and what a row of the limit holds: 293 bytes of compact JSON."""
 
 EACH: int = PAYLOAD["scheduled_id"]
 """What an activity adds to its workflow's sum, so that a lost or doubled result shows."""
