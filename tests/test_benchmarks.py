@@ -78,6 +78,22 @@ def test_a_profile_names_the_functions_that_take_most_time():
     assert "cumulative time, top 25" in done.stdout
 
 
+def test_peers_are_refused_without_the_database_that_they_run_on():
+    done = benchmarks("W1", "--peers")
+
+    assert done.returncode == 2
+    assert "peers run on PostgreSQL only" in done.stderr
+
+
+def test_the_command_line_knows_each_workload():
+    done = benchmarks("W99")
+
+    offered = done.stderr.partition("(there are ")[2].partition(")")[0].split(", ")
+    named = Path(ROOT / "docs/reference/benchmarks.md").read_text()
+    assert "W8huge" in offered
+    assert [name for name in offered if f"| `{name}` |" not in named] == []
+
+
 def test_an_unknown_workload_is_refused_with_those_that_there_are():
     done = benchmarks("W99")
 
