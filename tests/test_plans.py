@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 
-from durable import workflow
+from durable import activity, workflow
 from durable.engine import sweep
 from durable.engine.advance import advance
 from durable.models import ActivityTask, InboxEvent, Instance
@@ -141,3 +141,31 @@ def test_a_worker_finds_the_next_task_by_index(sleeping, plans):
 
     assert plans.nodes
     assert plans.scans == set()
+
+
+def test_histories_can_be_partitioned_by_execution(engine, plans):
+    @activity.defn
+    def double(number: int) -> int:
+        return 2 * number
+
+    @workflow.defn
+    async def doubling() -> int:
+        first = await double(3)
+        await asyncio.sleep(0)
+        return await double(first)
+
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE durable_historyevent RENAME TO whole")
+        cursor.execute("CREATE TABLE durable_historyevent (LIKE whole) PARTITION BY HASH (execution_id)")
+        cursor.execute("ALTER TABLE durable_historyevent ADD PRIMARY KEY (execution_id, seq)")
+        for number in range(4):
+            bounds = f"FOR VALUES WITH (MODULUS 4, REMAINDER {number})"
+            cursor.execute(f"CREATE TABLE part_{number} PARTITION OF durable_historyevent {bounds}")
+    handles = [doubling.start() for _ in range(10)]
+    engine.run_until_quiet()
+
+    assert {handle.result(timeout=0) for handle in handles} == {12}
+    plans.nodes.clear()
+    assert len(list(history.read(handles[0].instance.execution_id))) == 6
+    parts = {node["Relation Name"] for _, node in plans.nodes if node.get("Relation Name", "").startswith("part_")}
+    assert len(parts) == 1
