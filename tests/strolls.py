@@ -242,7 +242,14 @@ class Seen:
         assert happened.rerun <= self.rerun
         assert happened.rearmed <= self.rearmed
         spared = (self.rerun - happened.rerun) | (self.rearmed - happened.rearmed)
-        return replace(said, rerun=happened.rerun, rearmed=happened.rearmed, kept=self.kept | spared)
+        adopted = self.dropped & happened.kept
+        return replace(
+            said,
+            rerun=happened.rerun,
+            rearmed=happened.rearmed,
+            kept=self.kept | spared | adopted,
+            dropped=self.dropped - adopted,
+        )
 
 
 def check_json(preview: client.Preview) -> None:
@@ -315,6 +322,7 @@ def seen(instance_id: str, source: Any, *, since: datetime, begun: Counter[uuid.
     after = _events(instance.execution_id)
     asked = [e.event_id for e in before if e.kind in ASKED]
     carried = {e.event_id for e in after[: begun[instance.execution_id]] if e.kind in ASKED}
+    adopted = _adopted(source, instance.execution_id, carried)
     children = Instance.objects.filter(parent_id=instance_id)
     born = set(children.filter(created_at__gte=since).values_list("parent_event_id", flat=True))
     rewound = {
@@ -329,9 +337,9 @@ def seen(instance_id: str, source: Any, *, since: datetime, begun: Counter[uuid.
     signals = Counter(e.name for e in before if e.kind == "SignalReceived")
     signals.subtract(e.name for e in after if e.kind == "SignalReceived")
     return Seen(
-        kept=frozenset(carried - again - rearmed - {child.parent_event_id for child in rewound.values()}),
+        kept=frozenset(carried - again - rearmed - {child.parent_event_id for child in rewound.values()}) | adopted,
         rerun=again,
-        dropped=frozenset(set(asked) - carried),
+        dropped=frozenset(set(asked) - carried - adopted),
         rearmed=rearmed,
         signals_dropped=_counted(signals.elements()),
         version=instance.version,
@@ -343,6 +351,15 @@ def seen(instance_id: str, source: Any, *, since: datetime, begun: Counter[uuid.
 
 
 ASKED = {"ActivityScheduled", "TimerStarted", "ChildScheduled", "SignalSent", "SideEffectRecorded", "PatchMarked"}
+
+
+def _adopted(source: Any, execution_id: Any, carried: set[Any]) -> frozenset[int]:
+    """Return the numbers in the source of activities that the code asked for anew and whose results it kept."""
+    ended = HistoryEvent.objects.filter(kind="ActivityCompleted")
+    # No two results of ours are the same.
+    before = {str(e.data): e.event_id for e in ended.filter(execution=source)}
+    after = ended.filter(execution=execution_id).exclude(event_id__in=carried)
+    return frozenset(before[str(e.data)] for e in after)
 
 
 def _events(execution_id: Any) -> list[HistoryEvent]:

@@ -27,7 +27,7 @@ from durable import (
 )
 from durable.client import Args
 from durable.models import HistoryEvent, Instance, Operation
-from tests.driving import item, kinds
+from tests.driving import item, kinds, leftovers
 from tests.test_rewind import World
 
 
@@ -195,6 +195,71 @@ def test_siblings_can_keep_their_results(engine, path, world, fan):
 
     assert again.result(timeout=0) == ["a1", "b2", "c1", "last2"]
     assert world.ran == {"a": 1, "b": 2, "c": 1, "last": 2}
+
+
+@pytest.fixture
+def pipelines(world):
+    """Two branches of three activities, side by side, and one more activity when both are done."""
+    left, right = ([world.act(f"{side}{n}") for n in "123"] for side in ("left", "right"))
+    last = world.act("last")
+
+    @workflow.defn
+    async def pipelines() -> list[Any]:
+        async def branch(acts: list[Any]) -> list[str]:
+            return [await act() for act in acts]
+
+        return [*await asyncio.gather(branch(left), branch(right)), await last()]
+
+    return pipelines
+
+
+@pytest.mark.parametrize(
+    ("target", "ran"),
+    [
+        ("left1", {"left1", "left2", "left3", "last"}),
+        ("left2", {"left2", "left3", "last"}),
+        ("right1", {"right1", "right2", "right3", "last"}),
+        ("right3", {"right3", "last"}),
+    ],
+)
+def test_with_kept_siblings_only_the_target_and_what_follows_from_it_run(engine, path, world, pipelines, target, ran):
+    handle = pipelines.start()
+    before = engine.result(handle)
+    (event_id,) = (i.event_id for i in handle.history() if (i.kind, i.name) == ("ActivityScheduled", target))
+    world.ran.clear()
+
+    preview = client.rerun_from_activity(handle.id, event_id, siblings="keep", dry_run=True)
+    again = rerun(engine, handle, event_id, siblings="keep")
+
+    assert again.result(timeout=0) == before, "the counts of those that ran began anew"
+    assert world.ran == dict.fromkeys(ran, 1)
+    assert {step.name for step in preview.kept} == {step.name for step in _steps(handle)} - ran
+    assert [step.name for step in preview.rerun] == [target]
+    assert {step.name for step in preview.dropped} == ran - {target}
+    assert leftovers() == []
+
+
+def _steps(handle: client.Handle) -> list[client.HistoryItem]:
+    return [item for item in handle.history() if item.kind == "ActivityScheduled"]
+
+
+def test_branches_beside_the_target_may_be_longer_than_a_fan_out(engine, world, settings):
+    settings.DURABLE = {"LIMITS": {"fan_out": 5}}
+    first, other = world.act("first"), world.act("other")
+
+    @workflow.defn
+    async def flow() -> list[Any]:
+        async def branch() -> list[str]:
+            return [await other(number) for number in range(10)]
+
+        return list(await asyncio.gather(first(), branch()))
+
+    handle = flow.start()
+    engine.run_until_quiet()
+
+    again = rerun(engine, handle, 0, siblings="keep")
+
+    assert (again.status, world.ran) == ("completed", {"first": 2, "other": 10})
 
 
 # --- signals, timers, children

@@ -71,7 +71,7 @@ def rerun_from_activity(
             other value is its only argument. The workflow's own input stays.
         execution: Which execution of the instance; None is the current one.
         siblings: ``rerun`` also runs again what was scheduled with the
-            activity; ``keep`` keeps the results that those have.
+            activity; ``keep`` keeps the results that those have, and their branches.
         version: The version of the workflow; None is the recorded one.
         reason: Why; recorded.
         actor: Who asks for it: a user, a name, or None for the system.

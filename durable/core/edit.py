@@ -35,6 +35,7 @@ class Edit:
         signals_dropped: Signals to be sent again by whoever wants them.
         is_cut: Whether ``kept`` ends within a step: what else the code asks for in it comes anew.
         cut_at: When what comes after ``kept`` began, in seconds since 1970: timers have the time that was left then.
+        source: The whole history, if branches beside the target go on with what came of them there; else empty.
     """
 
     kept: tuple[ev.Event, ...]
@@ -46,6 +47,7 @@ class Edit:
     signals_dropped: tuple[ev.SignalReceived, ...]
     is_cut: bool
     cut_at: float
+    source: tuple[ev.Event, ...] = ()
 
     @property
     def is_halted(self) -> bool:
@@ -70,7 +72,7 @@ def fork(history: Sequence[ev.Event], event_id: int, *, keep_siblings: bool = Fa
         history: The whole history of an execution that ended.
         event_id: The activity's.
         keep_siblings: Whether what was scheduled before or with the target, and
-            succeeded later, keeps its result.
+            succeeded later, keeps its result; see ``branches`` for what followed from it.
     """
     place = _place_of(history, event_id) + 1
     if keep_siblings:
@@ -79,7 +81,8 @@ def fork(history: Sequence[ev.Event], event_id: int, *, keep_siblings: bool = Fa
     def counts(event: ev.Event, asked: Collection[int]) -> bool:
         return keep_siblings and isinstance(event, Succeeded) and event.event_id in asked and event.event_id != event_id
 
-    return _edit(history, place, counts, target=event_id)
+    edited = _edit(history, place, counts, target=event_id)
+    return replace(edited, source=tuple(history)) if keep_siblings else edited
 
 
 def rewind(history: Sequence[ev.Event], culprits: Collection[int]) -> Edit:

@@ -30,7 +30,7 @@ from durable.models import OPEN, ActivityTask, InboxEvent, Instance, Status
 from durable.store import clock, creation, history, inbox, instances, patches, tasks, turns, workers
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from datetime import datetime
 
     from durable.core.definitions import WorkflowDefinition
@@ -71,10 +71,10 @@ class Turn:
 
     # --- applying
 
-    def apply(self, event: ev.Event) -> None:
-        """Let the code see an event, and note what it asks for; nothing comes after an end."""
+    def apply(self, event: ev.Event) -> Sequence[cmd.Command]:
+        """Let the code see an event, note what it asks for, and return it; nothing comes after an end."""
         if self.execution.outcome is not None:
-            return
+            return ()
         event = replace(event, at=self.at.timestamp())
         # Before the code gets the payload: it may change it, and the record must not change with it.
         self._events.append(history.record(event))
@@ -83,12 +83,21 @@ class Turn:
         if isinstance(event, ev.End):
             self.end = event
         self.note(issued)
+        return issued
 
     def note(self, issued: Sequence[cmd.Command]) -> None:
         """Note commands that are not recorded yet."""
         issued = [routing.child(c) if isinstance(c, ev.ChildScheduled) else c for c in issued]
         self._events.extend(history.record(command) for command in issued if isinstance(command, cmd.Recordable))
         self._pending.extend(issued)
+
+    def leave_out(self, event_ids: Collection[int]) -> None:
+        """Make no rows for these activities, whose results it has seen already."""
+        self._pending = [
+            command
+            for command in self._pending
+            if not (isinstance(command, ev.ActivityScheduled) and command.event_id in event_ids)
+        ]
 
     def take_up(self, asked: ev.Asked, *, due: datetime | None = None, told: bool = False) -> None:
         """Make rows again for something that the history holds without an answer.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from durable import dispatch
 from durable.core import events as ev
+from durable.core.branches import Replies
 from durable.core.errors import AlreadyExists
 from durable.core.failures import Failure
 from durable.core.loop import BeyondRecord
@@ -62,27 +63,30 @@ class Rehearsal:
             self._execution.close()
             raise
 
-    def spared(self, events: Iterable[ev.Event], *, children: Iterable[ev.ChildScheduled] = ()) -> frozenset[int]:
+    def spared(self, replies: Replies, *, children: Iterable[ev.ChildScheduled] = ()) -> frozenset[int]:
         """Play the first turn, and return what the code does not wait for after it: it gave up on it, or ended.
 
         Args:
-            events: What the code sees.
+            replies: What the code sees.
             children: Those that are started.
         """
         self._start(children)
-        for event in events:
+        for event in replies.given(self._execution):
             if not (_comes_late(event, self._execution) or _comes_early(event, self._execution)):
-                self._step(event)
+                replies.follow(self._step(event))
         while pending := self._pending:
             self._pending = []
             self._start(command for command in pending if isinstance(command, ev.ChildScheduled))
         self.end = self._execution.outcome
         return self._spared()
 
-    def _step(self, event: ev.Event) -> None:
+    def _step(self, event: ev.Event) -> Sequence[Command]:
+        issued: Sequence[Command] = ()
         if self.is_whole:
             with self._looking():
-                self._pending += self._execution.step(replace(event, at=self._now))
+                issued = self._execution.step(replace(event, at=self._now))
+        self._pending += issued
+        return issued
 
     def _start(self, children: Iterable[ev.ChildScheduled]) -> None:
         for child in children:
@@ -211,12 +215,14 @@ def take_first_turn(
         _take_up(turn, edited, execution, in_flight, as_asked_now=as_asked_now)
         for child in children:
             turn.take_up(child)
-        for event in (*first, *edited.replies):
+        replies = Replies(edited, first)
+        for event in replies.given(execution):
             if isinstance(event, ev.UpdateAccepted) and _comes_early(event, execution):
                 turn.updates.park(event)
             elif not _comes_late(event, execution):
-                turn.apply(event)
+                replies.follow(turn.apply(event))
             updates.recall(turn)
+        turn.leave_out(replies.adopted)
         turn.settle()
         turn.hand_out()
         turn.store()

@@ -12,6 +12,7 @@ from django.db import IntegrityError, transaction
 from durable import conf, registry
 from durable.core import edit, given, payloads, texts
 from durable.core import events as ev
+from durable.core.branches import Replies
 from durable.core.errors import (
     AlreadyExists,
     InvalidId,
@@ -48,6 +49,7 @@ class Plan:
         instance: The new one, not stored.
         edited: Its history.
         target: The activity that it begins with, as it shall be recorded.
+        adopted: What of the dropped is asked for anew before the target has ended, and keeps its result.
         spared: What the code calls off before it could run.
         is_foreseen: Whether that is known.
         end: How the code ends at once, or None.
@@ -58,6 +60,7 @@ class Plan:
     instance: Instance
     edited: edit.Edit
     target: ev.ActivityScheduled
+    adopted: frozenset[int]
     spared: frozenset[int]
     is_foreseen: bool
     end: ev.End | None
@@ -112,7 +115,8 @@ def plan(
     edited = edit.on_version(edit.fork(events, event_id, keep_siblings=siblings == "keep"), instance.version)
     with beginning.rehearse(instance, edited) as rehearsal:
         edited = edit.without(edited, rehearsal.called_off)
-        spared = rehearsal.spared(edited.replies, children=_own_children(edited, new_id).values())
+        replies = Replies(edited)
+        spared = rehearsal.spared(replies, children=_own_children(edited, new_id).values())
     if instances.rows().filter(pk=new_id).exists():
         raise AlreadyExists(new_id)
     return Plan(
@@ -121,6 +125,7 @@ def plan(
         instance=instance,
         edited=edited,
         target=target,
+        adopted=frozenset(replies.adopted.values()),
         spared=spared,
         is_foreseen=rehearsal.is_whole,
         end=rehearsal.end,
@@ -280,14 +285,15 @@ def preview(planned: Plan) -> Preview:
     edited = planned.edited
     rerun, rearmed = beginning.handed_out(edited, edited.children, planned.spared)
     again = {event.event_id for event in (*rerun, *rearmed)}
+    kept = [event for event in edited.kept if isinstance(event, ev.Asked) and event.event_id not in again]
     return Preview(
         verb="rerun",
         instance_id=planned.source.pk,
         allowed=True,
         version=planned.instance.version,
-        kept=steps(e for e in edited.kept if isinstance(e, ev.Asked) and e.event_id not in again),
+        kept=steps([*kept, *(event for event in edited.dropped if event.event_id in planned.adopted)]),
         rerun=steps(rerun),
-        dropped=steps(edited.dropped),
+        dropped=steps(event for event in edited.dropped if event.event_id not in planned.adopted),
         rearmed=steps(rearmed),
         signals_dropped=[signal.name for signal in edited.signals_dropped],
         warnings=_warnings(planned),

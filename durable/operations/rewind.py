@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from durable import conf, dispatch, registry
 from durable.core import blame, edit
 from durable.core import events as ev
+from durable.core.branches import Replies
 from durable.core.errors import NotClosed, NotFailed, UnknownEvent
 from durable.models import CLOSED, OPEN, Execution, Instance, Status
 from durable.operations import advising, beginning, control, elsewhere
@@ -103,7 +104,8 @@ def _planned(instance: Instance, to: int | None) -> Plan:
         )
         for asked in edited.children:
             _plan_child(planned, asked, called_off=asked.event_id in rehearsal.called_off)
-        seen = [] if edited.is_halted else [ev.ExecutionRewound(), *planned.ended, *edited.replies]
+        rewound = [ev.ExecutionRewound(), *planned.ended]
+        seen = Replies(replace(edited, replies=())) if edited.is_halted else Replies(edited, rewound)
         planned.spared = rehearsal.spared(seen, children=planned.reborn)
         planned.is_foreseen, planned.end = rehearsal.is_whole, rehearsal.end
     return planned
