@@ -16,7 +16,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 
 from durable.models import Instance, Status
-from project.demo import processes, tour
+from project.demo import processes, seeding, tour
 from project.demo.console import Narrator
 from project.demo.workflows import RELEASE
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TAIL = 25
+SEEDED = 200
+"""How many instances are added to what the tour leaves, for the admin to show every status."""
+
 SITE_LOG = settings.VAR_DIR / "site.log"
 
 
@@ -75,6 +78,7 @@ def _serve(narrator: Narrator, running: list[processes.Process], port: int) -> N
         process.stop()
     password = secrets.token_urlsafe(12)
     _make_superuser(password)
+    _seed(narrator)
     address = f"127.0.0.1:{_free_port(port)}"
     latest = {RELEASE: "2"}  # the tour ended with it
     worker = processes.worker(environment={**tour.ENVIRONMENT, **latest}, log=tour.WORKER_LOG)
@@ -88,6 +92,13 @@ def _serve(narrator: Narrator, running: list[processes.Process], port: int) -> N
     while worker.running and site.running:
         time.sleep(0.5)
     raise tour.DemoFailed(f"the {'site' if worker.running else 'worker'} ended by itself")
+
+
+def _seed(narrator: Narrator) -> None:
+    """Add instances of what the tour does not leave behind: what is open, has failed or is stalled."""
+    if not Instance.objects.filter(pk__startswith="newsletter-").exists():
+        seeded = seeding.seed(SEEDED)
+        narrator.fact(f"{seeded.instances} instances added that only look as if they had run (durable_seed)")
 
 
 def _make_superuser(password: str) -> None:
