@@ -115,14 +115,16 @@ def _template(share: int, days: float, store: Callable[[], Any]) -> Template:
         ours = Instance.objects.using(database).filter(pk__contains=str(NUMBER))
         executions = list(Execution.objects.using(database).filter(instance__in=ours))
         keys = [execution.pk for execution in executions]
-        found = {
+        found: dict[type[models.Model], list[Any]] = {
             Instance: list(ours),
             Execution: executions,
             **{t: list(t._base_manager.using(database).filter(execution_id__in=keys)) for t in _TABLES[2:5]},
             Operation: list(Operation.objects.using(database).filter(instance_id__contains=str(NUMBER))),
         }
         transaction.set_rollback(True, using=database)
-    rows = {table: [_values(row) for row in found[table]] for table in _TABLES}
+    rows: dict[type[models.Model], list[dict[str, Any]]] = {
+        table: [_values(row) for row in found[table]] for table in _TABLES
+    }
     return Template(rows=rows, executions=tuple(keys), share=share, days=days)
 
 

@@ -77,11 +77,15 @@ def _gave_up(history: History, name: str, event_id: int, attempts: int, cause: F
     history.add(ev.ActivityFailed(event_id=event_id, failure=cause, attempts=attempts))
     said = f"activity {name} was tried {attempts} times and failed: {cause.type}: {cause.message}"
     kinds = ("ActivityError", "DurableError", "Exception", "BaseException")
-    return history.add(ev.ExecutionFailed(failure=Failure(type="ActivityError", message=said, cause=cause, kinds=kinds)))
+    return history.add(
+        ev.ExecutionFailed(failure=Failure(type="ActivityError", message=said, cause=cause, kinds=kinds))
+    )
 
 
 def _raised(kind: str, message: str, file: str, function: str, line: int) -> Failure:
-    where = f'Traceback (most recent call last):\n  File "project/{file}", line {line}, in {function}\n{kind}: {message}\n'
+    where = (
+        f'Traceback (most recent call last):\n  File "project/{file}", line {line}, in {function}\n{kind}: {message}\n'
+    )
     return Failure(type=kind, message=message, traceback=where, kinds=(kind, "Exception", "BaseException"))
 
 
