@@ -34,13 +34,16 @@ def deadline(definition: ActivityDefinition, *, created_at: datetime, beat: bool
         created_at: When it was scheduled.
         beat: Whether the time to the next heartbeat counts.
     """
+    heartbeat = definition.heartbeat if beat else None
+    if (definition.start_to_close, definition.schedule_to_close, heartbeat) == (None, None, None):
+        return None
     now = clock.now()
     limits = [
         start + timedelta(seconds=limit)
         for start, limit in (
             (now, definition.start_to_close),
             (created_at, definition.schedule_to_close),
-            (now, definition.heartbeat if beat else None),
+            (now, heartbeat),
         )
         if limit is not None
     ]

@@ -59,7 +59,8 @@ def watch(execution: Execution) -> Iterator[None]:
     me = threading.get_ident()
     _start_thread()
     _watched[me] = _Watch(execution, settings.STEP_TIMEOUT)
-    _something.set()
+    if not _something.is_set():  # asking takes no lock; it is cleared before this is looked for
+        _something.set()
     try:
         yield
     except DurableExit:
