@@ -18,7 +18,6 @@ STEPS = 6
 IN_A_TURN = [
     "turn.before",
     "turn.after",
-    "inbox-delete.after",
     "run.before",
     "step",
     "run.after",
@@ -31,7 +30,7 @@ POINTS = {
     "save": IN_A_TURN,
     "spread": [
         *(*IN_A_TURN, "publish-task.before", "task-insert.after", "claim.after"),
-        *("finish.before", "finish.after", "inbox-insert.after"),
+        *("finish-all.before", "finish-all.after", "inbox-insert.after"),
     ],
     "save_all": [*IN_A_TURN, "claim.after", "finish.before", "finish.after", "inbox-insert.after"],
 }
