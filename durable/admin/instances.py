@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_protect
 
 from durable import conf
-from durable.admin import acting, base, compare, explain, lists, many, overviews, page
+from durable.admin import acting, base, compare, explain, feeds, lists, many, overviews, page
 from durable.core.errors import UnknownInstance
 
 if TYPE_CHECKING:
@@ -39,10 +39,10 @@ class InstanceAdmin(base.ReadOnly):
             path("batches/", self._view(overviews.batches), name="durable_batches"),
             path("workers/", self._view(overviews.all_workers), name="durable_workers"),
             path("batch/", self._view(many.view), name="durable_batch"),
-            path("<path:object_id>/live/", self._view(page.live), name="durable_instance_live"),
+            path("<path:object_id>/live/", self._view(feeds.live), name="durable_instance_live"),
             path("<path:object_id>/explain/", self._view(explain.view), name="durable_instance_explain"),
             path("<path:object_id>/compare/", self._view(compare.view), name="durable_instance_compare"),
-            path("<path:object_id>/download/", self._view(page.download), name="durable_instance_download"),
+            path("<path:object_id>/download/", self._view(feeds.download), name="durable_instance_download"),
             path("<path:object_id>/report/", self._view(many.report), name="durable_instance_batch_report"),
             path("<path:object_id>/do/<slug:name>/", self._view(acting.view), name="durable_instance_verb"),
         ]

@@ -15,7 +15,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 
 from durable import client
-from durable.admin import acting, base, filtering, forms, lists, page, paging, verbs, words
+from durable.admin import acting, base, feeds, filtering, forms, lists, paging, verbs, words
 from durable.client import access, redacting
 from durable.client.start import new_id
 from durable.core import errors
@@ -224,7 +224,7 @@ def report(site: AdminSite, request: HttpRequest, object_id: str) -> HttpRespons
         "instance_url": links.instance(batch_id),
         "finished": total - found.counts.get("pending", 0),
         "live": links.of("live", batch_id) if found.status in OPEN else "",
-        "state": page.state(instance),
+        "state": feeds.state(instance),
         "may_retry": found.status not in OPEN and any(found.counts.get(each) for each in ("refused", "failed")),
         "instance": instance,
     }
