@@ -61,6 +61,11 @@ def workflow(name: str, version: int) -> WorkflowDefinition:
     return versions[version]
 
 
+def find_workflow(name: str, version: int) -> WorkflowDefinition | None:
+    """Return the workflow of this name and version, or None if it is not known."""
+    return _workflows.get(name, {}).get(version)
+
+
 def latest(name: str) -> WorkflowDefinition:
     """Return the latest version of a workflow.
 

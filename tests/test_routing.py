@@ -346,6 +346,30 @@ def test_child_whose_name_ends_in_digits_is_found(engine):
     assert (child.name, child.version) == ("form1040", 0)
 
 
+@pytest.mark.parametrize("routed", [False, True])
+def test_version_is_not_taken_for_a_workflow_whose_name_ends_in_its_number(engine, versioned, routed):
+    @workflow.defn(name="form", version=1040)
+    async def form() -> str:
+        return "a version"
+
+    @workflow.defn(name="form1040", version=0)
+    async def other() -> str:
+        return "a name"
+
+    @workflow.defn
+    async def parent() -> list[str]:
+        return [await form(), await other()]
+
+    if routed:
+        versioned()
+
+    assert engine.result(parent.start()) == ["a version", "a name"]
+    for definition, result in ((form, "a version"), (other, "a name")):
+        handle = definition.start()
+        assert engine.result(handle) == result
+        assert engine.result(client.restart(handle.id)) == result, "and a restart"
+
+
 # --- other apps
 
 

@@ -154,7 +154,8 @@ def _plan(
 def _route(source: Instance, version: int | None) -> routing.Route:
     if version is None:
         with suppress(UnknownWorkflow):
-            return routing.of(type_name(source.name, source.version))
+            known = registry.find_workflow(source.name, source.version)
+            return routing.of(known or type_name(source.name, source.version))
         version = source.version
     return routing.Route(definition=registry.workflow(source.name, version))
 

@@ -398,7 +398,9 @@ class Turn:
 
 def _registered(child: ev.ChildScheduled) -> WorkflowDefinition | None:
     """Return the workflow that a child runs, if this process knows it."""
+    name, version = child.name, child.version or 0
     try:
-        return registry.workflow_type(type_name(child.name, child.version or 0))
+        # Its own name first: "order2" may be a name as well.
+        return registry.find_workflow(name, version) or registry.workflow_type(type_name(name, version))
     except UnknownWorkflow:
         return None
