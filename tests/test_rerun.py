@@ -16,6 +16,7 @@ from durable import (
     NotAnActivity,
     NotClosed,
     PayloadTooLarge,
+    RetryPolicy,
     UnknownEvent,
     UnknownExecution,
     UnknownInstance,
@@ -425,6 +426,32 @@ def test_any_kept_execution_can_be_rerun(engine, world):
 
     assert again.result(timeout=0) == "3act5"
     assert again.instance.input == {"args": [2], "kwargs": {}}
+
+
+def test_execution_of_another_life_is_rerun_where_it_ran(engine, world):
+    act = world.act("act")
+
+    @workflow.defn(queue="slow", timeout=60, retry=RetryPolicy(max_attempts=2))
+    async def old(number: int) -> str:
+        return f"old {number} {await act()}"
+
+    @workflow.defn(timeout=5)
+    async def new(number: int) -> str:
+        return f"new {number} {await act()}"
+
+    first = old.options(id="x", tags={"life": 1}, headers={"tenant": "a"}).start(1)
+    engine.run_until_quiet()
+    execution, options = first.instance.execution_id, first.instance.options
+    new.options(id="x", id_reuse="replace_closed", headers={"tenant": "b"}).start(2)
+    engine.run_until_quiet()
+
+    again = rerun(engine, first, 0, execution=execution)
+
+    assert again.result(timeout=0) == "old 1 act3"
+    instance = again.instance
+    assert (instance.name, instance.queue, instance.tags) == ("old", "slow", {"life": 1})
+    assert instance.headers == {"tenant": "a"}
+    assert (instance.options["timeout"], instance.options["retry"]) == (options["timeout"], options["retry"])
 
 
 def test_code_that_changed_after_the_target_is_fine(engine, world, three):

@@ -197,12 +197,12 @@ def _instance(source: Instance, start: ev.ExecutionStarted, new_id: str, event_i
         name=start.name,
         version=version,
         status=Status.RUNNING,
-        queue=source.queue,
+        queue=start.queue or source.queue,
         app_id=source.app_id,
         input=start.input,
         tags=start.tags,
-        headers=source.headers,
-        options={name: value for name, value in source.options.items() if name != "parent_close"},
+        headers=start.headers or None,
+        options=_options(source, start, version),
         rerun_from=source.pk,
         rerun_event_id=event_id,
         attempt=source.attempt + 1,
@@ -210,6 +210,12 @@ def _instance(source: Instance, start: ev.ExecutionStarted, new_id: str, event_i
         created_at=now,
         started_at=now,
     )
+
+
+def _options(source: Instance, start: ev.ExecutionStarted, version: int) -> dict[str, Any]:
+    if start.name != source.name:  # another workflow has taken the id over, and those are its own
+        return creation.with_defaults(registry.find_workflow(start.name, version), {})
+    return {name: value for name, value in source.options.items() if name != "parent_close"}
 
 
 def carry_out(planned: Plan) -> Outcome:
