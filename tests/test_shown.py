@@ -8,7 +8,7 @@ import uuid
 
 import pytest
 
-from durable import activity, workflow
+from durable import SideEffectError, activity, workflow
 from tests.driving import item, kinds
 
 
@@ -114,8 +114,7 @@ def test_side_effect_runs_once_and_is_replayed_after(engine):
     assert item(handle, "SideEffectRecorded", 0).data["value"] == 1
 
 
-@pytest.mark.lenient
-def test_side_effect_that_raises_is_an_error_at_its_call(engine):
+def test_side_effect_that_raises_is_an_error_at_its_call_and_on_replay(engine):
     def fail() -> None:
         raise ValueError("no luck")
 
@@ -123,10 +122,17 @@ def test_side_effect_that_raises_is_an_error_at_its_call(engine):
     async def lottery() -> str:
         try:
             workflow.side_effect(fail)
-        except ValueError as error:
-            return str(error)
+        except SideEffectError as error:
+            await workflow.wait_signal("go")
+            return error.cause.message
 
-    assert engine.result(lottery.start()) == "no luck"
+    handle = lottery.start()
+    engine.run_until_quiet()
+    engine.restart()
+    handle.signal("go")
+
+    assert engine.result(handle) == "no luck"
+    assert item(handle, "SideEffectRecorded", 0).data["failure"]["type"] == "ValueError"
 
 
 @pytest.mark.lenient

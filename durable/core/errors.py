@@ -606,6 +606,20 @@ class SignalError(DurableError):
         super().__init__(f"signal {name!r} to {instance_id!r} was not delivered: {cause}")
 
 
+class SideEffectError(DurableError):
+    """A side effect raised, or what it returned cannot be recorded.
+
+    Attributes:
+        event_id: The number of the SideEffectRecorded event.
+        cause: What it raised; its ``type`` is the name of the exception's class.
+    """
+
+    def __init__(self, *, event_id: int, cause: RecordedError) -> None:
+        self.event_id, self.cause = event_id, cause
+        self.__cause__ = cause
+        super().__init__(f"side_effect failed: {cause}")
+
+
 class WorkflowFailed(DurableError):
     """The instance failed.
 
@@ -741,6 +755,7 @@ __all__ = [
     "RecordedError",
     "ResultTimeout",
     "RunawayStep",
+    "SideEffectError",
     "SignalError",
     "UndecodableEvent",
     "UndecodablePayload",

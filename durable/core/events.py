@@ -325,9 +325,10 @@ class SignalSent(Asked):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SideEffectRecorded(Asked):
-    """The code ran a side effect; replay uses its value."""
+    """The code ran a side effect; replay uses its value, or raises what it raised."""
 
     value: Any = None
+    failure: Failure | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

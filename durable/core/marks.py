@@ -9,14 +9,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from durable.core import events as ev
 from durable.core import frames
 from durable.core.context import current
-from durable.core.errors import InvalidInput, NondeterminismError
+from durable.core.errors import InvalidInput, NondeterminismError, RecordedError, SideEffectError
+from durable.core.failures import Failure
 from durable.core.loop import BeyondRecord
 from durable.core.signatures import Signature
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from durable.core.execution import Execution
+
 T = TypeVar("T")
+
+_WAITS = "it must be a plain function; what waits belongs in an activity"
 
 
 def side_effect(fn: Callable[[], T]) -> T:
@@ -24,13 +29,19 @@ def side_effect(fn: Callable[[], T]) -> T:
 
     For what is short and cannot fail halfway: reading a setting, drawing a
     secret. The value passes through JSON, by the function's return annotation.
+
+    Raises:
+        InvalidInput: ``fn`` is no plain function.
+        SideEffectError: ``fn`` raised, or its value has no JSON form or is too
+            large; that is recorded, and replay raises it again.
     """
     execution = current("workflow.side_effect()")
     execution.loop.only_look("workflow.side_effect()")
+    _check(fn)
     event_id = execution.next_id()
     recorded = execution.recorded(event_id)
     if isinstance(recorded, ev.SideEffectRecorded):
-        value = recorded.value
+        done = recorded
     elif recorded is not None or execution.sealed:
         # At once, lest it run during a replay; the place is filled in by whoever knows the history.
         got = f"SideEffectRecorded({event_id})"
@@ -38,19 +49,36 @@ def side_effect(fn: Callable[[], T]) -> T:
             NondeterminismError(seq=0, event_id=event_id, expected=str(recorded), got=got, location=_here())
         )
     elif event_id in execution.imagined:
-        value = execution.imagined[event_id]
+        done = ev.SideEffectRecorded(event_id=event_id, value=execution.imagined[event_id])
     elif execution.dry:
         raise execution.interrupt(BeyondRecord(event_id))
     else:
+        done = _done(execution, event_id, fn)
+    execution.record(done, place=frames.place())
+    if done.failure is not None:
+        raise SideEffectError(event_id=event_id, cause=RecordedError(done.failure))
+    return _returned(fn).decode_result(done.value, execution.converter, where="value of side_effect")  # type: ignore[no-any-return]
+
+
+def _done(execution: Execution, event_id: int, fn: Callable[[], Any]) -> ev.SideEffectRecorded:
+    try:
         value = execution.encode(_at_once(_outside(fn)), "value of side_effect")
-    execution.record(ev.SideEffectRecorded(event_id=event_id, value=value), place=frames.place())
-    return _returned(fn).decode_result(value, execution.converter, where="value of side_effect")  # type: ignore[no-any-return]
+    except Exception as error:  # noqa: BLE001 - replay cannot run it again, so whatever it raises is its outcome
+        return ev.SideEffectRecorded(event_id=event_id, failure=Failure.of(error))
+    return ev.SideEffectRecorded(event_id=event_id, value=value)
+
+
+def _check(fn: object) -> None:
+    if not callable(fn):
+        raise InvalidInput("side_effect(fn)", f"{fn!r} cannot be called; give a function: lambda: ...")
+    if inspect.iscoroutinefunction(fn):
+        raise InvalidInput("side_effect(fn)", _WAITS)
 
 
 def _at_once(value: T) -> T:
     if asyncio.iscoroutine(value):
         value.close()
-        raise InvalidInput("side_effect(fn)", "it must be a plain function; what waits belongs in an activity")
+        raise InvalidInput("side_effect(fn)", _WAITS)
     return value
 
 

@@ -235,7 +235,7 @@ class _Recorded:
             if isinstance(event, _ENDS):
                 of = asked[event.event_id]
                 self._answers[_identity(of)][event.event_id] = (event, max(0.0, event.at - of.at))
-        later = [event for event in source[after:] if isinstance(event, ev.SideEffectRecorded)]
+        later = [e for e in source[after:] if isinstance(e, ev.SideEffectRecorded) and e.failure is None]
         self.effects: dict[int, Any] = {event.event_id: copy.deepcopy(event.value) for event in later}
 
     def take(self, asked: ev.Asked) -> tuple[ev.Answer, float] | None:

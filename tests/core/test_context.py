@@ -15,7 +15,7 @@ import pytest
 
 from durable.core import calls, context, marks
 from durable.core import events as ev
-from durable.core.errors import InvalidInput, LimitExceeded, NondeterminismError, OutsideWorkflow
+from durable.core.errors import InvalidInput, LimitExceeded, NondeterminismError, OutsideWorkflow, SideEffectError
 from durable.core.execution import Execution
 from durable.core.payloads import Converter
 from durable.core.replay import catch_up, replay
@@ -360,15 +360,38 @@ def test_side_effect_runs_as_if_no_workflow_ran():
     assert run(lambda: marks.side_effect(look)) == "looked around"
 
 
-def test_side_effect_may_fail():
+def test_side_effect_may_fail_and_replay_has_it_fail_again():
+    tried = []
+
     @workflow
     async def failing():
         try:
-            marks.side_effect(lambda: 1 / 0)
-        except ZeroDivisionError:
-            return context.running() is not None
+            marks.side_effect(lambda: tried.append(1) or 1 / 0)
+        except SideEffectError as error:
+            await a()
+            return [context.running() is not None, error.event_id, error.cause.type, str(error)]
 
-    assert result_of(decide(failing, [], STARTED)) is True
+    asked = replay(failing, [], [STARTED]).commands
+    decision = replay(failing, [STARTED, *asked, completed(1)])
+
+    assert [type(command) for command in asked] == [ev.SideEffectRecorded, ev.ActivityScheduled]
+    assert result_of(decision) == [
+        True,
+        0,
+        "ZeroDivisionError",
+        "side_effect failed: ZeroDivisionError: division by zero",
+    ]
+    assert tried == [1], "it must not run again"
+
+
+def test_side_effect_that_returns_what_waits_has_failed():
+    async def later() -> None: ...
+
+    @workflow
+    async def waiting():
+        marks.side_effect(lambda: later() or None)
+
+    assert "what waits belongs in an activity" in failure_of(decide(waiting, [], STARTED)).message
 
 
 def test_side_effect_must_be_json():
@@ -376,7 +399,10 @@ def test_side_effect_must_be_json():
     async def wrong():
         marks.side_effect(object)
 
-    assert "value of side_effect" in failure_of(decide(wrong, [], STARTED)).message
+    failure = failure_of(decide(wrong, [], STARTED))
+
+    assert (failure.type, failure.cause.type) == ("SideEffectError", "InvalidInput")
+    assert "value of side_effect" in failure.message
 
 
 def test_side_effect_where_the_history_has_something_else_is_a_mismatch():

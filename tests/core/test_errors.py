@@ -238,6 +238,11 @@ ONE_OF_EACH = [
         {"workflow": "ship", "instance_id": "a"},
     ),
     (
+        errors.SideEffectError(event_id=3, cause=CAUSE),
+        "side_effect failed: ValueError: no money",
+        {"event_id": 3},
+    ),
+    (
         errors.SignalError("a", "go", cause=CAUSE),
         "signal 'go' to 'a' was not delivered: ValueError: no money",
         {"instance_id": "a", "name": "go"},
@@ -311,7 +316,16 @@ def test_error_survives_the_way_to_another_process(error, message, fields):
 
 
 @pytest.mark.parametrize(
-    "kind", ["ActivityError", "ChildFailed", "SignalError", "WorkflowFailed", "UpdateRejected", "UpdateFailed"]
+    "kind",
+    [
+        "ActivityError",
+        "ChildFailed",
+        "SideEffectError",
+        "SignalError",
+        "WorkflowFailed",
+        "UpdateRejected",
+        "UpdateFailed",
+    ],
 )
 def test_cause_is_kept_as_field_and_as_cause(kind):
     error: Any = next(error for error, _, _ in ONE_OF_EACH if type(error).__name__ == kind)

@@ -44,6 +44,7 @@ SLIPS = {
     "condition that waits": (lambda: calls.wait_until(later), "wait_until(predicate): it must be a plain function"),
     "condition that is none": (lambda: calls.wait_until(True), "give a function: lambda: ..."),
     "side effect that waits": (lambda: marks.side_effect(later), "what waits belongs in an activity"),
+    "side effect that is none": (lambda: marks.side_effect(5), "side_effect(fn): 5 cannot be called"),
     "duration for asyncio": (lambda: asyncio.sleep(HOUR), "give it delay.total_seconds()"),
     "signal without a name": (lambda: calls.wait_signal(""), "signal(name): 0 characters"),
     "signal by no text": (lambda: calls.signals(7), "signal(name): give a str, not 7"),
