@@ -441,6 +441,17 @@ def test_recover_tells_what_it_found(engine, orders):
     assert list(audited) == [("w0", "done"), ("w1", "refused"), ("o0", "refused"), ("nobody", "refused")]
 
 
+def test_rerun_goes_by_the_name_of_the_clients_function_too(engine, orders):
+    orders.failed("o0", "o1")
+
+    handle = client.batch("rerun_from_activity", ["o0", "o1"], event_id=0)
+    engine.run()
+
+    report = client.batch_report(handle)
+    assert (report.verb, report.counts) == ("rerun", {"done": 2})
+    assert set(Operation.objects.exclude(verb="batch").values_list("verb", flat=True)) == {"rerun"}
+
+
 def test_recover_leaves_what_others_are_at_for_a_retry(engine, orders, monkeypatch):
     orders.open("w0", "w1")
     seen = recovering._outcome

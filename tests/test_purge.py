@@ -345,6 +345,19 @@ def test_many_go_in_batches_and_what_is_refused_is_told(engine, flows):
     ]
 
 
+def test_a_queryset_names_instances(engine, flows):
+    for number in range(3):
+        flows.leaf.options(id=f"p{number}", tags={"old": number < 2}).start()
+    engine.run_until_quiet()
+
+    purged = client.purge(Instance.objects.filter(tags={"old": True}))
+
+    assert purged.instances == 2
+    assert list(Instance.objects.values_list("pk", flat=True)) == ["p2"]
+    with pytest.raises(InvalidInput, match="ids, which are text"):
+        client.purge(Operation.objects.all())  # type: ignore[arg-type]
+
+
 def test_filters_choose_among_the_closed(engine, flows):
     ended(engine, flows.leaf, "leaf")
     ended(engine, flows.failing, "failed")

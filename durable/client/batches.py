@@ -120,6 +120,7 @@ def batch(
     texts.check_id(batch_id)
     given.whole(concurrency, "batch(concurrency)", least=1, most=100)
     audit.check_actor(actor)
+    verb = verbs.named(verb)
     if isinstance(of, FailureGroup):
         of = of.filter
     order = {

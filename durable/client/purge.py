@@ -9,6 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from durable import conf
 from durable.client import performing
@@ -23,8 +24,6 @@ from durable.store import clock, instances
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from django.db.models import QuerySet
-
     from durable.operations.shapes import Preview
 
 BATCH = 100
@@ -34,7 +33,7 @@ _EVER = 100 * 366 * 86_400
 
 
 def purge(
-    instance_id: str | Iterable[str] | None = None,
+    instance_id: str | Iterable[str] | QuerySet[Instance] | None = None,
     *,
     workflow: str | None = None,
     status: str | Sequence[str] = (),
@@ -55,7 +54,7 @@ def purge(
     stays so when a later batch fails, and doing it again takes up the rest.
 
     Args:
-        instance_id: An instance, or several; None is all that the filters choose.
+        instance_id: An instance, or several, or a queryset of them; None is all that the filters choose.
         workflow: Of which workflow; its name without the version.
         status: With which statuses; closed ones, if nothing is said.
         older_than: Closed before then, or for longer than so many seconds.
@@ -149,12 +148,14 @@ def _before(older_than: datetime | timedelta | float) -> datetime:
     return clock.now() - timedelta(seconds=min(_EVER, retry.seconds(older_than, "purge(older_than)")))
 
 
-def _named(instance_id: str | Iterable[str] | None) -> Iterable[str] | None:
+def _named(instance_id: str | Iterable[str] | QuerySet[Instance] | None) -> Iterable[str] | None:
     """Return the ids that were named; of those that are at hand, none is looked at if one is no id."""
     if instance_id is None:
         return None
     if isinstance(instance_id, str):
         return [instance_id]
+    if isinstance(instance_id, QuerySet) and instance_id.model is Instance:
+        return list(instance_id.using(conf.settings.DATABASE).values_list("pk", flat=True))
     ids = given.several(instance_id, "purge(instance_id)", "an id, or several")
     return list(map(_id, ids)) if isinstance(ids, Collection) else map(_id, ids)
 

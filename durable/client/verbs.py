@@ -120,10 +120,23 @@ VERBS: dict[str, Verb] = {
 }
 
 
+_FUNCTIONS = {"rerun_from_activity": "rerun"}
+"""Names of the client's functions that are not their verbs'."""
+
+
 def permissions(name: str, arguments: dict[str, Any]) -> list[str]:
     """Return what a user needs for a verb with these arguments."""
     also = [VERBS["terminate"].permission] if arguments.get("terminate_first") else []
     return [VERBS[name].permission, *also]
+
+
+def named(verb: str) -> str:
+    """Return a verb by its own name; it may be given by the name of the client's function.
+
+    Raises:
+        InvalidInput: There is no such verb.
+    """
+    return _FUNCTIONS.get(verb) or given.choice(verb, "batch(verb)", list(VERBS))
 
 
 def encode(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -132,8 +145,7 @@ def encode(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
     Raises:
         InvalidInput: There is no such verb, or it does not take them.
     """
-    given.choice(name, "batch(verb)", list(VERBS))
-    verb = VERBS[name]
+    verb = VERBS[named(name)]
     for unfit in sorted(arguments.keys() & _OF_ONE):
         raise InvalidInput(f"batch({unfit})", f"a batch has {name} done to its instances one by one, without this")
     taken = sorted(verb.takes - _OF_ONE - _OF_THE_BATCH)
