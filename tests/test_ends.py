@@ -241,6 +241,33 @@ def test_timeout_counts_over_all_executions(engine, time):
     assert handle.instance.failure["type"] == "ExecutionTimeout"
 
 
+def test_retry_of_an_execution_that_continued_begins_with_its_own_input(engine, time):
+    ran: list[int] = []
+
+    @activity.defn
+    def page(number: int) -> None:
+        ran.append(number)
+
+    @workflow.defn(retry=RetryPolicy(max_attempts=2, initial_interval=1))
+    async def pages(number: int) -> list[object]:
+        await page(number)
+        if number < 2:
+            workflow.continue_as_new(number + 1)
+        word = await workflow.wait_signal("word")
+        if ran.count(2) == 1:
+            raise ValueError("once")
+        return [number, word]
+
+    handle = pages.start(0)
+    handle.signal("word", "kept")
+    engine.run_until_quiet()
+    time.forward(2)
+
+    assert engine.result(handle) == [2, "kept"]
+    assert ran == [0, 1, 2, 2]
+    assert item(handle, "ExecutionStarted").data["input"] == {"args": [2], "kwargs": {}}
+
+
 @pytest.mark.lenient
 def test_timeout_ends_an_instance_that_waits_to_be_tried_again(engine, time):
     runs = []

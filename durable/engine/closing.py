@@ -245,7 +245,16 @@ def _retry_wait(instance: Instance, failure: Failure) -> float | None:
 def _retry(instance: Instance, wait: float) -> Closed:
     tasks.call_off(instance.execution_id)
     announce = _end_children(instance)
-    _next(instance, Execution.Origin.RETRY, ended_as=Status.FAILED, arguments=instance.input, wait=wait)
+    # What the failed execution began with: the instance's own input is that of its first.
+    started = history.first(instance.execution_id)
+    _next(
+        instance,
+        Execution.Origin.RETRY,
+        ended_as=Status.FAILED,
+        arguments=instance.input if started is None else started.input,
+        carried=() if started is None else started.carried,
+        wait=wait,
+    )
     telemetry.logger.info("%s failed and is tried again in %g s", instance.pk, wait)
     return Closed(again=wait == 0, announce=announce)
 
