@@ -255,15 +255,17 @@ class Instance:
         self.closed_at = self._world.agenda.now
         if self._timeout is not None:
             self._timeout.cancel()
-        self._call_off(run, external_only=status == "completed")
+        self._call_off(run, completed=status == "completed")
         updates.refuse(self)
         self._end_children(run, status)
         if self.parent is not None:
             self._tell(self.parent)
 
-    def _call_off(self, run: Run, *, external_only: bool = False) -> None:
+    def _call_off(self, run: Run, *, completed: bool = False) -> None:
         for task in run.tasks.values():
-            if task.state != "done" and (task.state == "external" or not external_only):
+            if task.state == "external" and not completed:
+                task.leave()  # as in the engine: a rewind may take the end back, and need it
+            elif task.state == "external" or (task.state != "done" and not completed):
                 task.call_off()
 
     def _end_children(self, run: Run, status: str) -> None:

@@ -96,6 +96,12 @@ class Task:
         self._cancel_requested = True
         return False
 
+    def leave(self) -> None:
+        """Have nobody wait for it, and leave the token to whoever is to complete it."""
+        self._cancel_requested = True
+        if self._entry is not None:
+            self._entry.cancel()
+
     def complete(self, result: Any) -> None:
         """End it with a result from elsewhere."""
         self._forget()

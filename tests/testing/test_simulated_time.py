@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -314,6 +315,46 @@ def test_activity_is_completed_once(later):
 
     with pytest.raises(UnknownToken):
         later.run()
+
+
+@pytest.mark.parametrize("ends", ["failed", "completed"])
+def test_token_may_be_used_once_after_a_failure_as_a_rewind_would_need_it(ends):
+    tokens: list[str] = []
+
+    @activity.defn(start_to_close=HOUR)
+    def asked() -> Any:
+        tokens.append(activity.complete_later())
+
+    @workflow.defn
+    async def asking() -> None:
+        answer = asyncio.create_task(asked())
+        await asyncio.sleep(60)
+        if ends == "failed":
+            raise ValueError(str(answer.done()))
+
+    @workflow.defn
+    async def parent() -> None:
+        await asyncio.wait([asyncio.ensure_future(asking())])
+        await asyncio.sleep(7200)
+
+    refused: list[int] = []
+
+    def complete(at: int) -> None:
+        try:
+            simulation.complete_activity(tokens[0], at)
+        except UnknownToken:
+            refused.append(at)
+
+    simulation = testing.Simulation(parent)
+    for at in (600, 700):
+        simulation.at(at).call(lambda at=at: complete(at))
+
+    with warnings.catch_warnings(action="ignore", category=testing.LeftOpen):
+        simulated = simulation.run()
+
+    assert [child.status for child in simulated.children] == [ends]
+    assert refused == ([700] if ends == "failed" else [600, 700])
+    assert [call.outcome for call in simulated.calls] == (["completed"] if ends == "failed" else ["canceled"])
 
 
 def test_token_is_of_no_use_once_the_activity_was_given_up(later):
