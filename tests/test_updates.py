@@ -1021,6 +1021,14 @@ def test_update_that_would_wait_inside_a_transaction_is_refused(committing, open
     assert not Update.objects.exists()
 
 
+def test_what_could_not_be_asked_outside_either_says_so_inside_a_transaction(committing, open_basket):
+    with pytest.raises(UnknownInstance), transaction.atomic():
+        client.update("nobody", "add", "pen")
+    open_basket.terminate()
+    with pytest.raises(NotOpen), transaction.atomic():
+        open_basket.update("add", "pen")
+
+
 def test_outcome_that_is_there_can_be_had_inside_a_transaction(committing, open_basket):
     call(committing, open_basket, "add", "pen", id="1")
 

@@ -140,12 +140,12 @@ def _request(name: str, update_id: str | None, args: tuple[Any, ...], kwargs: di
 
 
 def _ask(instance_id: str, request: ev.UpdateAccepted, *, waits: bool) -> None:
-    if waits and connections[conf.settings.DATABASE].in_atomic_block:
-        known = store.find(instance_id, request.update_id)
-        if known is None or known.ended_at is None:
-            raise InTransaction(f"update {request.name!r}")
+    would_wait = waits and connections[conf.settings.DATABASE].in_atomic_block
     with transaction.atomic(using=conf.settings.DATABASE):
         updates.request(instance_id, request)
+        # Afterwards, which undoes it: what could not be asked anyway is told first.
+        if would_wait and _find(instance_id, request).ended_at is None:
+            raise InTransaction(f"update {request.name!r}")
 
 
 def _find(instance_id: str, request: ev.UpdateAccepted) -> Update:
