@@ -20,7 +20,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv lint test test-core test-strict test-sqlite test-postgres test-debian test-pythons demo serve bench clean
+.PHONY: help venv lint test test-core test-strict test-sqlite test-postgres test-debian test-browser test-pythons demo serve bench clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,14 +68,23 @@ test-sqlite: $(STAMP) ## Run the tests on SQLite
 test-postgres: $(STAMP) ## Run the tests on PostgreSQL and Redis (throw-away ones, or DATABASE_URL and BROKER_URL)
 	$(SERVERS) --postgres --redis -- $(WITH_DATABASE) $(ARGS)
 
-test-debian: $(STAMP) ## Run the tests marked debian on MariaDB and RabbitMQ, installed from Debian's packages if missing
-	@missing=$$($(BIN)/python -c 'from tests import debian; print(*debian.missing())'); \
+# Installs what is missing of Debian's packages; whoever is not root is told the command.
+define install
+missing=$$($(BIN)/python -c 'from tests import debian; print(*debian.$(1))'); \
 	if [ -n "$$missing" ]; then \
 		if [ "$$(id -u)" != 0 ]; then echo "Missing Debian packages; as root: apt-get install $$missing" >&2; exit 1; fi; \
 		echo "==> apt-get install $$missing"; \
 		apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
 	fi
+endef
+
+test-debian: $(STAMP) ## Run the tests marked debian on MariaDB and RabbitMQ, installed from Debian's packages if missing
+	@$(call install,missing())
 	env -u DATABASE_URL -u BROKER_URL $(SERVERS) --mariadb --rabbitmq -- $(PYTEST) -m debian $(ARGS)
+
+test-browser: $(STAMP) ## Run the tests of the admin in Chromium, installed from Debian's packages if missing
+	@$(call install,missing(debian.BROWSER))
+	env -u DATABASE_URL -u BROKER_URL $(PYTEST) -m browser tests/browser $(ARGS)
 
 test-pythons: $(STAMP) ## Record histories on other Pythons and replay them on each other: PYTHONS="python3.12 python3.13"
 	@set -e; ready=""; for python in $(PYTHONS); do \

@@ -1,4 +1,4 @@
-"""Throw-away RabbitMQ and MariaDB, from Debian's packages.
+"""Throw-away RabbitMQ and MariaDB, from Debian's packages; and which packages a browser needs.
 
 No system service is used or touched: each instance has its own folder, ports and names.
 """
@@ -11,17 +11,18 @@ import secrets
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from . import servers
 
 PACKAGES = {"rabbitmq-server": "rabbitmq-server", "mariadbd": "mariadb-server"}
+BROWSER = {"chromium": "chromium"}
 
 
-def missing() -> list[str]:
-    """Return the Debian packages whose servers are not here."""
-    return [package for binary, package in PACKAGES.items() if find(binary) is None]
+def missing(packages: Mapping[str, str] = PACKAGES) -> list[str]:
+    """Return the Debian packages whose binaries are not here."""
+    return [package for binary, package in packages.items() if find(binary) is None]
 
 
 def find(binary: str) -> Path | None:

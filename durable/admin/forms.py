@@ -31,7 +31,7 @@ class JSON(forms.CharField):
     widget = forms.Textarea
 
     def __init__(self, **options: Any) -> None:
-        attrs = {"rows": 6, "class": "durable-json", "spellcheck": "false", "autocomplete": "off"}
+        attrs = {"rows": 8, "class": "durable-json", "spellcheck": "false", "autocomplete": "off"}
         super().__init__(widget=forms.Textarea(attrs=attrs), required=False, **options)
 
     def clean(self, value: Any) -> Any:

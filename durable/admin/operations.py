@@ -52,7 +52,7 @@ class ByInstance(admin.SimpleListFilter):
 class OperationAdmin(base.ReadOnly):
     """What somebody did to an instance, or tried to."""
 
-    list_display = ("at", "verb", "instance", "actor_name", "outcome", "dry_run", "why", "error")
+    list_display = ("at", "verb", "instance", "actor_name", "became", "why", "error")
     list_display_links = ("at",)
     list_filter = (ByVerb, "outcome", "dry_run", ByInstance)
     search_fields = ("instance_id__startswith", "actor_name__startswith")
@@ -70,6 +70,10 @@ class OperationAdmin(base.ReadOnly):
         return format_html(
             '<a href="{}">{}</a>', base.links(self.admin_site).instance(row.instance_id), row.instance_id
         )
+
+    @admin.display(description=_("outcome"))
+    def became(self, row: Operation) -> str:
+        return f"{row.outcome} ({_('dry run')})" if row.dry_run else row.outcome
 
     @admin.display(description=_("reason"))
     def why(self, row: Operation) -> str:
