@@ -81,6 +81,22 @@ def test_tags_are_those_of_the_start(engine, order):
     assert again.instance.tags == {"colour": "red"}
 
 
+def test_tags_and_input_are_those_of_the_first_execution_of_a_chain(engine):
+    @workflow.defn
+    async def chain(number: int) -> int:
+        workflow.set_tags(number=number)
+        if number < 2:
+            workflow.continue_as_new(number + 1)
+        return number
+
+    begun(engine, chain.options(id="a", tags={"colour": "red"}), 0)
+    assert client.get("a").instance.tags == {"colour": "red", "number": 2}
+
+    again = client.restart("a")
+
+    assert (again.instance.tags, again.instance.input["args"]) == ({"colour": "red"}, [0])
+
+
 def test_input_is_neither_decoded_nor_encoded_again(engine, order, monkeypatch):
     begun(engine, order.options(id="a"), Decimal(1))
     Instance.objects.filter(pk="a").update(input={"args": ["1.0000"], "kwargs": {"wait": False}})

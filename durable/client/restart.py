@@ -15,16 +15,20 @@ from durable.core import texts
 from durable.core.definitions import type_name, workflow_options
 from durable.core.errors import NotClosed, UnknownWorkflow
 from durable.engine import routing
-from durable.models import OPEN
+from durable.models import OPEN, Execution
 from durable.operations import control, elsewhere
 from durable.operations.shapes import Preview, Step
 from durable.store import history, instances
 
 if TYPE_CHECKING:
+    import uuid
+
     from durable.client.handle import Handle
     from durable.models import Instance
 
 _ASKED = tuple(name for name, kind in ev.KINDS.items() if issubclass(kind, ev.Asked))
+
+_STARTS = (Execution.Origin.START, Execution.Origin.RERUN)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +165,7 @@ def _route(source: Instance, version: int | None) -> routing.Route:
 
 
 def _beginning(source: Instance, route: routing.Route, chosen: str, options: dict[str, Any]) -> Beginning:
-    started = history.first(source.execution_id)
+    started = history.first(_first_execution(source))
     kept = {name: value for name, value in source.options.items() if name not in ("parent_close", "resolve")}
     is_new = chosen != source.pk
     return Beginning(
@@ -177,6 +181,16 @@ def _beginning(source: Instance, route: routing.Route, chosen: str, options: dic
         attempt=source.attempt + 1,
         source=source.execution_id,
     )
+
+
+def _first_execution(source: Instance) -> uuid.UUID:
+    """Return the id of the execution that an instance was started with: later ones begin with its tags of then."""
+    executions = instances.executions().filter(instance=source).values_list("pk", "origin", "source_id")
+    known = {pk: None if origin in _STARTS else before for pk, origin, before in executions}
+    found = source.execution_id
+    while (before := known.get(found)) is not None:
+        found = before
+    return found
 
 
 def _carry_out(planned: Plan, *, reason: str) -> Handle:
