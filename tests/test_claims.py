@@ -144,6 +144,30 @@ class Killed(BaseException):
     """The worker is gone."""
 
 
+@pytest.mark.parametrize("limit", [None, 3600])
+def test_what_is_put_back_has_a_time_to_begin_and_none_to_end(committing, monkeypatch, limit):
+    @activity.defn(start_to_close=60, schedule_to_start=limit)
+    def leaf(number: int) -> int:
+        if ActivityTask.objects.filter(state=RUNNING).count() == 1:
+            return number  # the first is leased by itself, to see how long it takes
+        raise Killed
+
+    fan_out(leaf, 4)
+    with monkeypatch.context() as patch:
+        patch.setattr(tasks, "put_back", lambda *_, **__: False)  # nobody is there to do so
+        with pytest.raises(Killed):
+            perform.perform("default")
+    waiting = ActivityTask.objects.filter(state=RUNNING, started_at=None)
+    assert waiting.count() == 3
+    waiting.update(lease_until=clock.now() - timedelta(seconds=1))
+
+    lost.find_dead_tasks()
+
+    found = ActivityTask.objects.filter(state=READY)
+    until = [task.expires_at and round((task.expires_at - task.created_at).total_seconds()) for task in found]
+    assert until == [limit] * 3
+
+
 def test_dead_worker_costs_what_it_had_not_begun_no_attempt(committing, monkeypatch):
     attempts = []
 

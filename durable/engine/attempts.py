@@ -186,7 +186,10 @@ class InPlaceAttempt:
         execution_id = self._moved_to()
         if execution_id is not None and isinstance(ended, ev.ActivityCanceled):
             # It stopped because its execution ended; that was taken back.
-            dispatch.perform_on_commit({task.queue: tasks.put_back(task) for task in self._rows()})
+            rows = self._rows()
+            dispatch.perform_on_commit(
+                {task.queue: tasks.put_back(task, expires_at=lost.close_by(task)) for task in rows}
+            )
             return True
         if not self._give_up():
             return False
@@ -224,7 +227,7 @@ class InPlaceAttempt:
         """Let somebody else run it; the attempt does not count."""
         if self._with_row is not None:
             task = self._with_row.task
-            lost.until_done(lambda: tasks.put_back(task))
+            lost.until_done(lambda: tasks.put_back(task, expires_at=lost.close_by(task)))
         else:
             lost.give_back(self._instance.pk, self.work.lease)
 

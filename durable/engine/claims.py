@@ -76,7 +76,7 @@ class Claim:
 def give_back(*leased: ActivityTask) -> None:
     """Let others have what is leased, or may be: a commit may be done though its answer got lost."""
     for task in leased:
-        lost.until_done(partial(tasks.put_back, task))
+        lost.until_done(partial(tasks.put_back, task, expires_at=lost.close_by(task)))
 
 
 def take(queue: str, count: int) -> Claim | None:

@@ -20,6 +20,7 @@ from durable.store import clock, history, inbox, instances, tasks
 if TYPE_CHECKING:
     import uuid
     from collections.abc import Callable, Iterable
+    from datetime import datetime
 
 Found = TypeVar("Found")
 
@@ -158,10 +159,18 @@ def row(task: ActivityTask, instance: Instance, event: ev.Answer) -> InboxEvent 
     return None
 
 
-def close_by(task: ActivityTask) -> Any:
+def close_by(task: ActivityTask) -> datetime | None:
     """Return when a waiting task is given up for good, or None."""
     limit = as_called(task.name, task.options).schedule_to_close
     return None if limit is None else task.created_at + timedelta(seconds=limit)
+
+
+def begin_by(task: ActivityTask) -> datetime | None:
+    """Return when a task that was never begun is given up, or None; after its first attempt, see `close_by`."""
+    called = as_called(task.name, task.options)
+    to_start = called.schedule_to_start if task.attempt == 1 else None
+    limits = [s for s in (to_start, called.schedule_to_close) if s is not None]
+    return task.created_at + timedelta(seconds=min(limits)) if limits else None
 
 
 def perform_at(due: Any, queue: str) -> None:
@@ -198,7 +207,7 @@ def _give_up(task: ActivityTask) -> None:
         return
     # It was leased with others and may not have begun: that is no attempt. From now on it is leased by itself.
     with transaction.atomic(using=conf.settings.DATABASE):
-        if tasks.put_back(task, last_failure=failure.to_json()):
+        if tasks.put_back(task, expires_at=begin_by(task), last_failure=failure.to_json()):
             dispatch.perform_on_commit({task.queue: 1})
 
 

@@ -163,7 +163,7 @@ class _Drain:
         with transaction.atomic(using=conf.settings.DATABASE):
             if tasks.has_moved(task):
                 # It stopped because its execution ended; that was taken back.
-                tasks.put_back(task)
+                tasks.put_back(task, expires_at=lost.close_by(task))
                 dispatch.perform_on_commit({task.queue: 1})
             else:
                 self._told.update(claims.complete(task, ended))
@@ -175,4 +175,5 @@ class _Undo(Exception):
 
 def _wait_for_another_worker(task: ActivityTask, failure: Failure) -> None:
     """Put back a task that this process lacks the code or the key for, and leave word why it waits."""
-    tasks.put_back(task, available_at=clock.now() + _ELSEWHERE_WAIT, last_failure=failure.to_json())
+    available_at = clock.now() + _ELSEWHERE_WAIT
+    tasks.put_back(task, expires_at=lost.begin_by(task), available_at=available_at, last_failure=failure.to_json())

@@ -159,9 +159,15 @@ def take_along(task: ActivityTask, execution_id: uuid.UUID) -> bool:
     return waits
 
 
-def put_back(task: ActivityTask, **values: Any) -> bool:
-    """Make a leased task ready again; False if the lease is lost."""
-    return _change(task, fenced(task), {**_FREE, **values})
+def put_back(task: ActivityTask, *, expires_at: datetime | None, **values: Any) -> bool:
+    """Make a leased task ready again; False if the lease is lost.
+
+    Args:
+        task: As it was leased.
+        expires_at: By when it is to begin; while it was leased it had to end by its deadline.
+        values: What else changes.
+    """
+    return _change(task, fenced(task), {**_FREE, "expires_at": expires_at, **values})
 
 
 def try_again(task: ActivityTask, **values: Any) -> bool:
