@@ -103,6 +103,12 @@ class Instance(models.Model):
             # The order of the lists that operators and the API page through.
             models.Index(fields=["-created_at", "id"], name="durable_instance_created"),
             models.Index(
+                fields=["-started_at", "id"], name="durable_instance_started", condition=Q(started_at__isnull=False)
+            ),
+            models.Index(
+                fields=["-closed_at", "id"], name="durable_instance_ended", condition=Q(closed_at__isnull=False)
+            ),
+            models.Index(
                 fields=["status", "closed_at"], name="durable_instance_closed", condition=Q(closed_at__isnull=False)
             ),
             models.Index(fields=["rerun_from"], name="durable_instance_rerun", condition=Q(rerun_from__isnull=False)),

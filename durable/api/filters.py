@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from django import forms
-from django.db.models import Q, QuerySet
-from django.db.models.fields.json import KeyTransform
+from django.db.models import QuerySet
 from django_filters import rest_framework as filters
 from rest_framework.exceptions import ValidationError
 
 from durable.models import Instance, Operation, Status
+from durable.store import filters as stored
 
 if TYPE_CHECKING:
     from rest_framework.request import Request
@@ -70,14 +70,11 @@ class Instances(filters.FilterSet):
         fields: list[str] = []
 
     def by_tag(self, found: QuerySet[Instance], name: str, _: str) -> QuerySet[Instance]:
-        for number, given in enumerate(self.data.getlist(name)):
+        for given in self.data.getlist(name):
             key, colon, value = given.partition(":")
             if not (key and colon):
                 raise ValidationError({name: "Write it as name:value."})
-            # Not tags__key=value: the name of a tag may look like a lookup.
-            alias = f"api_tag{number}"
-            chosen = Q(**{alias: value}) | Q(**{alias: _json(value)})
-            found = found.alias(**{alias: KeyTransform(key, "tags")}).filter(chosen)
+            found = stored.tagged(found, key, [value, _json(value)])
         return found
 
 

@@ -9,15 +9,19 @@ from operator import or_
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import FieldError
+from django.db import connections
 from django.db.models import Q
 from django.db.models.fields.json import KeyTransform
 
 from durable import conf
 from durable.core import given, texts
 from durable.core.errors import InvalidInput, quoted
+from durable.models import Status
 from durable.store import instances
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from django.db.models import QuerySet
 
     from durable.models import Instance
@@ -65,7 +69,9 @@ def _narrowed(found: QuerySet[Instance], key: Any, value: Any, where: str) -> Qu
             return _with_tags(found, tags, "any")
         case "stall_reason":
             reason = _single("name", value, where)
-            return found.alias(stall_reason=KeyTransform("reason", "stall")).filter(stall_reason=reason)
+            found = found.alias(stall_reason=KeyTransform("reason", "stall")).filter(stall_reason=reason)
+            # True of all of them, and what the index is by.
+            return found.filter(failed_at__isnull=False, status__in=[Status.STALLED, Status.SUSPENDED])
         case _:
             return _with_field(found, str(key), value, where)
 
@@ -77,9 +83,13 @@ def _with_field(found: QuerySet[Instance], key: str, value: Any, where: str) -> 
     if lookup and lookup not in LOOKUPS:
         raise InvalidInput(where, f"there is no such lookup; there are {', '.join(LOOKUPS)}")
     try:
-        return found.filter(**{key: _value(field, lookup, value, where)})
+        found = found.filter(**{key: _value(field, lookup, value, where)})
     except FieldError as error:
         raise InvalidInput(where, str(error)) from None
+    # What is true of all of them: only so do databases know that the index is for this.
+    if key in ("fingerprint", "fingerprint__exact") and value:
+        found = found.filter(failed_at__isnull=False)
+    return found
 
 
 def _value(field: str, lookup: str, value: Any, where: str) -> Any:
@@ -130,9 +140,18 @@ def _list(value: Any, where: str) -> list[Any]:
 
 
 def _with_tags(found: QuerySet[Instance], tags: dict[str, Any], how: str) -> QuerySet[Instance]:
-    for number, (name, value) in enumerate(tags.items()):
-        # Not tags__name=value: the name of a tag may look like a lookup.
-        alias = f"tag{number}_{how}"
-        fits = [Q(**{alias: each}) for each in (value if how == "any" else [value])]
-        found = found.alias(**{alias: KeyTransform(name, "tags")}).filter(reduce(or_, fits, Q(pk__in=[])))
+    for name, value in tags.items():
+        found = tagged(found, name, value if how == "any" else [value])
     return found
+
+
+def tagged(found: QuerySet[Instance], name: str, values: Collection[Any]) -> QuerySet[Instance]:
+    """Return those of some instances that have a tag with one of some values."""
+    # Not tags__name=value: the name of a tag may look like a lookup.
+    alias = f"tag{len(found.query.annotations)}"
+    found = found.alias(**{alias: KeyTransform(name, "tags")})
+    exactly = [Q(**{alias: each}) for each in values]
+    if connections[found.db].features.supports_json_field_contains:
+        # Looser where the value is a list or an object, but the one thing that PostgreSQL has an index for.
+        exactly = [Q(tags__contains={name: each}) & fits for each, fits in zip(values, exactly, strict=True)]
+    return found.filter(reduce(or_, exactly, Q(pk__in=[])))

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.db.models.fields.json import KeyTransform
-
 from durable import conf
 from durable.management.base import DurableCommand, natural, summary, tag
 from durable.management.choosing import since
 from durable.models import CLOSED, OPEN, Instance, Status
-from durable.store import instances, patches
+from durable.store import filters, instances, patches
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from django.core.management.base import CommandParser
     from django.db.models import QuerySet
+
+_COUNTED = 10_000
+"""How far the instances are counted that are not listed."""
 
 _GROUPS = {"open": OPEN, "closed": CLOSED}
 _STATUS = {"completed": "SUCCESS", "failed": "ERROR", "stalled": "ERROR", "suspended": "WARNING"}
@@ -74,8 +75,9 @@ class Command(DurableCommand):
         width = max((len(row["id"]) for row in rows), default=0)
         for row in rows:
             self.stdout.write(row["id"] if options["ids"] else self._line(row, width))
-        total = found.count()
-        self.stderr.write(f"{len(rows)} of {total}" if len(rows) < total else f"{total} in all")
+        total = found.order_by()[: _COUNTED + 1].count() if len(rows) == limit else len(rows)
+        all_of_them = f"{total}" if total <= _COUNTED else f"more than {_COUNTED:,}"
+        self.stderr.write(f"{total} in all" if len(rows) == total else f"{len(rows)} of {all_of_them}")
 
     def _line(self, row: dict[str, Any], width: int) -> str:
         style = getattr(self.style, _STATUS.get(row["status"], ""), str)
@@ -117,8 +119,6 @@ def _chosen(
     if roots:
         found = found.filter(parent_execution_id=None)
     found = found.filter(*map(patches.marked_by_patched, patch), *map(patches.without, without_patch))
-    for number, (name, value) in enumerate(tag):
-        # Not tags__name=value: the name of a tag may look like a lookup.
-        alias = f"tag{number}"
-        found = found.alias(**{alias: KeyTransform(name, "tags")}).filter(**{alias: value})
+    for name, value in tag:
+        found = filters.tagged(found, name, [value])
     return found
