@@ -40,8 +40,8 @@ def _since(field: str) -> filters.IsoDateTimeFilter:
     return filters.IsoDateTimeFilter(field_name=field, lookup_expr="gte")
 
 
-def _before(field: str) -> filters.IsoDateTimeFilter:
-    return filters.IsoDateTimeFilter(field_name=field, lookup_expr="lt")
+def _before(field: str, **how: Any) -> filters.IsoDateTimeFilter:
+    return filters.IsoDateTimeFilter(field_name=field, lookup_expr="lt", **how)
 
 
 class Instances(filters.FilterSet):
@@ -61,13 +61,17 @@ class Instances(filters.FilterSet):
     created_since = _since("created_at")
     created_before = _before("created_at")
     started_since = _since("started_at")
-    started_before = _before("started_at")
+    started_before = _before("started_at", method="by_end")
     closed_since = _since("closed_at")
-    closed_before = _before("closed_at")
+    closed_before = _before("closed_at", method="by_end")
 
     class Meta:
         model = Instance
         fields: list[str] = []
+
+    def by_end(self, found: QuerySet[Instance], field: str, before: Any) -> QuerySet[Instance]:
+        # Lists are in the order of creation, which comes first.
+        return found.filter(**{f"{field}__lt": before, "created_at__lt": before})
 
     def by_tag(self, found: QuerySet[Instance], name: str, _: str) -> QuerySet[Instance]:
         for given in self.data.getlist(name):

@@ -145,8 +145,9 @@ def _of(instance: Instance) -> Facts:
     execution_id, is_open = instance.execution_id, instance.status in OPEN
     events = HistoryEvent.objects.using(conf.settings.DATABASE).filter(execution_id=execution_id)
     # What ends goes from here into the inbox, so that is read last.
-    children = instances.rows().filter(parent_execution_id=execution_id, status__in=OPEN).values_list("pk", "status")
-    open_children = dict(children)
+    # By the parent as well: only of that there is an index.
+    children = instances.rows().filter(parent=instance, parent_execution_id=execution_id, status__in=OPEN)
+    open_children = dict(children.values_list("pk", "status"))
     rows = _tasks(execution_id) if is_open else []
     found = tuple(_task(row, now) for row in rows[:AT_MOST])
     waiting = inbox.rows().filter(execution_id=execution_id)

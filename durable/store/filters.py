@@ -89,6 +89,9 @@ def _with_field(found: QuerySet[Instance], key: str, value: Any, where: str) -> 
     # What is true of all of them: only so do databases know that the index is for this.
     if key in ("fingerprint", "fingerprint__exact") and value:
         found = found.filter(failed_at__isnull=False)
+    if field in ("started_at", "closed_at") and lookup in ("lt", "lte"):
+        # Lists are in the order of creation, which comes first.
+        found = found.filter(**{f"created_at__{lookup}": _value(field, lookup, value, where)})
     return found
 
 
