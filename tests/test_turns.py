@@ -101,7 +101,7 @@ def test_turn_stores_the_row_and_the_events(instance, lease):
         {"status": Status.CANCELED},
         {"has_updates": True},
     ],
-    ids=str,
+    ids=lambda moved: next(iter(moved)),
 )
 def test_instance_that_moved_is_left_alone(instance, moved):
     instances.rows().update(**moved)

@@ -10,6 +10,7 @@ from django.contrib.admin.utils import unquote
 from django.http import HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from durable import client
 from durable.admin import base, forms
@@ -27,16 +28,25 @@ SHOWN = 500
 
 _LONG = 5000
 
+_CHANGES = {
+    "same": gettext_lazy("same"),
+    "changed": gettext_lazy("changed"),
+    "only_a": gettext_lazy("only left"),
+    "only_b": gettext_lazy("only right"),
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
     """An event, and what it is in the other execution.
 
     Attributes:
+        change: How they compare, in words.
         a, b: The payloads in each, where they differ and may be seen; else empty.
     """
 
     event: ComparedEvent
+    change: str
     a: str
     b: str
 
@@ -85,6 +95,7 @@ def _pair(event: ComparedEvent, *, hides_a: bool, hides_b: bool) -> Pair:
     differs = event.change != "same"
     return Pair(
         event=event,
+        change=str(_CHANGES[event.change]),
         a=_payload(event.a) if differs and not hides_a else "",
         b=_payload(event.b) if differs and not hides_b else "",
     )

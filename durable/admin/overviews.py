@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -59,14 +61,17 @@ def versions(site: AdminSite, request: HttpRequest) -> HttpResponse:
     """
     shown = _context(site, request, "versions", _("Versions"))
     address, now = base.links(site).to("instance_changelist"), clock.now()
+    used = client.versions()
+    latest = {name: max(use.version for use in same) for name, same in groupby(used, key=attrgetter("name"))}
     rows = [
         {
             "use": use,
             "url": f"{address}?{urlencode({'workflow': use.name, 'version': use.version})}",
             "oldest": words.ago(use.oldest_open, now) if use.oldest_open else "",
             "last": words.ago(use.last_start, now) if use.last_start else "",
+            "is_next": use.registered and use.version == latest[use.name],
         }
-        for use in client.versions()
+        for use in used
     ]
     return TemplateResponse(request, "admin/durable/versions.html", {**shown, "versions": rows})
 

@@ -140,8 +140,10 @@ def _warnings(tree: purging.Tree) -> list[str]:
     reruns = instances.rows().filter(rerun_from__in=tree.ids).exclude(pk__in=tree.ids).order_by("pk")
     ended = [instance for instance in (tree.root, *tree.unended) if instance.status in OPEN]
     events = found.events + len(ended)  # an end each
+    counts = {"instance": found.instances, "execution": found.executions, "event": events}
+    told = [f"{count:,} {what}{'' if count == 1 else 's'}" for what, count in counts.items()]
     return [
-        f"deletes {found.instances:,} instances, {found.executions:,} executions and {events:,} events",
+        f"deletes {told[0]}, {told[1]} and {told[2]}",
         *(f"{instance.pk} is {instance.status}, and is terminated first" for instance in ended),
         *_spared(tree),
         *(f"{pk} was begun like this one, and stays" for pk in reruns.values_list("pk", flat=True)[:_SHOWN]),

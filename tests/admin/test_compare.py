@@ -21,6 +21,7 @@ def test_only_what_differs_is_shown_or_all(site, two):
     assert "dear" in page.text
     assert "cheap" in page.text
     assert "reserve" not in page.text
+    assert "changed" in page.text
     toggle = next(link for link in page.links if "all=1" in link)
     assert "reserve" in site.get(f"a/compare/{toggle}").text
 
