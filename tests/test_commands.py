@@ -13,7 +13,7 @@ from django.core.management import CommandError, call_command, load_command_clas
 from django.utils import timezone
 
 from durable import activity, client, workflow
-from durable.client import HistoryItem
+from durable.client import HistoryItem, steps
 from durable.management import commands, timeline
 from durable.models import Instance, Operation
 from project.celery import app
@@ -360,15 +360,16 @@ def test_timeline_pairs_what_was_asked_for_with_its_end():
         item(5, "SideEffectRecorded", 2, at=2.0),
     ]
 
-    steps = timeline.steps(items)
+    found = steps.of(items)
 
-    assert [(s.kind, s.began, s.ended, s.outcome, s.attempts) for s in steps] == [
-        ("ExecutionStarted", 0.0, 0.0, "", None),
-        ("activity", 0.0, 2.0, "completed", 3),
-        ("timer", 0.0, None, "", None),
-        ("side effect", 2.0, 2.0, "", None),
+    began, later = items[0].recorded_at, items[-1].recorded_at
+    assert [(s.kind, s.began, s.ended, s.outcome, s.attempts) for s in found] == [
+        ("ExecutionStarted", began, began, "", None),
+        ("activity", began, later, "completed", 3),
+        ("timer", began, None, "", None),
+        ("side effect", later, later, "", None),
     ]
-    assert timeline.span(steps) == 2.0
+    assert timeline.span(found) == 2.0
 
 
 @pytest.mark.parametrize(
@@ -377,7 +378,5 @@ def test_timeline_pairs_what_was_asked_for_with_its_end():
     ids=["whole", "moment", "half", "open"],
 )
 def test_bars_are_as_long_as_they_should_be(began, ended, bar):
-    step = timeline.Step(event_id=0, kind="", name="", began=began, ended=ended, outcome="", attempts=None)
-
-    assert timeline.bar(step, 10.0, 11) == bar
-    assert len(timeline.bar(step, 0.0, 11)) == 11
+    assert timeline.bar(began, ended, 10.0, 11) == bar
+    assert len(timeline.bar(began, ended, 0.0, 11)) == 11

@@ -13,8 +13,8 @@ from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
 
 from durable import client
-from durable.admin import base, family, feeds, forms, health, lists, steps, timeline, verbs, words
-from durable.client import access, batching, redacting
+from durable.admin import base, family, feeds, forms, health, lists, timeline, verbs, words
+from durable.client import access, batching, redacting, steps
 from durable.core.errors import UndecodableEvent, UndecodablePayload, UnknownExecution
 from durable.core.failures import Failure
 from durable.models import CLOSED, OPEN

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime
 
-    from durable.admin.steps import Step
+    from durable.client.steps import Step
 
     Scale = Callable[[datetime], float]
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import TextIO
 
+    from durable.client.steps import Step
+
     from .invariants import Invariant
 
     Meter = Callable[[float, float, str], None]
@@ -100,7 +102,7 @@ class Narrator:
             table.add_row(*(f"{cell:,}" if isinstance(cell, int) else Text.from_markup(str(cell)) for cell in row))
         self.console.print(table)
 
-    def timeline(self, steps: Sequence[timeline.Step], *, title: str) -> None:
+    def timeline(self, steps: Sequence[Step], *, title: str) -> None:
         """Show when the steps of an instance began and ended."""
         total = timeline.span(steps)
         width = max(10, min(_BAR, self.console.width - _OTHER_COLUMNS))
@@ -112,12 +114,12 @@ class Narrator:
         table.add_column("tries", justify="right")
         table.add_column("end", no_wrap=True)
         for step in steps:
-            took = "" if step.ended is None or step.ended == step.began else f"{step.ended - step.began:.2f} s"
+            began, ended = timeline.times(step, steps[0].began)
             table.add_row(
                 "" if step.event_id is None else str(step.event_id),
                 f"{step.kind} {step.name}".strip(),
-                took,
-                Text(timeline.bar(step, total, width), style=_COLOURS.get(step.kind, "white")),
+                "" if step.seconds is None else f"{step.seconds:.2f} s",
+                Text(timeline.bar(began, ended, total, width), style=_COLOURS.get(step.kind, "white")),
                 "" if step.attempts is None else Text(str(step.attempts), style="bold" if step.attempts > 1 else ""),
                 step.outcome,
             )

@@ -13,8 +13,8 @@ from django.db import connection
 from django.db.models import Count, Sum
 
 from durable import client
+from durable.client import steps
 from durable.errors import NotOpen
-from durable.management import timeline
 from durable.models import HistoryEvent, Instance, Operation
 from project import trace
 from project.audit.models import Audit, Finding
@@ -187,7 +187,7 @@ class Tour:
     def _show_one(self) -> None:
         shipped = Order.objects.filter(status=Order.Status.SHIPPED)
         ids = [orders.instance_id(order.number) for order in shipped]
-        histories = {i: timeline.steps(client.history(i)) for i in ids}
+        histories = {i: steps.of(client.history(i)) for i in ids}
         chosen = max(ids, key=lambda i: (len(histories[i]), sum(step.attempts or 0 for step in histories[i])))
         self._say.console.print()
         self._say.timeline(histories[chosen], title=f"What {chosen} went through (manage.py durable_show {chosen})")

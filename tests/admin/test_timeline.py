@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from durable.admin import steps, timeline
+from durable.admin import timeline
+from durable.client import steps
 from durable.client.items import items
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from durable import client
+from durable.client import steps
 from durable.management import timeline
 from durable.management.base import DurableCommand, summary
 from durable.store import patches
@@ -47,7 +48,7 @@ class Command(DurableCommand):
         if options["history"]:
             self._history(items)
         else:
-            self._timeline(timeline.steps(items))
+            self._timeline(steps.of(items))
 
     def _state(self, instance: Instance) -> None:
         facts = summary(instance)
@@ -72,15 +73,16 @@ class Command(DurableCommand):
     def _fact(self, name: str, value: str) -> None:
         self.stdout.write(f"  {name.replace('_', ' '):<14} {value}")
 
-    def _timeline(self, steps: list[timeline.Step]) -> None:
-        total = timeline.span(steps)
-        names = [f"{step.kind} {step.name}".rstrip() for step in steps]
+    def _timeline(self, found: list[steps.Step]) -> None:
+        total = timeline.span(found)
+        names = [f"{step.kind} {step.name}".rstrip() for step in found]
         width = max(map(len, names), default=0)
-        for name, step in zip(names, steps, strict=True):
+        for name, step in zip(names, found, strict=True):
+            began, ended = timeline.times(step, found[0].began)
             number = "" if step.event_id is None else step.event_id
             tries = f" after {step.attempts} tries" if (step.attempts or 1) > 1 else ""
-            bar = timeline.bar(step, total, _WIDTH)
-            self.stdout.write(f"{number:>6} {name:<{width}} {step.began:>9.3f} s {bar} {step.outcome}{tries}".rstrip())
+            bar = timeline.bar(began, ended, total, _WIDTH)
+            self.stdout.write(f"{number:>6} {name:<{width}} {began:>9.3f} s {bar} {step.outcome}{tries}".rstrip())
 
     def _history(self, items: list[client.HistoryItem]) -> None:
         for item in items:
