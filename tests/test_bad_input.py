@@ -222,11 +222,12 @@ def called(function: Callable[..., Any], given: dict[str, Any]) -> Any:
     """Call a function with arguments by name, those that are positional only by place."""
     given = dict(given)
     args = given.pop("args", ()) if "args" not in inspect.signature(function).parameters or _takes_any(function) else ()
-    if args and not isinstance(args, (list, tuple)):
-        args = (args,)
+    args = args if isinstance(args, (list, tuple)) else (args,) if args else ()
+    by_place = {p.name for p in inspect.signature(function).parameters.values() if p.kind is p.POSITIONAL_ONLY}
+    args = [*(given.pop(name) for name in [*given] if name in by_place), *args]
     if inspect.iscoroutinefunction(function):
-        return async_to_sync(function)(*given.values(), *args) if args else async_to_sync(function)(**given)
-    done = function(*given.values(), *args) if args else function(**given)
+        return async_to_sync(function)(*args, **given)
+    done = function(*args, **given)
     return list(done) if inspect.isgenerator(done) else done
 
 

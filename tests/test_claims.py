@@ -24,6 +24,7 @@ READY, RUNNING = ActivityTask.State.READY, ActivityTask.State.RUNNING
 def patient(monkeypatch, settings):
     """Have workers lease together what takes long in a slow test as well, and run nothing in place."""
     monkeypatch.setattr(perform, "_GATHER_SECONDS", 60.0)
+    monkeypatch.setattr(perform, "_TOGETHER_SECONDS", 60.0)
     settings.DURABLE = {"RUN_INLINE": False}
 
 

@@ -272,6 +272,7 @@ OTHERS = {
     "CompensationFailed",
     "NonRetryable",
     "RecordedError",
+    "SideEffectError",
     "SignalError",
     # What cannot happen in a command.
     "InTransaction",

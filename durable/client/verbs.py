@@ -136,7 +136,8 @@ def named(verb: str) -> str:
     Raises:
         InvalidInput: There is no such verb.
     """
-    return _FUNCTIONS.get(verb) or given.choice(verb, "batch(verb)", list(VERBS))
+    chosen = given.choice(verb, "batch(verb)", [*VERBS, *_FUNCTIONS])
+    return _FUNCTIONS.get(chosen, chosen)
 
 
 def encode(name: str, arguments: dict[str, Any]) -> dict[str, Any]:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 _GATHER_SECONDS = 0.02
 """How long results may gather before their instances get a turn: a fan-out needs one turn, not one each."""
 
+_TOGETHER_SECONDS = 0.005
+"""How long what is leased together may take: if the worker dies, all of it that had begun is run again."""
+
 _STAYS_SECONDS = 1.0
 """How long a worker stays with one queue before other messages get their turn."""
 
@@ -56,7 +59,7 @@ def perform(queue: str) -> None:
 
 
 class _Drain:
-    """A worker's pass over a queue: it leases as many tasks as it can run while results gather."""
+    """A worker's pass over a queue: it leases as many tasks as it can run in a few milliseconds."""
 
     def __init__(self, queue: str) -> None:
         self._queue = queue
@@ -97,7 +100,7 @@ class _Drain:
             if running.stopping():
                 break
         each = (time.monotonic() - begun) / max(count, 1)
-        self._count = max(1, min(_AT_ONCE, int(_GATHER_SECONDS / max(each, 1e-6))))
+        self._count = max(1, min(_AT_ONCE, int(_TOGETHER_SECONDS / max(each, 1e-6))))
         return claim.close()
 
     def _store(self, ended: Sequence[claims.End], *, more: bool) -> None:

@@ -8,6 +8,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 VARIABLE = "ACCEPTANCE_LEDGER"
 
 
@@ -53,6 +55,20 @@ def entries(kind: str, prefix: str = "", *, path: str | None = None) -> list[Ent
         if entry_kind == kind and key.startswith(prefix):
             found.append(Entry(float(at), int(pid), entry_kind, key))
     return found
+
+
+def of_the_living(kind: str, prefix: str) -> Counter[str]:
+    """Return how often processes that were not killed noted each key."""
+    noted = entries(kind, prefix)
+    living = {pid for pid in {entry.pid for entry in noted} if _lives(pid)}
+    return Counter(entry.key for entry in noted if entry.pid in living)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def counts(kind: str, prefix: str) -> Counter[str]:

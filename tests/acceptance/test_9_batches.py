@@ -30,7 +30,7 @@ def failed(key: str, **options: str) -> list[str]:
     return ids
 
 
-def rewound_once(ids: Sequence[str], *, kills: int) -> None:
+def rewound_once(ids: Sequence[str]) -> None:
     """Check that each went on, in a second execution and no third."""
     for each in ids:
         assert client.get(each).result(30) == each
@@ -39,8 +39,8 @@ def rewound_once(ids: Sequence[str], *, kills: int) -> None:
         assert kinds.count("ExecutionRewound") == 1
     executions = Counter(Execution.objects.filter(instance_id__in=ids).values_list("instance_id", flat=True))
     assert set(executions.values()) == {2}
-    # An activity runs at least once: what the killed ones were just doing is done again.
-    assert sum(ledger.counts("begin", ids[0][:-4]).values()) <= 2 * COUNT + kills
+    # An activity runs at least once: what the killed ones were just doing is done again, and nothing else.
+    assert max(ledger.of_the_living("begin", ids[0][:-4]).values()) <= 2
 
 
 @pytest.mark.usefixtures("crew")
@@ -59,7 +59,7 @@ def test_each_is_rewound_once_though_processes_are_killed_half_way(site, key):
     assert batch.result(90) == {"verb": "rewind", "dry_run": False, "total": COUNT, "done": COUNT}
     report = client.batch_report(batch)
     assert [item.instance_id for item in report.items] == ids
-    rewound_once(ids, kills=kills)
+    rewound_once(ids)
 
 
 def test_goes_on_where_it_stood_when_all_of_its_workers_were_killed(site, launch, key):
@@ -75,7 +75,7 @@ def test_goes_on_where_it_stood_when_all_of_its_workers_were_killed(site, launch
     launch(queues=[key])
 
     assert batch.result(90)["done"] == COUNT
-    rewound_once(ids, kills=2 * 2)
+    rewound_once(ids)
 
 
 def test_is_stopped_half_way_by_the_one_process_that_is_busy_with_it(site, launch, key):
@@ -93,4 +93,4 @@ def test_is_stopped_half_way_by_the_one_process_that_is_busy_with_it(site, launc
     assert counts["skipped"] > 25, "it stops where it is, and not at its end"
     again = client.batch_retry(batch)
     assert again.result(60)["done"] == counts["skipped"]
-    rewound_once(ids, kills=0)
+    rewound_once(ids)

@@ -100,6 +100,16 @@ def suspended(worker: Worker) -> None:
 
 
 @scenario
+def woken(worker: Worker) -> None:
+    handle = _start["woken"]()
+    worker.run()
+    handle.suspend()
+    worker.advance(120)
+    handle.resume()
+    worker.run()
+
+
+@scenario
 def undone(worker: Worker) -> None:
     _start["undone"]()
     worker.run()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 from durable import RetryPolicy, activity, workflow
 from durable.activity import NonRetryable
 from durable.client import batching
 from durable.core.definitions import ActivityDefinition, WorkflowDefinition, define_activity, define_workflow
-from durable.errors import ActivityError, ChildFailed, SignalError
+from durable.errors import ActivityError, ChildFailed, SideEffectError, SignalError
 
 WORKFLOWS: dict[str, WorkflowDefinition] = {}
 ACTIVITIES: dict[str, ActivityDefinition] = {}
@@ -324,6 +325,19 @@ async def changed() -> list[Any]:
 
     await workflow.wait_until(lambda: len(lines) == 2 and ready.is_set())
     return [*lines, str(workflow.uuid4())]
+
+
+@_workflow()
+async def woken() -> list[Any]:
+    """An effect that fails, and a condition that comes to hold while nothing may run."""
+    due = workflow.now() + timedelta(minutes=1)
+    seen: list[Any] = []
+    try:
+        workflow.side_effect(lambda: 1 // 0)
+    except SideEffectError as error:
+        seen.append(error.event_id)
+    await workflow.wait_until(lambda: workflow.now() >= due)
+    return [*seen, str(workflow.uuid4())]
 
 
 @_workflow(name="grown1")
