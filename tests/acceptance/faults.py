@@ -15,7 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from django.db import OperationalError
+from django.db import OperationalError, connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from tests.acceptance import ledger
@@ -113,17 +113,24 @@ def install() -> None:
             owner = getattr(owner, part)
         setattr(owner, function, _wrapped(name, getattr(owner, function)))
     BaseDatabaseWrapper.commit = _forgetful(BaseDatabaseWrapper.commit)  # type: ignore[method-assign]
+    turns: Any = import_module("durable.store.turns")
+    turns.write = _forgetful(turns.write, unless=_in_transaction)
 
 
-def _forgetful(commit: Callable[..., None]) -> Callable[..., None]:
+def _in_transaction() -> bool:
+    return connection.in_atomic_block
+
+
+def _forgetful(commit: Callable[..., Any], *, unless: Callable[[], bool] = lambda: False) -> Callable[..., Any]:
     """Return a commit that is done, and whose answer gets lost if ``commit.lost`` is armed."""
 
     @functools.wraps(commit)
-    def call(connection: BaseDatabaseWrapper) -> None:
-        commit(connection)
-        if not threading.current_thread().name.startswith("durable-") and _due(LOST):
+    def call(*args: Any, **kwargs: Any) -> Any:
+        result = commit(*args, **kwargs)
+        if not threading.current_thread().name.startswith("durable-") and not unless() and _due(LOST):
             ledger.note("lost", "commit")
             raise OperationalError("the connection was lost before the answer came")
+        return result
 
     return call
 

@@ -9,13 +9,14 @@ import sys
 import time
 import uuid
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 
 import pytest
 from django.core.management import CommandError, call_command
 
 from durable import RetryPolicy, activity, registry, workflow
-from durable.management.timeline import Step
+from durable.client import HistoryItem, steps
 from durable.models import Instance, Operation
 from project import trace
 from project.demo import activities, crash, losses, processes, release2, repairs
@@ -26,9 +27,11 @@ from project.shop.gateway import Gateway
 from tests import driving
 
 
-def step(**fields):
-    given = {"event_id": 0, "kind": "activity", "name": "charge", "began": 0.0, "ended": 1.0, "attempts": 2}
-    return Step(**{**given, "outcome": "completed", **fields})
+def item(seq, kind, event_id, at=0.0, *, name="charge", **data):
+    moment = datetime(2025, 1, 1, tzinfo=UTC) + timedelta(seconds=at)
+    return HistoryItem(
+        seq=seq, kind=kind, event_id=event_id, name=name, recorded_at=moment, data=data, rerunnable=False
+    )
 
 
 def told(act):
@@ -106,7 +109,10 @@ def test_without_a_terminal_progress_is_plain_lines():
 
 
 def test_a_timeline_shows_tries_and_times():
-    text = told(lambda narrator: narrator.timeline([step(), step(event_id=1, name="ship", ended=None)], title="One"))
+    charged = [item(1, "ActivityScheduled", 0), item(2, "ActivityCompleted", 0, 1.0, attempts=2)]
+    found = steps.of([*charged, item(3, "ActivityScheduled", 1, 1.0, name="ship")])
+
+    text = told(lambda narrator: narrator.timeline(found, title="One"))
 
     assert "activity charge" in text
     assert "1.00 s" in text
