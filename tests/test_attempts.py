@@ -686,6 +686,22 @@ def test_worker_that_is_told_to_stop_gives_its_work_back_and_no_attempt_counts(c
     assert attempts == [1, 1]
 
 
+def test_work_that_is_given_back_waits_without_a_time_to_end(committing, path, run, monkeypatch):
+    monkeypatch.setattr(state, "should_stop", None)
+
+    @activity.defn(start_to_close=60)
+    def work() -> None:
+        state.should_stop = 0
+        state.maybe_shutdown()
+
+    run.start()
+    with pytest.raises(SystemExit):
+        committing.run_until_quiet()
+
+    task = ActivityTask.objects.get()
+    assert (task.state, task.expires_at) == ("ready", None)
+
+
 def test_unknown_activity_waits_for_a_worker_that_knows_it_and_says_so(engine, path, time, run):
     handle = run.start()
     engine.run_until_quiet()

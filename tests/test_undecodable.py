@@ -100,6 +100,25 @@ def test_task_that_cannot_be_read_waits_and_the_next_ones_of_its_queue_run(engin
     assert bad.result() == "acted"
 
 
+@pytest.mark.parametrize("limit", [None, 3600])
+def test_task_that_cannot_be_read_has_a_time_to_begin_and_none_to_end(engine, handed_out, fresh, limit):
+    @activity.defn(start_to_close=60, schedule_to_start=limit)
+    def act(value: str) -> None: ...
+
+    @workflow.defn
+    async def flow() -> None:
+        await act(SECRET)
+
+    advance(flow.options(id="bad").start().id)
+    handed_out.lost = True
+
+    engine.run_until_quiet()
+
+    task = ActivityTask.objects.defer("input").get()
+    until = task.expires_at and round((task.expires_at - task.created_at).total_seconds())
+    assert (task.state, until) == ("ready", limit)
+
+
 def test_headers_that_cannot_be_read_keep_their_task_waiting(engine, handed_out, flow, time):
     bad, good = start(flow, "bad"), start(flow, "good")
     tasks_of(bad, good)
