@@ -32,10 +32,6 @@ class Number(filters.NumberFilter):
         return None
 
 
-class Whens(filters.FilterSet):
-    """Filters, with those of times made alike."""
-
-
 def _since(field: str) -> filters.IsoDateTimeFilter:
     return filters.IsoDateTimeFilter(field_name=field, lookup_expr="gte")
 
