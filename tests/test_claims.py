@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import timedelta
+from threading import Event
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from durable import RetryPolicy, activity, workflow
-from durable.engine import lost, perform, presence, running
+from durable.engine import claims, lost, perform, presence, running
 from durable.engine.advance import advance
 from durable.models import ActivityTask, InboxEvent
 from durable.store import clock, tasks, workers
@@ -56,6 +57,11 @@ def until(condition) -> bool:
     return bool(condition())
 
 
+@activity.defn
+def any_leaf(number: int) -> int:
+    return number
+
+
 def cost_of_fan_out(width: int) -> Cost:
     @activity.defn(name=f"leaf_of_{width}")
     def leaf(number: int) -> int:
@@ -96,6 +102,23 @@ def test_nobody_waits_for_a_long_activity(at_work, committing):
     assert seen == [RUNNING]
     assert handle.result(timeout=0) == 6
     assert answers(handle)["ActivityCompleted"] == 6
+
+
+def test_slow_commit_loses_nothing_of_what_it_leases(at_work, committing, monkeypatch):
+    monkeypatch.setattr(claims, "_WAITS", timedelta(0))
+    fan_out(any_leaf, 4)
+    with transaction.atomic():
+        claim = claims.take("default", 4)
+        assert claim is not None
+        due = Event()
+        at_work.call_at(clock.now(), due.set)
+        assert due.wait(20), "what was to be called before is called by now"
+
+    begun = []
+    while (task := claim.next()) is not None:
+        begun.append(task.pk)
+    others = ActivityTask.objects.exclude(pk__in=begun)
+    assert until(lambda: not others.exclude(state=READY).exists()), "what is not run here is given back"
 
 
 @pytest.mark.parametrize(

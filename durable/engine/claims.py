@@ -40,8 +40,14 @@ class Claim:
         self._lock = threading.Lock()
         self._waiting = deque(zip(leased, expiries, strict=True))
         self._ended: list[End] = []
-        here = presence.current()
-        self._relief = here.call_at(clock.now() + _WAITS, self._relieve) if here and len(leased) > 1 else None
+        self._relief: presence.Call | None = None
+        if len(leased) > 1:
+            # Not before: till then the presence's connection would find nothing to give back.
+            transaction.on_commit(self._begin, using=conf.settings.DATABASE)
+
+    def _begin(self) -> None:
+        if here := presence.current():
+            self._relief = here.call_at(clock.now() + _WAITS, self._relieve)
 
     def next(self) -> ActivityTask | None:
         """Return the next task to run, if there is one."""
