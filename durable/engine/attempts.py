@@ -227,7 +227,7 @@ class InPlaceAttempt:
         """Let somebody else run it; the attempt does not count."""
         if self._with_row is not None:
             task = self._with_row.task
-            lost.until_done(lambda: tasks.put_back(task, expires_at=lost.close_by(task)))
+            lost.until_certain(lambda: tasks.put_back(task, expires_at=lost.close_by(task)))
         else:
             lost.give_back(self._instance.pk, self.work.lease)
 

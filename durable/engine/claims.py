@@ -65,12 +65,16 @@ class Claim:
             self._relief.cancel()
         return self._take()
 
-    def _take(self) -> list[End]:
+    def undo(self) -> None:
+        """Give back what was leased in a commit of which nobody knows whether it is done."""
+        self._take(lost.until_certain)
+
+    def _take(self, do: Callable[[Callable[[], object]], None] = lost.until_done) -> list[End]:
         with self._lock:
             waiting, self._waiting = self._waiting, deque()
             ended, self._ended = self._ended, []
         for task, expires_at in waiting:
-            lost.until_done(partial(tasks.put_back, task, expires_at=expires_at))
+            do(partial(tasks.put_back, task, expires_at=expires_at))
         dispatch.perform(Counter(task.queue for task, _ in waiting))
         return ended
 
@@ -82,7 +86,7 @@ class Claim:
 def give_back(*leased: ActivityTask) -> None:
     """Let others have what is leased, or may be: a commit may be done though its answer got lost."""
     for task in leased:
-        lost.until_done(partial(tasks.put_back, task, expires_at=lost.close_by(task)))
+        lost.until_certain(partial(tasks.put_back, task, expires_at=lost.close_by(task)))
 
 
 def take(queue: str, count: int) -> Claim | None:

@@ -26,6 +26,9 @@ Found = TypeVar("Found")
 
 _AT_ONCE = 100
 
+_CERTAIN = timedelta(seconds=10)
+"""How long a commit may take to come through after its connection broke."""
+
 
 def failure_of_worker() -> Failure:
     """Return the failure of an attempt whose worker showed no sign of life any more."""
@@ -74,7 +77,7 @@ def hand_over(instance_id: str, lease: uuid.UUID, failure: Failure | None, *, ev
 
 def give_back(instance_id: str, lease: uuid.UUID) -> None:
     """Hand over what this process ran in place, now or as soon as the database answers."""
-    until_done(lambda: _hand_over_or_stall(instance_id, lease, None))
+    until_certain(lambda: _hand_over_or_stall(instance_id, lease, None))
 
 
 def _hand_over_or_stall(instance_id: str, lease: uuid.UUID, failure: Failure | None) -> None:
@@ -100,6 +103,17 @@ def until_done(attempt: Callable[[], Any]) -> None:
             raise
         telemetry.logger.warning("could not give work back yet", exc_info=True)
         here.call_at(clock.now() + timedelta(seconds=1), lambda: until_done(attempt))
+
+
+def until_certain(attempt: Callable[[], Any]) -> None:
+    """Give a lease back after a fault, and once more a while later.
+
+    A commit whose connection broke may come through when nobody waits for it
+    any more, and only then is there a lease to give back.
+    """
+    until_done(attempt)
+    if here := presence.current():
+        here.call_at(clock.now() + _CERTAIN, lambda: until_done(attempt))
 
 
 # --- tasks: the lease is on the row

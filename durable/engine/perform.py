@@ -115,7 +115,7 @@ class _Drain:
         except BaseException:
             claims.give_back(*(task for task, _ in ended))
             if self._claim is not None:
-                self._claim.close()
+                self._claim.undo()
             raise
 
     def _run(self, task: ActivityTask, claim: Claim) -> None:
