@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connections, transaction
 
 from durable import conf, dispatch, registry
 from durable.client import handle as handles
@@ -19,7 +19,7 @@ from durable.engine import intercepting, routing
 from durable.interceptors import StartCall
 from durable.models import CLOSED, Instance
 from durable.operations import audit
-from durable.store import creation, inbox, instances, tasks, updates
+from durable.store import births, creation, inbox, instances, tasks, turns, updates
 
 if sys.version_info >= (3, 14):
     from uuid import uuid7
@@ -140,8 +140,18 @@ def _start(
         options={**options, "resolve": True} if route.app_id else options,
         signal=signal,
     )
+    if _is_one_statement(beginning):
+        return begin(beginning)
     with transaction.atomic(using=conf.settings.DATABASE):
         return begin(beginning)
+
+
+def _is_one_statement(beginning: Beginning) -> bool:
+    """Say whether all that a start writes is one statement, if its id is free: that needs no transaction."""
+    if beginning.signal is not None or intercepting.is_watched("start") or not turns.in_one_statement():
+        return False
+    connection = connections[conf.settings.DATABASE]
+    return connection.in_atomic_block or connection.get_autocommit()
 
 
 def new_id() -> str:
@@ -196,7 +206,7 @@ class Beginning:
 
 
 def begin(beginning: Beginning) -> Handle:
-    """Start an instance, in the transaction at hand, within the interceptors' hooks.
+    """Start an instance within the interceptors' hooks, in the transaction at hand if there is one.
 
     Raises:
         AlreadyExists: The id is in use.
@@ -204,16 +214,10 @@ def begin(beginning: Beginning) -> Handle:
     """
 
     def insert(headers: dict[str, Any]) -> Handle:
-        if beginning.is_new:
-            creation.insert([beginning.rows(headers)])
-            existing = None
-        else:
-            existing = instances.find_locked(beginning.instance_id) or _insert(beginning.rows(headers))
-        if existing is None or replaces(existing, beginning.definition, beginning.options.get("id_reuse", "reject")):
-            if existing is not None:
-                _replace(beginning, headers, existing)
-            if not beginning.options.get("delay"):
-                dispatch.advance_on_commit(beginning.queue, beginning.instance_id)
+        newborn = beginning.rows(headers)
+        is_begun = _is_stored(beginning, newborn) or _takes_over(beginning, newborn, headers)
+        if is_begun and not beginning.options.get("delay"):
+            dispatch.advance_on_commit(beginning.queue, beginning.instance_id)
         handle = handles.Handle(beginning.instance_id)
         if beginning.signal is not None:
             handle.signal(*beginning.signal)
@@ -226,6 +230,27 @@ def begin(beginning: Beginning) -> Handle:
         headers=dict(beginning.options.get("headers", {})),
     )
     return intercepting.start(call, insert)
+
+
+def _is_stored(beginning: Beginning, newborn: creation.Newborn) -> bool:
+    """Store a new instance, if that can be said without an error of the database; say whether it is stored."""
+    if turns.in_one_statement():
+        return bool(births.store([newborn]))
+    if beginning.is_new:
+        creation.insert([newborn])
+    return beginning.is_new
+
+
+def _takes_over(beginning: Beginning, newborn: creation.Newborn, headers: dict[str, Any]) -> bool:
+    """Store an instance whose id may be in use; say whether it is to be told, which one left as it is is not."""
+    with transaction.atomic(using=conf.settings.DATABASE):
+        existing = instances.find_locked(beginning.instance_id) or _insert(newborn)
+        if existing is None:
+            return True
+        if not replaces(existing, beginning.definition, beginning.options.get("id_reuse", "reject")):
+            return False
+        _replace(beginning, headers, existing)
+        return True
 
 
 def _insert(newborn: creation.Newborn) -> Instance | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from django.db import connections
+from django.db.models import AutoField
 
 from durable import conf
 from durable.fields import JSONText
@@ -34,23 +35,45 @@ def insert(rows: Sequence[Model]) -> None:
         model._default_manager.using(conf.settings.DATABASE).bulk_create(rows)
         return
     connection: Any = connections[conf.settings.DATABASE]
-    fields = [field for field in model._meta.local_concrete_fields if not field.primary_key]
-    records = [{field.column: _plain(field, getattr(row, field.attname)) for field in fields} for row in rows]
     with turns.cursor(connection) as cursor:
-        cursor.execute(_statement(model), [msgspec.json.encode(records).decode()])
+        cursor.execute(statement(model), [as_text(rows)])
 
 
-def _plain(field: Any, value: Any) -> Any:
-    # The rest is written as PostgreSQL reads it: times, ids, and what ``jsonb`` holds.
-    return str(field.get_prep_value(value)) if isinstance(field, JSONText) and value is not None else value
+def as_text(rows: Sequence[Model]) -> str:
+    """Return rows of one model, at least one, as the JSON text that ``statement`` takes."""
+    fields = _fields(type(rows[0]))
+    return msgspec.json.encode([_record(row, fields) for row in rows]).decode()
+
+
+def _record(row: Model, fields: Sequence[tuple[str, str, Any]]) -> dict[str, Any]:
+    values = row.__dict__
+    return {
+        column: values[name] if text is None else text(values[name])
+        for column, name, text in fields
+        if values[name] is not None  # what is not there is null
+    }
 
 
 @lru_cache
-def _statement(model: type[Model]) -> str:
+def _fields(model: type[Model]) -> list[tuple[str, str, Any]]:
+    # Text is dumped as Django would; the rest is written as PostgreSQL reads it: times, ids, and what ``jsonb`` holds.
+    return [
+        (field.column, field.attname, field.get_prep_value if isinstance(field, JSONText) else None)
+        for field in _stored(model)
+    ]
+
+
+def _stored(model: type[Model]) -> list[Any]:
+    return [field for field in model._meta.local_concrete_fields if not isinstance(field, AutoField)]
+
+
+@lru_cache
+def statement(model: type[Model]) -> str:
+    """Return the SQL that stores rows, given as one JSON text; they are called ``new`` in it."""
     connection: Any = connections[conf.settings.DATABASE]
-    fields: list[Any] = [field for field in model._meta.local_concrete_fields if not field.primary_key]
-    columns = ", ".join(field.column for field in fields)
-    types = ", ".join(f"{field.column} {field.db_type(connection)}" for field in fields)
+    fields = _stored(model)
+    columns = ", ".join(f'"{field.column}"' for field in fields)
+    types = ", ".join(f'"{field.column}" {field.db_type(connection)}' for field in fields)
     return f"""
 INSERT INTO "{model._meta.db_table}" ({columns})
 SELECT {columns} FROM json_to_recordset(%s::json) AS new ({types})""".strip()  # noqa: S608 - of our own models
