@@ -58,3 +58,19 @@ def test_signals_from_a_crowd_arrive_in_order_and_once(site, rivals, key):
     for handle in handles:
         assert handle.result(60) == list(range(60))
         sound(handle.id)
+
+
+def test_eight_threads_never_find_the_database_locked(launch, key):
+    worker = launch(pool="threads", concurrency=8, queues=[key]).await_ready()
+    shapes = {"relay": 10, "spread": 20, "save_all": 5, "family": 3}
+    handles = [
+        client.start(f"acceptance.{shape}", [f"{key}-{n}{shape}", size, *([2] if shape == "family" else [])], queue=key)
+        for n in range(8)
+        for shape, size in shapes.items()
+    ]
+
+    for handle in handles:
+        handle.result(60)
+        sound(handle.id)
+    assert "database is locked" not in worker.text()
+    assert set(ledger.counts("begin", key).values()) == {1}
