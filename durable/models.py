@@ -303,8 +303,8 @@ class Operation(models.Model):
     at = models.DateTimeField(_("at"))
 
     class Meta:
-        verbose_name = _("operation")
-        verbose_name_plural = _("operations")
+        verbose_name = _("audit log entry")
+        verbose_name_plural = _("audit log entries")
         ordering = ["-at", "-id"]
         indexes = [
             models.Index(fields=["instance_id", "-at"], name="durable_operation_instance"),

@@ -1,0 +1,51 @@
+"""The audit log: its name, its filters, and its rows as a file."""
+
+from __future__ import annotations
+
+import csv
+
+from durable import client
+from tests.admin.conftest import Site
+
+AUDIT = "/admin/durable/operation/"
+
+
+def rows(page):
+    """Return the rows of a file."""
+    return list(csv.DictReader(b"".join(page.streaming_content).decode().splitlines()))
+
+
+def test_the_log_goes_by_its_name_wherever_it_is_named(site, waiting):
+    client.suspend("talk", actor=site.user)
+
+    assert "Audit log entries" in site.get("/admin/").text
+    assert "1 audit log entry" in site.get(AUDIT).text
+    assert ">Operations<" not in site.get("/admin/").text
+
+
+def test_what_the_list_shows_can_be_had_as_a_file(site, waiting):
+    client.suspend("talk", actor=site.user, reason="=1+1")
+    client.resume("talk", actor="bob", reason="again")
+    client.signal("talk", "go", {"secret": 1}, actor="bob")
+    link = next(link for link in site.get(AUDIT, verb="suspend").links if "export" in link)
+
+    (suspended,) = rows(site.client.get(link))
+    everything = site.client.get(f"{AUDIT}export/")
+
+    assert everything.headers["Content-Disposition"] == 'attachment; filename="audit-log.csv"'
+    told = rows(everything)
+    assert [row["verb"] for row in told] == ["signal", "resume", "suspend"]
+    assert [row["actor_name"] for row in told] == ["bob", "bob", "ada"]
+    assert "secret" not in str(told)
+    assert suspended == told[-1]
+    assert (suspended["instance_id"], suspended["outcome"], suspended["dry_run"]) == ("talk", "done", "False")
+    assert suspended["reason"] == "'=1+1"  # a spreadsheet would work it out
+
+
+def test_a_file_of_what_cannot_be_a_filter_is_none(site, waiting):
+    assert site.get(f"{AUDIT}export/", dry_run__exact="perhaps").status == 302
+
+
+def test_the_file_is_for_those_who_may_see_the_list(staff, waiting):
+    assert Site(staff("operate_instance", name="a")).get(f"{AUDIT}export/").status == 403
+    assert Site(staff("view_instance", name="b")).client.get(f"{AUDIT}export/").status_code == 200
