@@ -101,6 +101,7 @@ _TABS = (
     ("instance_changelist", _("Instances")),
     ("failures", _("Failure groups")),
     ("batches", _("Batches")),
+    ("definitions", _("Definitions")),
     ("versions", _("Versions")),
     ("workers", _("Workers")),
     ("operation_changelist", _("Audit log")),

@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_protect
 
 from durable import conf
-from durable.admin import acting, base, compare, explain, feeds, lists, many, overviews, page
+from durable.admin import acting, base, compare, definitions, explain, feeds, lists, many, overviews, page, starting
 from durable.core.errors import UnknownInstance
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ class InstanceAdmin(base.ReadOnly):
             path("failures/", self._view(overviews.failures), name="durable_failures"),
             path("versions/", self._view(overviews.versions), name="durable_versions"),
             path("batches/", self._view(overviews.batches), name="durable_batches"),
+            path("definitions/", self._view(definitions.view), name="durable_definitions"),
+            path("definitions/<path:object_id>/start/", self._view(starting.view), name="durable_start"),
             path("workers/", self._view(overviews.all_workers), name="durable_workers"),
             path("batch/", self._view(many.view), name="durable_batch"),
             path("<path:object_id>/live/", self._view(feeds.live), name="durable_instance_live"),

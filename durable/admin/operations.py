@@ -144,9 +144,9 @@ class _Echo:
 
 def _lines(rows: Iterable[Operation]) -> Iterator[str]:
     writer = csv.writer(_Echo())
-    yield writer.writerow(_COLUMNS)  # type: ignore[misc]  # it returns what the file does
+    yield writer.writerow(_COLUMNS)
     for row in rows:
-        yield writer.writerow([_cell(getattr(row, name)) for name in _COLUMNS])  # type: ignore[misc]
+        yield writer.writerow([_cell(getattr(row, name)) for name in _COLUMNS])
 
 
 def _cell(value: Any) -> str:

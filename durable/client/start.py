@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from durable.client.handle import Handle
 
 
+OURS = "durable."
+"""What the names of our own workflows and activities begin with."""
+
+
 def start(
     workflow: str | WorkflowDefinition,
     args: Sequence[Any] = (),
@@ -89,12 +93,16 @@ def operate(
     """Do what ``start`` does for an operator: with a row in the audit, and a look at what came as JSON.
 
     Raises:
-        InvalidInput: The arguments do not fit the annotations, which a caller in Python would see to.
+        InvalidInput: The arguments do not fit the annotations, which a caller in Python would see to; or it is a
+            workflow of our own, for which there are verbs.
         DurableError: As ``start``.
     """
     chosen = new_id() if id is None else id
     with audit.audited("start", chosen, actor=actor, reason=reason, atomic=True, workflow=workflow):
         definition = registry.workflow_type(workflow)
+        if definition.name.startswith(OURS):
+            # What a batch may do is checked as it is begun, not by what it is told.
+            raise InvalidInput("workflow", f"{workflow} is not to be started so; client.batch begins it")
         definition.signature.fits({"args": list(args), "kwargs": dict(kwargs)}, conf.converter())
         return start(workflow, args, dict(kwargs), id=chosen, **options)
 

@@ -54,6 +54,15 @@ class Slot:
         self._exact = self._target if self._target in _EXACT else None
         return self._target
 
+    def meaning(self) -> Any:
+        """Return what the annotation means; ``Any`` if there is none.
+
+        Raises:
+            InvalidDefinition: It names nothing that exists, or JSON cannot say what it means.
+        """
+        self.settle()
+        return _evaluated(self._annotation, self._names)
+
     def strangers(self) -> list[type]:
         """Return the types in the annotation that only a converter can know; it must be settled."""
         return targets.strangers(_evaluated(self._annotation, self._names))
@@ -122,6 +131,10 @@ class Signature:
                 if not isinstance(error.__cause__, NameError | AttributeError):
                     raise
         return signature
+
+    def parameters(self) -> list[tuple[inspect.Parameter, Slot]]:
+        """Return the parameters, each with what passes its values through JSON."""
+        return list(zip(self._shape.parameters.values(), self._all[:-1], strict=True))
 
     def check(self) -> None:
         """Refuse annotations that cannot be used.

@@ -8,7 +8,16 @@ from durable import client
 from durable.testing.factories import InstanceFactory
 from tests.driving import cost
 
-OVERVIEWS = ("", "failures/", "versions/", "batches/", "workers/", "/admin/durable/operation/", "/admin/")
+OVERVIEWS = (
+    "",
+    "failures/",
+    "definitions/",
+    "versions/",
+    "batches/",
+    "workers/",
+    "/admin/durable/operation/",
+    "/admin/",
+)
 
 
 @pytest.mark.parametrize("path", OVERVIEWS)

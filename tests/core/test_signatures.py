@@ -303,3 +303,19 @@ def test_annotations_that_nobody_can_read_are_told_by_parameter():
     ]
     assert [name for name, _ in signature.doubts(Minding())] == ["ghosts"]
     assert list(Signature.of(charge, "charge").doubts(CONVERTER)) == []
+
+
+def test_parameters_are_told_with_what_their_annotations_mean():
+    found = {parameter.name: slot.meaning() for parameter, slot in signature(collect).parameters()}
+
+    assert found == {"first": int, "rest": Decimal, "flag": bool, "others": Decimal}
+    assert [slot.meaning() for _parameter, slot in signature(later).parameters()] == [Later, int]
+    assert [slot.meaning() for _parameter, slot in signature(untyped).parameters()] == [Any, Any]
+
+
+def test_what_an_annotation_means_is_an_error_if_nobody_knows():
+    (_, ghost), (_, n) = signature(haunted).parameters()
+
+    with pytest.raises(InvalidDefinition, match=r"^haunted\(ghost\): its annotation cannot be used"):
+        ghost.meaning()
+    assert n.meaning() is int
