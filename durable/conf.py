@@ -21,6 +21,7 @@ LIMITS = {
     "fan_out": 10_000,
     "tags": 100,
     "batch": 1_000_000,
+    "stream": 300,
 }
 
 

@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 from django_filters import rest_framework as filters
 from rest_framework.exceptions import ValidationError
 
-from durable.models import Instance, Operation, Status
+from durable.models import ActivityTask, Instance, Operation, Status
 from durable.store import filters as stored
 
 if TYPE_CHECKING:
@@ -99,6 +99,18 @@ class Operations(filters.FilterSet):
 
     class Meta:
         model = Operation
+        fields: list[str] = []
+
+
+class Tasks(filters.FilterSet):
+    """Filters of open work."""
+
+    state = filters.MultipleChoiceFilter(choices=ActivityTask.State.choices, help_text="May be given repeatedly.")
+    name = filters.CharFilter(help_text="The activity's.")
+    queue = filters.CharFilter()
+
+    class Meta:
+        model = ActivityTask
         fields: list[str] = []
 
 

@@ -71,7 +71,8 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
     """Return the answer that tells of an error; None leaves it to Django, which answers 500."""
     match error:
         case DurableError():
-            return _respond(status_of(error), code_of(type(error)), str(error), facts=fields_of(error))
+            problem = told(error)
+            return Response(problem, status=problem["status"], content_type=CONTENT_TYPE)
         case Http404():
             return handle(exceptions.NotFound(), context)
         case DjangoPermissionDenied():
@@ -100,6 +101,15 @@ def _of_rest_framework(error: exceptions.APIException) -> Response:
     return _respond(error.status_code, code, str(error.detail), headers=headers, **told)
 
 
+def told(error: DurableError) -> dict[str, Any]:
+    """Return the problem details of an error."""
+    return _details(status_of(error), code_of(type(error)), str(error), facts=fields_of(error))
+
+
+def _details(status: int, code: str, detail: str, **more: Any) -> dict[str, Any]:
+    title = HTTPStatus(status).phrase
+    return {"type": "about:blank", "title": title, "status": status, "code": code, "detail": detail, **more}
+
+
 def _respond(status: int, code: str, detail: str, *, headers: dict[str, str] | None = None, **more: Any) -> Response:
-    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "code": code, "detail": detail}
-    return Response({**body, **more}, status=status, headers=headers, content_type=CONTENT_TYPE)
+    return Response(_details(status, code, detail, **more), status=status, headers=headers, content_type=CONTENT_TYPE)

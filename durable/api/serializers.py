@@ -11,7 +11,7 @@ from rest_framework import serializers
 from durable.api import access
 from durable.api.ids import link
 from durable.client import redacting
-from durable.models import Execution, Instance, Operation, Status, Worker
+from durable.models import ActivityTask, Execution, Instance, Operation, Status, Worker
 from durable.store.instances import PAYLOADS
 
 Any_ = extend_schema_field(OpenApiTypes.ANY)
@@ -46,6 +46,8 @@ class Redacting(Sparse):
 
     def may_see(self, row: Any) -> bool:
         """Say whether the user may see the payloads of what is shown."""
+        if (settled := self.context.get("shows")) is not None:
+            return bool(settled)
         return access.may(self.context["request"].user, access.PAYLOAD, self.context.get("instance") or row)
 
 
@@ -141,6 +143,56 @@ class HistoryPage(serializers.Serializer):
 
     next = serializers.URLField(allow_null=True)
     results = HistoryItemSerializer(many=True)
+
+
+class TimelineStep(Sparse):
+    """Something that happened, over a time or at once."""
+
+    seq = serializers.IntegerField(help_text="The place of its first event, from 1.")
+    event_id = serializers.IntegerField(allow_null=True, help_text="The number of what was asked for, from 0.")
+    kind = serializers.CharField(help_text="`activity`, `timer`, `child`, `signal`, ... or the kind of its event.")
+    name = serializers.CharField(allow_blank=True)
+    began = serializers.DateTimeField()
+    ended = serializers.DateTimeField(allow_null=True, help_text="Null if it is open.")
+    seconds = serializers.FloatField(allow_null=True, help_text="Null if it took no time, or is open.")
+    outcome = serializers.CharField(allow_blank=True, help_text="How it ended; empty if it is open.")
+    attempts = serializers.IntegerField(allow_null=True, help_text="Of an activity that has ended.")
+    child = serializers.CharField(allow_blank=True, help_text="The id of a child.")
+    rerunnable = serializers.BooleanField(help_text="Whether a rerun can begin here.")
+    events = serializers.SerializerMethodField(help_text="The `seq` of its one or two events.")
+
+    def get_events(self, row: Any) -> list[int]:
+        return [item.seq for item in row.events]
+
+
+class TimelinePage(serializers.Serializer):
+    """A part of a timeline."""
+
+    next = serializers.URLField(allow_null=True)
+    results = TimelineStep(many=True)
+
+
+class OpenWorkSerializer(Redacting):
+    """An activity that has not ended."""
+
+    hidden = ("heartbeat_details", "last_failure")
+    event_id = serializers.IntegerField()
+    name = serializers.CharField()
+    queue = serializers.CharField()
+    state = serializers.ChoiceField(choices=ActivityTask.State.choices)
+    attempt = serializers.IntegerField(help_text="The attempt that runs or is to come, from 1.")
+    created_at = serializers.DateTimeField(allow_null=True)
+    due = serializers.DateTimeField(allow_null=True, help_text="When its next attempt may begin.")
+    started_at = serializers.DateTimeField(allow_null=True)
+    gives_up_at = serializers.DateTimeField(allow_null=True, help_text="When a timeout ends it or its attempt.")
+    heartbeat_at = serializers.DateTimeField(allow_null=True)
+    heartbeat_details = JSON(allow_null=True)
+    last_failure = JSON(allow_null=True, help_text="How the attempt before failed.")
+    worker = serializers.CharField(allow_blank=True, help_text="Who runs it: host and process.")
+    is_alive = serializers.BooleanField(allow_null=True, help_text="Whether the worker showed a sign of life lately.")
+    in_place = serializers.BooleanField(help_text="Whether the worker that took a turn runs it itself.")
+    cancel_requested = serializers.BooleanField(help_text="Whether it was asked to stop.")
+    redacted = Redacted()
 
 
 class VersionUseSerializer(Sparse):

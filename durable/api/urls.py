@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import include, path, register_converter
 
-from durable.api import ids, insight, instances, many, verbs, views
+from durable.api import histories, ids, insight, instances, many, streaming, verbs, views
 
 app_name = "durable-api"
 
@@ -15,9 +15,12 @@ _ONE = "instances/<durable_id:instance_id>/"
 v1 = [
     path("instances/", instances.Instances.as_view(), name="instances"),
     *(path(f"{_ONE}{verb.name}/", instances.doing(verb).as_view(), name=verb.name) for verb in verbs.VERBS.values()),
-    path(f"{_ONE}history/", views.History.as_view(), name="history"),
-    path(f"{_ONE}children/", views.Children.as_view(), name="children"),
-    path(f"{_ONE}executions/", views.Executions.as_view(), name="executions"),
+    path(f"{_ONE}history/", histories.History.as_view(), name="history"),
+    path(f"{_ONE}timeline/", histories.Timeline.as_view(), name="timeline"),
+    path(f"{_ONE}events/", streaming.Events.as_view(), name="events"),
+    path(f"{_ONE}work/", histories.Work.as_view(), name="work"),
+    path(f"{_ONE}children/", histories.Children.as_view(), name="children"),
+    path(f"{_ONE}executions/", histories.Executions.as_view(), name="executions"),
     path(f"{_ONE}explain/", insight.Explain.as_view(), name="explain"),
     path(f"{_ONE}why/", insight.Why.as_view(), name="why"),
     path(f"{_ONE}lineage/", insight.Family.as_view(), name="lineage"),

@@ -1,17 +1,16 @@
-"""What can be read."""
+"""What can be read of all instances together, and of those who run them."""
 
 from __future__ import annotations
 
 import inspect
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework import serializers as rest
+from drf_spectacular.utils import extend_schema
 from rest_framework.response import Response
 
 from durable import client, conf, registry
 from durable.api import access, base, filters, serializers
-from durable.models import Execution, Operation, Status
+from durable.models import Operation, Status
 from durable.store import instances, workers
 
 if TYPE_CHECKING:
@@ -20,80 +19,6 @@ if TYPE_CHECKING:
     from rest_framework.request import Request
 
     from durable.core.definitions import ActivityDefinition, WorkflowDefinition
-
-
-class Children(base.List):
-    """The instances that an instance started."""
-
-    filterset_class = filters.Instances
-    serializer_class = serializers.InstanceSummary
-    orderings = base.OF_INSTANCES
-
-    @extend_schema(operation_id="instance_children", parameters=[base.ORDERING, base.FIELDS])
-    def get(self, request: Request, instance_id: str) -> Response:
-        """List the children of an instance."""
-        parent = access.find(request.user, instance_id)
-        rows = instances.rows().filter(parent=parent).defer(*instances.PAYLOADS)
-        return self.page(rows, keep=lambda child: access.may(request.user, access.VIEW, child))
-
-
-class Executions(base.List):
-    """The executions of an instance, each with a history of its own."""
-
-    serializer_class = serializers.ExecutionSerializer
-    orderings = ("-number",)
-    queryset = Execution.objects.none()
-
-    @extend_schema(operation_id="instance_executions", parameters=[base.ORDERING, base.FIELDS])
-    def get(self, request: Request, instance_id: str) -> Response:
-        """List the executions of an instance."""
-        found = access.find(request.user, instance_id)
-        return self.page(instances.executions().filter(instance=found))
-
-
-class History(base.View):
-    """The history of an execution."""
-
-    serializer_class = serializers.HistoryItemSerializer
-    takes = {"fields", "execution", "kind", "after", "limit"}
-
-    @extend_schema(
-        operation_id="instance_history",
-        parameters=[
-            base.FIELDS,
-            OpenApiParameter("execution", description="The execution's id; else the current one."),
-            OpenApiParameter("kind", many=True, description="Only events of these kinds."),
-            OpenApiParameter("after", int, description="Only events behind this `seq`."),
-            OpenApiParameter("limit", int, description="So many at most; 1000 if nothing is said."),
-        ],
-        responses=serializers.HistoryPage,
-    )
-    def get(self, request: Request, instance_id: str) -> Response:
-        """List the events of an execution, oldest first."""
-        found = access.find(request.user, instance_id)
-        asked = Asked(data=request.query_params)
-        asked.is_valid(raise_exception=True)
-        after, limit = asked.validated_data["after"], asked.validated_data["limit"]
-        kinds = set(request.query_params.getlist("kind"))
-        items = [
-            item
-            for item in client.history(found.pk, request.query_params.get("execution") or None)
-            if item.seq > after and (not kinds or item.kind in kinds)
-        ]
-        shown = self.show(items[:limit], instance=found).data
-        return Response({"next": self._next(items[limit - 1].seq) if len(items) > limit else None, "results": shown})
-
-    def _next(self, seq: int) -> str:
-        query = self.request.query_params.copy()
-        query["after"] = str(seq)
-        return f"{self.request.build_absolute_uri(self.request.path)}?{query.urlencode()}"
-
-
-class Asked(rest.Serializer):
-    """What part of a history is asked for."""
-
-    after = rest.IntegerField(default=0, min_value=0, max_value=2**31 - 1)
-    limit = rest.IntegerField(default=1000, min_value=1, max_value=10_000)
 
 
 class Versions(base.View):

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 Row = tuple[str, int | None, str, datetime, dict[str, Any]]
 """An event's kind, number, name, time and JSON."""
 
+ASKS = frozenset(kind.__name__ for kind in ev.KINDS.values() if issubclass(kind, ev.Asked))
+"""The kinds of events with which code asks for something."""
+
 _ANSWERS = {kind.__name__ for kind in ev.KINDS.values() if issubclass(kind, ev.Answer)}
 _RERUNNABLE = ev.ActivityScheduled.__name__
 
@@ -48,23 +51,31 @@ def items(rows: Iterable[Row], *, status: str) -> list[HistoryItem]:
         status: The instance's: only a closed one can be rerun.
     """
     names: dict[int, str] = {}
-    found = []
-    for seq, (kind, event_id, name, recorded_at, data) in enumerate(rows, 1):
-        why_not = _why_not(kind, event_id, status)
-        found.append(
-            HistoryItem(
-                seq=seq,
-                kind=kind,
-                event_id=event_id,
-                # An answer goes by the name of what it answers.
-                name=name if event_id is None else names.setdefault(event_id, name),
-                recorded_at=recorded_at,
-                data=ev.complete(kind, data),
-                rerunnable=not why_not,
-                why_not=why_not,
-            )
-        )
-    return found
+    return [item(seq, row, names, status=status) for seq, row in enumerate(rows, 1)]
+
+
+def item(seq: int, row: Row, names: dict[int, str], *, status: str) -> HistoryItem:
+    """Return an event of a history.
+
+    Args:
+        seq: Its place, from 1.
+        row: The event.
+        names: The names of what was asked for before, by number; what this one asks for is added.
+        status: The instance's: only a closed one can be rerun.
+    """
+    kind, event_id, name, recorded_at, data = row
+    why_not = _why_not(kind, event_id, status)
+    return HistoryItem(
+        seq=seq,
+        kind=kind,
+        event_id=event_id,
+        # An answer goes by the name of what it answers.
+        name=name if event_id is None else names.setdefault(event_id, name),
+        recorded_at=recorded_at,
+        data=ev.complete(kind, data),
+        rerunnable=not why_not,
+        why_not=why_not,
+    )
 
 
 def of_events(events: Iterable[ev.Event], *, status: str) -> list[HistoryItem]:
