@@ -24,6 +24,7 @@ from durable.store import clock
 from project import celery_app
 from tests import driving
 from tests.api.conftest import EVERY
+from tests.api.test_streaming import Sent, parsed
 from tests.test_docs import REFERENCE, ROOT, blocks, compiled, is_run, rows
 
 PAGE = ROOT / "docs" / "how-to" / "rest-api.md"
@@ -61,13 +62,20 @@ class Curl:
                     body = next(given)
                 case "-o" | "-w":
                     next(given)
-                case "-s":
+                case "-s" | "-N":
                     pass
                 case _:
                     url = word.removeprefix("https://shop.example")
         if body is None:
             return Client().get(url, headers=headers)
         return Client().post(url, body, content_type="application/json", headers=headers)
+
+
+def following(response: Any) -> Sent:
+    """Return the next event of a stream."""
+    if not hasattr(response, "events"):
+        response.events = iter(parsed(response.getvalue().decode()))
+    return next(response.events)
 
 
 def agrees(shown: Any, answer: Any) -> bool:
@@ -108,6 +116,12 @@ def test_curl_commands_answer_as_the_page_says(monkeypatch, settings):
             for line in block.text.splitlines():
                 if line.startswith("$ "):
                     response = curl.type(line[2:])
+                elif line.startswith("event: "):
+                    event = following(response)
+                    assert line == f"event: {event.name}"
+                elif line.startswith("data: "):
+                    asked += 1
+                    assert agrees(json.loads(line[6:]), event.data), f"line {block.line}: {line}\n{event}"
                 else:
                     asked += 1
                     assert agrees(json.loads(line), response.json()), f"line {block.line}: {line}\n{response.json()}"
