@@ -20,6 +20,8 @@ _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_O
 # Values of these types are their own JSON. Not str and float: they can hold what JSON has not.
 _ATOMS = frozenset({int, bool, NoneType})
 _EXACT = frozenset({str, int, float, bool, dict, list, NoneType})
+# As every object and every list of JSON is: to convert one is to copy it, and nothing of what it holds.
+_COPIED: dict[Any, type] = {dict[str, Any]: dict, list[Any]: list}
 # Python 3.14 evaluates annotations when they are asked for; 3 asks it to let pass names that do not exist yet.
 _INSPECT: dict[str, Any] = {"annotation_format": 3} if sys.version_info >= (3, 14) else {}
 
@@ -31,13 +33,14 @@ class Slot:
         where: What errors call it, e.g. ``charge(amount)``.
     """
 
-    __slots__ = ("_annotation", "_exact", "_names", "_plain", "_target", "where")
+    __slots__ = ("_annotation", "_copied", "_exact", "_names", "_plain", "_target", "where")
 
     def __init__(self, annotation: Any, where: str, names: dict[str, Any]) -> None:
         self.where = where
         self._annotation, self._names = annotation, names
         self._target: Any = None
         self._exact: Any = None
+        self._copied: Any = None
         self._plain = False
 
     def settle(self) -> Any:
@@ -52,6 +55,7 @@ class Slot:
             raise InvalidDefinition(self.where, f"its annotation cannot be used: {error}") from error
         self._plain = self._target is Any
         self._exact = self._target if self._target in _EXACT else None
+        self._copied = _COPIED.get(self._target)
         return self._target
 
     def meaning(self) -> Any:
@@ -75,6 +79,8 @@ class Slot:
         """Return plain JSON as the value that the annotation calls for."""
         if self._plain or type(data) is self._exact:
             return data
+        if type(data) is self._copied:
+            return data.copy()
         return converter.decode_as(data, self._target or self.settle(), where or self.where)
 
 

@@ -319,3 +319,17 @@ def test_what_an_annotation_means_is_an_error_if_nobody_knows():
     with pytest.raises(InvalidDefinition, match=r"^haunted\(ghost\): its annotation cannot be used"):
         ghost.meaning()
     assert n.meaning() is int
+
+
+@pytest.mark.parametrize(("annotation", "data"), [(dict[str, Any], {"a": 1}), (list[Any], [1])])
+def test_what_code_does_to_a_result_does_not_change_what_is_recorded(annotation, data):
+    def act(): ...
+
+    act.__annotations__["return"] = annotation
+    signature = Signature.of(act, "act")
+
+    result = signature.decode_result(data, Converter())
+
+    assert result == data
+    result.clear()
+    assert data
