@@ -64,10 +64,10 @@ def current(call: str) -> Execution:
     Raises:
         OutsideWorkflow: None is; the error names ``call``.
     """
-    execution = running()
-    if execution is None:
-        raise OutsideWorkflow(call, "call it from an async function marked with @workflow.defn")
-    return execution
+    loop = asyncio._get_running_loop()
+    if isinstance(loop, DeterministicLoop):
+        return loop.owner  # type: ignore[no-any-return]
+    raise OutsideWorkflow(call, "call it from an async function marked with @workflow.defn")
 
 
 def running() -> Execution | None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from durable.core import events as ev
 from durable.core import frames, payloads
 from durable.core.channels import Channel
-from durable.core.commands import CancelActivity, CancelChild, Recordable
+from durable.core.commands import CancelActivity, CancelChild
 from durable.core.conditions import Conditions
 from durable.core.errors import (
     ActivityError,
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+_ASIDE = frozenset({ev.ExecutionSuspended, ev.ExecutionResumed, ev.ExecutionUpgraded, ev.ExecutionRewound})
 LIMITS = {"payload": 2_000_000, "tags": 100}
 """The limits that code meets, unless the settings say otherwise."""
 
@@ -160,7 +161,7 @@ class Execution:
         """
         self.length += 1
         self._issued, self._places = {}, {}
-        if self._is_aside(event):
+        if type(event) in _ASIDE and self._is_aside(event):
             return []
         self._recorded = recorded or {}
         self.replaying, self.sealed = recorded is not None, sealed
@@ -175,7 +176,7 @@ class Execution:
                 self._issued.clear()
                 self.end(ev.ExecutionFailed(failure=Failure.of(error)))
         issued = list(self._issued.values())
-        self.length += sum(isinstance(command, Recordable) for command in issued)
+        self.length += len([command for command in issued if isinstance(command, ev.Event)])
         return issued
 
     def _is_aside(self, event: ev.Event) -> bool:

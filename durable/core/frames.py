@@ -120,11 +120,11 @@ def place() -> Place | None:
     as a task of its own, with nothing of the user's above it.
     """
     frame: Any = sys._getframe(1)
-    while _is_ours(frame.f_code):
-        if frame.f_code.co_name == "drain":
+    while is_ours((code := frame.f_code).co_filename):
+        if code.co_name == "drain":
             return None
         frame = frame.f_back
-    return (frame.f_code, frame.f_lasti)
+    return (code, frame.f_lasti)
 
 
 def location(place: Place) -> str:

@@ -170,7 +170,8 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
     def call_soon(  # type: ignore[override]  # plain Any instead of TypeVarTuple
         self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
-        self.only_look("asyncio")
+        if self.looking:
+            self.only_look("asyncio")
         handle = asyncio.Handle(callback, args, self, context)
         self._ready.append(handle)
         return handle
@@ -198,7 +199,8 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
             self._cancel_timer(handle.event_id)
 
     def create_future(self) -> Future:
-        self.only_look("asyncio")  # its number would shift those of all that come later
+        if self.looking:
+            self.only_look("asyncio")  # its number would shift those of all that come later
         future = Future(loop=self)
         self._created += 1
         future.sequence = self._created

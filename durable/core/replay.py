@@ -188,7 +188,7 @@ def _retake(
     except BeyondRecord:
         _compare_by_number(execution, recorded, first=first, differs=differs)
         raise
-    rest = [command for command in issued if isinstance(command, cmd.Recordable)]
+    rest = [command for command in issued if isinstance(command, ev.Event)]
     matched = 0
     for place, event in enumerate(recorded):
         got = rest[matched] if matched < len(rest) else None
