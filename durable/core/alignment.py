@@ -9,7 +9,6 @@ that came later, does not make everything after it look different.
 from __future__ import annotations
 
 import bisect
-import dataclasses
 import difflib
 from collections import Counter
 from dataclasses import dataclass
@@ -214,7 +213,7 @@ def _increasing(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
 def _differing(a: ev.Event, b: ev.Event, ids: tuple[str, str]) -> tuple[str, ...]:
     if type(a) is not type(b):
         return ("kind",)
-    names = [field.name for field in dataclasses.fields(a) if field.compare and field.name not in _NOT_COMPARED]
+    names = [name for name in ev.names(type(a)) if name not in _NOT_COMPARED]
     return tuple(name for name in names if not _same(name, a, b, ids))
 
 

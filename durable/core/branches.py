@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from durable.core import events as ev
@@ -67,7 +66,7 @@ class Replies:
             known.remove(then)
             if (answer := self._answers.get(then.event_id)) is not None:
                 place, event = answer
-                heapq.heappush(self._waiting, (place, 0, replace(event, event_id=command.event_id), then.event_id))
+                heapq.heappush(self._waiting, (place, 0, ev.replace(event, event_id=command.event_id), then.event_id))
 
 
 def _by_occasion(source: Iterable[ev.Event]) -> dict[int | None, list[ev.ActivityScheduled]]:

@@ -8,8 +8,9 @@ quicker) is what the history holds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
+from durable.core import events
 from durable.core.events import Asked, ChildScheduled, End, TimerCanceled, UpdateCompleted
 from durable.core.failures import Failure
 
@@ -58,7 +59,7 @@ def differs_at_all(recorded: Recordable, issued: Recordable) -> bool:
 def differing(recorded: Recordable, issued: Recordable) -> list[str]:
     """Return the names of the fields in which two commands of one kind differ, as far as the code decides them."""
     routed = ("version", "app_id") if isinstance(recorded, ChildScheduled) else ()
-    names = [field.name for field in fields(recorded) if field.compare and field.name not in routed]
+    names = [name for name in events.names(type(recorded)) if name not in routed]
     return [name for name in names if not _same(getattr(recorded, name), getattr(issued, name))]
 
 

@@ -62,7 +62,9 @@ class Edit:
 
     def set_again(self, now: float) -> dict[int, ev.TimerStarted]:
         """Return the timers that are still to fire, by event id, as they are recorded when they are set again."""
-        return {timer.event_id: replace(timer, at=now, fire_at=now + self.time_left(timer)) for timer in self.rearmed}
+        return {
+            timer.event_id: ev.replace(timer, at=now, fire_at=now + self.time_left(timer)) for timer in self.rearmed
+        }
 
 
 def fork(history: Sequence[ev.Event], event_id: int, *, keep_siblings: bool = False) -> Edit:
@@ -115,7 +117,7 @@ def on_version(edited: Edit, version: int) -> Edit:
     start, *others = edited.kept
     assert isinstance(start, ev.ExecutionStarted)  # noqa: S101 - every history begins so
     rest = (event for event in others if not isinstance(event, ev.ExecutionUpgraded))
-    return replace(edited, kept=(replace(start, version=version), *rest))
+    return replace(edited, kept=(ev.replace(start, version=version), *rest))
 
 
 def without(edited: Edit, called_off: Collection[int]) -> Edit:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections import defaultdict
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from durable.core import commands as cmd
@@ -165,7 +165,7 @@ class _Played:
         self._do(issued)
 
     def _record(self, event: ev.Event) -> None:
-        self.history.append(replace(copy.deepcopy(event), at=self._agenda.now))
+        self.history.append(ev.replace(copy.deepcopy(event), at=self._agenda.now))
         self._execution.head = len(self.history)
 
     def _do(self, issued: Sequence[cmd.Command]) -> None:
@@ -244,7 +244,7 @@ class _Recorded:
         if not known:
             return None
         answer, wait = known.pop(asked.event_id if asked.event_id in known else next(iter(known)))
-        return replace(answer, event_id=asked.event_id), wait
+        return ev.replace(answer, event_id=asked.event_id), wait
 
     def drop(self, asked: ev.Asked) -> None:
         """Forget the answer of the same number to the same question."""

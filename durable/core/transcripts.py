@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -150,7 +149,7 @@ def event(
     Raises:
         UndecodableEvent: The kind is unknown here, or the data does not fit it.
     """
-    has = {spec.name for spec in dataclasses.fields(ev.KINDS[kind])} if kind in ev.KINDS else set()
+    has = ev.names(ev.KINDS[kind]) if kind in ev.KINDS else []
     beside = {"event_id": event_id, "name": name}
     whole = {**data, **{key: value for key, value in beside.items() if key in has and value is not None}}
     return ev.decode(kind, _encoder.encode(whole).decode(), at=at, seq=seq)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from contextlib import closing as closed_after
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -251,7 +250,7 @@ def _event(turn: Turn, pk: int, kind: str, text: str) -> ev.Event | None:
         return updates.offer(turn, event, row=pk)
     if isinstance(event, ev.ExecutionStarted):
         # Of who takes the first step, not of who asked for it.
-        return replace(event, python=interpreter(), name=turn.instance.name, version=turn.instance.version)
+        return ev.replace(event, python=interpreter(), name=turn.instance.name, version=turn.instance.version)
     if isinstance(event, ev.Answer) and event.event_id not in execution.open:
         telemetry.logger.debug("%s: a late %s is dropped", turn.instance.pk, event)
         return None

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from durable import conf, registry, telemetry
+from durable.core import events as ev
 from durable.core.definitions import anything, define_workflow, type_name
 from durable.core.errors import DurableError, UnknownWorkflow
 from durable.store import creation, inbox, instances
 
 if TYPE_CHECKING:
-    from durable.core import events as ev
     from durable.core.definitions import WorkflowDefinition
     from durable.models import Instance
 
@@ -62,9 +62,9 @@ def child(asked: ev.ChildScheduled) -> ev.ChildScheduled:
     """Return what the code asks for with the version that the child runs, or the app that is to say which."""
     name, version = asked.name, asked.version or 0
     if (app_id := _app(name, version)) is not None:
-        return replace(asked, app_id=app_id)
+        return ev.replace(asked, app_id=app_id)
     latest = _latest(name, version)
-    return asked if latest is None else replace(asked, version=latest.version)
+    return asked if latest is None else ev.replace(asked, version=latest.version)
 
 
 def again(instance: Instance, end: ev.ExecutionContinued) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +74,7 @@ class Turn:
         """Let the code see an event, note what it asks for, and return it; nothing comes after an end."""
         if self.execution.outcome is not None:
             return ()
-        event = replace(event, at=self.at.timestamp())
+        event = ev.replace(event, at=self.at.timestamp())
         # Before the code gets the payload: it may change it, and the record must not change with it.
         self._events.append(history.record(event))
         with strict.guard(self.execution), watchdog.watch(self.execution):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -84,7 +83,7 @@ class Rehearsal:
         issued: Sequence[Command] = ()
         if self.is_whole:
             with self._looking():
-                issued = self._execution.step(replace(event, at=self._now))
+                issued = self._execution.step(ev.replace(event, at=self._now))
         self._pending += issued
         return issued
 

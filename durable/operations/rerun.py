@@ -103,7 +103,7 @@ def plan(
     target = _target(source_execution, events, event_id)
     start = events[0]
     assert isinstance(start, ev.ExecutionStarted)  # noqa: S101 - every history begins so
-    target = replace(
+    target = ev.replace(
         target,
         input=target.input if input is UNSET else _arguments(target, input),
         rerun_of={"instance": source.pk, "event_id": event_id},
@@ -239,7 +239,7 @@ def begun(planned: Plan) -> tuple[ev.ExecutionStarted, edit.Edit]:
     edited = _inherited(planned)
     start = edited.kept[0]
     assert isinstance(start, ev.ExecutionStarted)  # noqa: S101 - every history begins so
-    start = replace(start, parent=None, attempt=planned.instance.attempt)
+    start = ev.replace(start, parent=None, attempt=planned.instance.attempt)
     return start, replace(edited, kept=(start, *edited.kept[1:]))
 
 
@@ -268,9 +268,9 @@ def _inherited(planned: Plan) -> edit.Edit:
     def renewed(event: ev.Event) -> ev.Event:
         match event:
             case ev.ActivityScheduled(event_id=event_id) if event_id == planned.target.event_id:
-                return replace(planned.target, at=event.at)
+                return ev.replace(planned.target, at=event.at)
             case ev.ChildScheduled(event_id=event_id):
-                return own.get(event_id) or replace(event, inherited=True)
+                return own.get(event_id) or ev.replace(event, inherited=True)
             case _:
                 return event
 
@@ -283,7 +283,9 @@ def _inherited(planned: Plan) -> edit.Edit:
 
 
 def _own_children(edited: edit.Edit, new_id: str) -> dict[int, ev.ChildScheduled]:
-    return {asked.event_id: replace(asked, instance_id=f"{new_id}:{asked.event_id:04x}") for asked in edited.children}
+    return {
+        asked.event_id: ev.replace(asked, instance_id=f"{new_id}:{asked.event_id:04x}") for asked in edited.children
+    }
 
 
 def preview(planned: Plan) -> Preview:

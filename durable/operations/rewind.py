@@ -151,7 +151,7 @@ def _own(parent: Plan, asked: ev.ChildScheduled) -> ev.ChildScheduled:
     """Return a child to be started again: one that a rerun inherited, under an id of this instance's own."""
     if not asked.inherited:
         return asked
-    own = replace(asked, instance_id=f"{parent.instance.pk}:{asked.event_id:04x}", inherited=False)
+    own = ev.replace(asked, instance_id=f"{parent.instance.pk}:{asked.event_id:04x}", inherited=False)
     parent.edited = replace(parent.edited, kept=tuple(own if event == asked else event for event in parent.edited.kept))
     return own
 
@@ -213,7 +213,7 @@ def _start(instance: Instance, first: ev.Event) -> ev.ExecutionStarted:
     assert isinstance(first, ev.ExecutionStarted)  # noqa: S101 - every history begins so
     if first.parent is None:
         return first
-    return replace(first, parent={**first.parent, "execution_id": str(instance.parent_execution_id)})
+    return ev.replace(first, parent={**first.parent, "execution_id": str(instance.parent_execution_id)})
 
 
 def _reset(instance: Instance, edited: edit.Edit) -> None:

@@ -140,7 +140,7 @@ def carry_out(planned: Plan, *, reason: str, actor: str) -> Outcome:
     instances.executions().filter(pk=instance.execution_id).update(version=version)
     upgraded = ev.ExecutionUpgraded(version=version, reason=reason, actor=actor)
     if not instance.head:
-        inbox.change_start(instance.execution_id, lambda start: replace(start, version=version))
+        inbox.change_start(instance.execution_id, lambda start: ev.replace(start, version=version))
     elif instance.status == Status.SUSPENDED:
         closing.append(instance, upgraded)
     else:

@@ -7,7 +7,6 @@ what is still to come. No code of a workflow runs, and none need be registered.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from django.db import transaction
@@ -15,6 +14,7 @@ from factory.base import Factory
 from factory.declarations import LazyFunction, Sequence, SubFactory
 
 from durable import conf
+from durable.core import events as ev
 from durable.models import Execution, Instance
 from durable.testing import rows
 from durable.testing.histories import history_of
@@ -107,6 +107,6 @@ def _told(given: dict[str, Any]) -> rows.Told:
     if history is None:
         history = history_of(given.get("name", ""), *args, **kwargs)
         if instance is not None and not (args or kwargs):
-            history.events[0] = replace(history.start, input=instance.input)
+            history.events[0] = ev.replace(history.start, input=instance.input)
     told = {name: given.pop(name) for name in ("status", "result", "error", "stall", "seconds")}
     return rows.Told(history=history, **told)

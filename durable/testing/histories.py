@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from durable import conf
@@ -185,9 +185,9 @@ def timed(events: list[ev.Event], begun: float, step: float) -> list[ev.Event]:
     due: dict[int, float] = {}
     for event in events:
         at = max(now, due.get(event.event_id, now)) if isinstance(event, ev.TimerFired) else now
-        dated = replace(event, at=at)
+        dated = ev.replace(event, at=at)
         if isinstance(dated, ev.TimerStarted):
-            dated = replace(dated, fire_at=at + dated.fire_at)
+            dated = ev.replace(dated, fire_at=at + dated.fire_at)
             due[dated.event_id] = dated.fire_at
         done.append(dated)
         now = at + step

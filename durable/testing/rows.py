@@ -146,7 +146,7 @@ def _write(instance: Instance, told: Told, whole: History, *, start: InboxEvent,
     """Store a history, and what follows from it."""
     started = ev.decode(start.kind, json.dumps(start.data), at=0.0, seq=1)
     assert isinstance(started, ev.ExecutionStarted)  # noqa: S101 - by its kind
-    whole.events[0] = replace(started, python=interpreter())
+    whole.events[0] = ev.replace(started, python=interpreter())
     events = timed(_routed(whole.events, instance), begun.timestamp(), told.seconds)
     for event in events:
         _append(instance, event)
@@ -179,7 +179,7 @@ def _append(instance: Instance, event: ev.Event) -> None:
 def _routed(events: list[ev.Event], instance: Instance) -> list[ev.Event]:
     """Return events in which every child has an id."""
     return [
-        replace(event, instance_id=event.instance_id or f"{instance.pk}/{event.event_id}")
+        ev.replace(event, instance_id=event.instance_id or f"{instance.pk}/{event.event_id}")
         if isinstance(event, ev.ChildScheduled)
         else event
         for event in events

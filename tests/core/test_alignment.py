@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -109,7 +108,7 @@ def test_moved_one_can_have_changed_as_well():
 
 def test_timers_are_compared_by_their_length():
     def at(moment: float, seconds: float) -> list[ev.Event]:
-        return [started(1, at=moment), replace(timer(0, moment + seconds), at=moment), fired(0, at=moment + seconds)]
+        return [started(1, at=moment), ev.replace(timer(0, moment + seconds), at=moment), fired(0, at=moment + seconds)]
 
     assert shown(at(0.0, 60.0), at(1000.0, 60.0)) == []
     assert shown(at(0.0, 60.0), at(1000.0, 61.0)) == ["changed TimerStarted(0) fire_at"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -48,7 +47,7 @@ def played(flow: Any, *events: ev.Event) -> list[ev.Event]:
     log: list[ev.Event] = []
     for event in [STARTED, *events]:
         commands = replay(flow, log, [event]).commands
-        log += [event, *(replace(c, at=event.at) for c in commands if isinstance(c, cmd.Recordable))]
+        log += [event, *(ev.replace(c, at=event.at) for c in commands if isinstance(c, cmd.Recordable))]
     return log
 
 
@@ -712,7 +711,7 @@ def test_edit_that_goes_by_the_version_already_stays_as_it_is():
 def test_edit_begins_on_another_version_and_has_no_upgrades_of_its_past(upgrades):
     edited = edit.on_version(edit.fork(_upgraded_log(*upgrades), 2), 2)
 
-    assert edited.kept[0] == replace(STARTED, version=2)
+    assert edited.kept[0] == ev.replace(STARTED, version=2)
     assert kinds(edited.kept[1:]) == [
         "ActivityScheduled(a)",
         "ActivityCompleted(0)",

@@ -87,6 +87,20 @@ def test_time_of_recording_is_no_part_of_what_events_are():
     assert ev.TimerFired(event_id=1, at=1.0) == ev.TimerFired(event_id=1, at=2.0)
 
 
+def test_events_of_another_kind_or_with_another_field_differ():
+    assert ev.ChildStarted(event_id=1) != ev.ChildCanceled(event_id=1)
+    assert ev.TimerStarted(event_id=1, fire_at=1.0) != ev.TimerStarted(event_id=1, fire_at=2.0)
+
+
+def test_an_event_does_not_change():
+    event = ev.TimerFired(event_id=1)
+
+    with pytest.raises(AttributeError):
+        event.event_id = 2
+
+    assert (ev.replace(event, event_id=2), event) == (ev.TimerFired(event_id=2), ev.TimerFired(event_id=1))
+
+
 def test_unknown_kind_is_refused_with_its_place():
     with pytest.raises(UndecodableEvent, match=r"event 7 \(MoonRose\).*newer one may have written") as caught:
         ev.decode("MoonRose", "{}", at=0.0, seq=7)

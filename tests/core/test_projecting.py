@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -195,9 +194,9 @@ def test_timers_fire_after_their_time_and_those_left_open_after_what_was_left():
         scheduled(0, "act", 1),
         timer(1, 100.0),
         completed(0, at=20.0),
-        replace(scheduled(2, "act", 2), at=20.0),
+        ev.replace(scheduled(2, "act", 2), at=20.0),
         completed(2, at=25.0),
-        replace(timer(3, 55.0), at=25.0),
+        ev.replace(timer(3, 55.0), at=25.0),
         fired(3, at=55.0),
         fired(1, at=100.0),
         returned(),

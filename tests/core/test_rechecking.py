@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import sys
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -302,11 +301,11 @@ def test_version_and_app_of_a_child_are_not_the_codes():
         await define_workflow(_child, name="kid").start_child(1)
 
     execution, history = live(parent)
-    history = [replace(e, version=7, app_id="b") if isinstance(e, ev.ChildScheduled) else e for e in history]
+    history = [ev.replace(e, version=7, app_id="b") if isinstance(e, ev.ChildScheduled) else e for e in history]
 
     recheck(execution, execution.anew(), [], history)
 
-    history = [replace(e, tags={"a": 1}) if isinstance(e, ev.ChildScheduled) else e for e in history]
+    history = [ev.replace(e, tags={"a": 1}) if isinstance(e, ev.ChildScheduled) else e for e in history]
     with pytest.raises(NondeterminismError):
         recheck(execution, execution.anew(), [], history)
 
