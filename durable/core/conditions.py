@@ -13,24 +13,28 @@ if TYPE_CHECKING:
 
 
 class Conditions:
-    """The predicates that code of one execution waits for; looked at after each step until none helps another on."""
+    """The predicates that code of one execution waits for; looked at after each step until none helps another on.
+
+    Attributes:
+        waiting: Each with the future of whoever waits for it.
+    """
 
     def __init__(self, loop: DeterministicLoop) -> None:
         self._loop = loop
-        self._waiting: list[tuple[Callable[[], object], Future]] = []
+        self.waiting: list[tuple[Callable[[], object], Future]] = []
         self._woken = True
 
     def __bool__(self) -> bool:
         """Say whether the code waits for any."""
-        return bool(self._waiting)
+        return bool(self.waiting)
 
     def wait(self, predicate: Callable[[], object]) -> Future:
         """Return a future that ends when ``predicate`` holds."""
         future = self._loop.create_future()
         # In the context of whoever waits: the loop's own callbacks run in the worker's.
         entry = (functools.partial(contextvars.copy_context().run, predicate), future)
-        self._waiting.append(entry)
-        future.add_done_callback(lambda _: self._waiting.remove(entry) if entry in self._waiting else None)
+        self.waiting.append(entry)
+        future.add_done_callback(lambda _: self.waiting.remove(entry) if entry in self.waiting else None)
         return future
 
     def begin_step(self) -> None:
@@ -39,14 +43,14 @@ class Conditions:
 
     def look_again(self) -> bool:
         """Have the loop look at the predicates, if the last look let one go on, or there was none in this step."""
-        if not (self._woken and self._waiting):
+        if not (self._woken and self.waiting):
             return False
         self._woken = False
         self._loop.call_soon(self._look)
         return True
 
     def _look(self) -> None:
-        for entry in list(self._waiting):
+        for entry in list(self.waiting):
             predicate, future = entry
             if future.done():
                 continue
@@ -58,5 +62,5 @@ class Conditions:
                 if not holds:
                     continue
                 future.set_result(None)
-            self._waiting.remove(entry)
+            self.waiting.remove(entry)
             self._woken = True

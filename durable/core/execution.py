@@ -165,7 +165,8 @@ class Execution:
             return []
         self._recorded = recorded or {}
         self.replaying, self.sealed = recorded is not None, sealed
-        self.loop.now = max(self.loop.now, event.at)
+        if event.at > self.loop.now:
+            self.loop.now = event.at
         if self.outcome is None:
             try:
                 self._deliver(event)
@@ -205,9 +206,10 @@ class Execution:
 
     def _settle(self) -> None:
         self.loop.drain()
-        self.conditions.begin_step()
-        while not self.loop.stopped and self.conditions.look_again():
-            self.loop.drain()
+        if self.conditions.waiting:
+            self.conditions.begin_step()
+            while not self.loop.stopped and self.conditions.look_again():
+                self.loop.drain()
 
     def _deliver(self, event: ev.Event) -> None:
         match event:
@@ -301,7 +303,7 @@ class Execution:
 
     def _close(self, event_id: int) -> Any:
         found = self.open.pop(event_id, None)
-        return found.waiter if found else None
+        return None if found is None else found.waiter
 
     def _resolve(self, event_id: int, result: Any) -> None:
         waiter = self._close(event_id)
@@ -398,8 +400,9 @@ class Execution:
 
     def go_on(self) -> None:
         """Let the code ask for more, unless it has ended or is put away: then unwind it."""
-        self.loop.only_look("asking for anything")
-        if self.loop.closing or self.outcome is not None:
+        loop = self.loop
+        if loop.looking or loop.closing or self.outcome is not None:
+            loop.only_look("asking for anything")
             raise DurableExit
 
     def issued(self, event_id: int) -> Command | None:
@@ -470,7 +473,7 @@ class Execution:
         Raises:
             PayloadTooLarge: It is; on replay as well, since the code may have caught it.
         """
-        payloads.dumps(data, where, self.limits["payload"])
+        payloads.encoded(data, where, self.limits["payload"])
         return data
 
     def signals(self, name: str) -> Channel[Any]:

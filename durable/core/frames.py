@@ -26,15 +26,23 @@ _PACKAGES = tuple(f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-
 _SHOWN = 80
 _BOTTOM = ("drain", "look")
 """What runs a workflow's tasks, and its queries and validators."""
-_known: dict[str, bool] = {}
 _libraries: dict[str, bool] = {}
+
+
+class _Ours(dict[str, bool]):
+    """Whether a file is of this core or of asyncio, by name."""
+
+    def __missing__(self, name: str) -> bool:
+        ours = self[name] = name.startswith(_NOT_THE_USERS)
+        return ours
+
+
+_ours = _Ours()
 
 
 def is_ours(name: str) -> bool:
     """Say whether a file is of this core or of asyncio."""
-    if (ours := _known.get(name)) is None:
-        ours = _known[name] = name.startswith(_NOT_THE_USERS)
-    return ours
+    return _ours[name]
 
 
 def _is_ours(code: CodeType) -> bool:
@@ -120,7 +128,7 @@ def place() -> Place | None:
     as a task of its own, with nothing of the user's above it.
     """
     frame: Any = sys._getframe(1)
-    while is_ours((code := frame.f_code).co_filename):
+    while _ours[(code := frame.f_code).co_filename]:
         if code.co_name == "drain":
             return None
         frame = frame.f_back

@@ -88,7 +88,9 @@ class Future(asyncio.Future[Any]):
     would order those differently in each process; creation order does not.
     """
 
-    sequence = 0
+    __slots__ = ("sequence",)
+
+    sequence: int
 
     def __hash__(self) -> int:
         return self.sequence

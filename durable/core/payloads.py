@@ -137,6 +137,11 @@ def _misfit(where: str, message: str) -> InvalidInput:
 
 
 def dumps(data: Any, where: str, limit: int) -> str:
+    """Do what ``encoded`` does, and return a str."""
+    return encoded(data, where, limit).decode()
+
+
+def encoded(data: Any, where: str, limit: int) -> bytes:
     """Return plain JSON as text.
 
     Args:
@@ -152,7 +157,7 @@ def dumps(data: Any, where: str, limit: int) -> str:
         raise InvalidInput(where, str(error)) from None
     if len(text) > limit:
         raise PayloadTooLarge(where, size=len(text), limit=limit)
-    return text.decode()
+    return text
 
 
 def loads(text: str | bytes) -> Any:

@@ -142,7 +142,7 @@ def steps(history: Iterable[ev.Event]) -> Iterator[tuple[ev.Event, list[ev.Event
     trigger: ev.Event | None = None
     recorded: list[ev.Event] = []
     for event in history:
-        if trigger is not None and event.by_code and not getattr(event, "imposed", False):
+        if trigger is not None and event.by_code and not (event.ends and getattr(event, "imposed", False)):
             recorded.append(event)
             continue
         if trigger is not None:
@@ -163,7 +163,7 @@ def _retake(
 ) -> list[cmd.Command]:
     """Take one recorded step again and return what the code asks for beyond the record."""
     first = execution.head + 1
-    if (end := _refusal(recorded)) is not None:
+    if recorded and recorded[0].ends and (end := _refusal(recorded)) is not None:
         execution.retake_refused(trigger, end)
         execution.head = first + 1
         return []
@@ -188,7 +188,7 @@ def _retake(
     except BeyondRecord:
         _compare_by_number(execution, recorded, first=first, differs=differs)
         raise
-    rest = [command for command in issued if isinstance(command, ev.Event)]
+    rest: list[cmd.Command] = [command for command in issued if isinstance(command, ev.Event)]
     matched = 0
     for place, event in enumerate(recorded):
         got = rest[matched] if matched < len(rest) else None
@@ -197,7 +197,7 @@ def _retake(
         elif not (isinstance(event, ev.PatchMarked) and event.deprecated):
             raise mismatch(execution, event, got, seq=first + 1 + place)
     execution.head = first + len(recorded)
-    return list(rest[matched:])
+    return rest[matched:]
 
 
 def _compare_by_number(

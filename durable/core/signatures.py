@@ -174,7 +174,11 @@ class Signature:
             InvalidInput: They do not fit the parameters, or one has no JSON form.
         """
         slots = self._slots(args, kwargs)
-        encoded = [slot.encode(value, converter) for slot, value in zip(slots, args, strict=True)]
+        # Atoms are looked at here as well: a call for each takes longer than what it does.
+        encoded = [
+            value if type(value) in _ATOMS else slot.encode(value, converter)
+            for slot, value in zip(slots, args, strict=True)
+        ]
         if not kwargs:
             return {"args": encoded, "kwargs": {}}
         return {"args": encoded, "kwargs": {k: self._named(k).encode(v, converter) for k, v in kwargs.items()}}
