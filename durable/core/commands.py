@@ -39,13 +39,12 @@ def differs(recorded: Recordable, issued: Recordable) -> bool:
     Compared are the kind, the number, the name and an update's id, which is the
     identity of a command. Arguments and options may change under a running workflow.
     """
+    if type(recorded) is not type(issued):
+        return True
     if isinstance(recorded, Asked) and isinstance(issued, Asked):  # nearly all are, and this is quicker
-        return (
-            recorded.event_id != issued.event_id or recorded.name != issued.name or type(recorded) is not type(issued)
-        )
+        return recorded.event_id != issued.event_id or recorded.name != issued.name
     return (
-        type(recorded) is not type(issued)
-        or getattr(recorded, "event_id", None) != getattr(issued, "event_id", None)
+        getattr(recorded, "event_id", None) != getattr(issued, "event_id", None)
         or getattr(recorded, "name", "") != getattr(issued, "name", "")
         or (isinstance(recorded, UpdateCompleted) and recorded.update_id != getattr(issued, "update_id", None))
     )

@@ -122,12 +122,12 @@ def stops_the_worker(error: SystemExit) -> bool:
 
 
 def place() -> Place | None:
-    """Return the place in the user's code that the call came from.
+    """Return the place in the user's code that a call into this core came from.
 
     None if it came from the loop itself: ``gather(a(), b())`` runs each part
     as a task of its own, with nothing of the user's above it.
     """
-    frame: Any = sys._getframe(1)
+    frame: Any = sys._getframe(2)  # who asks is of this core
     while _ours[(code := frame.f_code).co_filename]:
         if code.co_name == "drain":
             return None
