@@ -54,6 +54,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, eq=False):  # noqa: PLW16
             return NotImplemented
         return all(getattr(self, name) == getattr(other, name) for name in names(type(self)))
 
+    # Structs have one of their own, which does not ask __eq__.
+    __ne__ = object.__ne__
+
     def __str__(self) -> str:
         """Say the kind and what it is about, e.g. ``ActivityScheduled(charge)``."""
         about = getattr(self, "name", "") or getattr(self, "event_id", "")

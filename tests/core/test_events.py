@@ -85,6 +85,7 @@ def test_complete_keeps_what_a_newer_release_stored():
 
 def test_time_of_recording_is_no_part_of_what_events_are():
     assert ev.TimerFired(event_id=1, at=1.0) == ev.TimerFired(event_id=1, at=2.0)
+    assert not ev.TimerFired(event_id=1, at=1.0) != ev.TimerFired(event_id=1, at=2.0)  # noqa: SIM202 - the other operator
 
 
 def test_events_of_another_kind_or_with_another_field_differ():
