@@ -405,6 +405,31 @@ class BatchItem(models.Model):
         return f"{self.instance_id} {self.outcome}"
 
 
+class SavedFilter(models.Model):
+    """A filter of the admin's list of instances, by a name; never changed, but saved anew."""
+
+    # No key to the user: a project need not have any.
+    owner_key = models.CharField(_("owner's key"), max_length=255)
+    owner_name = models.CharField(_("owner's name"), max_length=255, blank=True, default="")
+    name = models.CharField(_("name"), max_length=100)
+    fields = models.JSONField(_("what the fields of the filter hold"))
+    is_shared = models.BooleanField(_("for everybody"), default=False)
+    created_at = models.DateTimeField(_("created"))
+
+    class Meta:
+        verbose_name = _("saved filter")
+        verbose_name_plural = _("saved filters")
+        ordering = ["name", "id"]
+        default_permissions = ()
+        permissions = [("share_savedfilter", _("Can save filters for everybody"))]
+        constraints = [
+            models.UniqueConstraint(fields=["owner_key", "name"], name="durable_filter_name"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class Answer(models.Model):
     """What a request with an ``Idempotency-Key`` was answered, for when it comes again."""
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.contrib.admin.utils import unquote
@@ -18,7 +19,7 @@ from django.utils.translation import gettext as _
 from durable import client, conf
 from durable.admin import activities, advice, base, done, forms, once
 from durable.admin import verbs as offering
-from durable.client import access, redacting
+from durable.client import access, change, redacting
 from durable.core import errors
 from durable.core.errors import DurableError, UnknownInstance
 from durable.operations.shapes import UNSET, Args
@@ -222,4 +223,8 @@ def _show(
     }
     if verb.name == "rerun":
         shown |= activities.context(asked.request, found, links.verb(found.pk, verb.name))
+    if verb.name == "update":
+        address = links.verb(found.pk, verb.name)
+        known = change.registered(found.pk).items()
+        shown["updates"] = [(name, shape, f"{address}?{urlencode({'name': name})}") for name, shape in known]
     return TemplateResponse(asked.request, "admin/durable/instance/act.html", shown, status=status)

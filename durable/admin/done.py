@@ -37,6 +37,9 @@ def told(verb: Verb, found: Instance, result: Any, links: Links) -> tuple[str, s
         case client.Purged():
             text = _("{verb}: done. {id} and all its rows are deleted; the audit log stays.")
             return format_html(text, verb=verb.label, id=found.pk), links.to("instance_changelist")
+        case _ if verb.name == "update":
+            text = _("{verb}: asked. What comes of it will be under Updates of <a href='{here}'>{id}</a>.")
+            return format_html(text, verb=verb.label, here=here, id=found.pk), f"{here}#updates"
         case _:
             text = _("{verb}: done to <a href='{here}'>{id}</a>.")
             return format_html(text, verb=verb.label, here=here, id=found.pk), here

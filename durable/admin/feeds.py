@@ -16,7 +16,7 @@ from durable.admin import base
 from durable.client import access
 from durable.core.errors import UndecodablePayload, UnknownExecution
 from durable.models import CLOSED
-from durable.store import instances, tasks
+from durable.store import instances, tasks, updates
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -34,6 +34,7 @@ LOOKED = 200
 def state(found: Instance) -> str:
     """Return what an instance is known by that a page shows: if it differs, the page is to be drawn anew."""
     work = tasks.rows().filter(execution_id=found.execution_id).order_by("pk").values_list("pk", "attempt", "state")
+    asked: Any = updates.rows().filter(execution_id=found.execution_id).order_by("-id").values_list("pk", "state")
     shown = [
         found.execution_id.hex,
         found.head,
@@ -41,6 +42,7 @@ def state(found: Instance) -> str:
         found.lease_event_id,
         found.progress,
         list(work[:LOOKED]),
+        list(asked[:LOOKED]) if found.has_updates else [],
     ]
     return hashlib.sha256(json.dumps(shown, default=str).encode()).hexdigest()[:16]
 

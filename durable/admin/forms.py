@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from durable.client.start import new_id
 from durable.core.errors import InvalidInput
 from durable.operations.audit import REASON
-from durable.operations.shapes import UNSET, given_input
+from durable.operations.shapes import UNSET, Args, given_input
 
 if TYPE_CHECKING:
     from durable.models import Instance
@@ -44,6 +44,18 @@ class JSON(forms.CharField):
             raise forms.ValidationError(_("The JSON is nested too deeply.")) from None
         except (msgspec.MsgspecError, UnicodeError) as error:
             raise forms.ValidationError(_("This is no JSON: %(problem)s") % {"problem": error}) from None
+
+
+def _given(value: Any) -> Any:
+    """Return what JSON stands for as arguments: ``Args``, or the only one.
+
+    Raises:
+        ValidationError: They are no list and no object.
+    """
+    try:
+        return value if value is UNSET else given_input(value)
+    except InvalidInput as error:
+        raise forms.ValidationError(error.problem) from None
 
 
 def pretty(value: Any) -> str:
@@ -144,11 +156,7 @@ class Rerun(NewInstance):
         return given
 
     def clean_input(self) -> Any:
-        value = self.cleaned_data["input"]
-        try:
-            return value if value is UNSET else given_input(value)
-        except InvalidInput as error:
-            raise forms.ValidationError(error.problem) from None
+        return _given(self.cleaned_data["input"])
 
     def arguments(self) -> dict[str, Any]:
         found = super().arguments()
@@ -176,6 +184,37 @@ class Signal(Verb):
     def arguments(self) -> dict[str, Any]:
         payload = self.cleaned_data["payload"]
         return {"name": self.cleaned_data["name"], "payload": None if payload is UNSET else payload}
+
+
+class Update(Verb):
+    """An update."""
+
+    of_one = ("update_id",)
+
+    name = forms.CharField(label=_("Name"), max_length=200, strip=False)
+    input = JSON(
+        label=_("Arguments, as JSON"),
+        help_text=_("An object with exactly “args” and “kwargs”, or the only argument. Empty: none."),
+    )
+    update_id = forms.CharField(
+        label=_("Id of the request"),
+        max_length=200,
+        strip=False,
+        help_text=_("Asking again by the same one runs nothing again."),
+    )
+
+    @classmethod
+    def start(cls, found: Instance) -> dict[str, Any]:
+        return {"update_id": new_id()}
+
+    def clean_input(self) -> Any:
+        return _given(self.cleaned_data["input"])
+
+    def arguments(self) -> dict[str, Any]:
+        given = self.cleaned_data["input"]
+        arguments = given if isinstance(given, Args) else Args() if given is UNSET else Args(given)
+        named = {name: self.cleaned_data[name] for name in ("name", "update_id")}
+        return {**named, "args": list(arguments.args), "kwargs": arguments.kwargs}
 
 
 class Restore(Verb):

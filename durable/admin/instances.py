@@ -16,7 +16,20 @@ from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_protect
 
 from durable import conf
-from durable.admin import acting, base, compare, definitions, explain, feeds, lists, many, overviews, page, starting
+from durable.admin import (
+    acting,
+    base,
+    compare,
+    definitions,
+    explain,
+    feeds,
+    lists,
+    many,
+    overviews,
+    page,
+    saved,
+    starting,
+)
 from durable.core.errors import UnknownInstance
 
 if TYPE_CHECKING:
@@ -40,6 +53,7 @@ class InstanceAdmin(base.ReadOnly):
             path("definitions/", self._view(definitions.view), name="durable_definitions"),
             path("definitions/<path:object_id>/start/", self._view(starting.view), name="durable_start"),
             path("workers/", self._view(overviews.all_workers), name="durable_workers"),
+            path("filters/", self._view(saved.view), name="durable_filters"),
             path("batch/", self._view(many.view), name="durable_batch"),
             path("<path:object_id>/live/", self._view(feeds.live), name="durable_instance_live"),
             path("<path:object_id>/explain/", self._view(explain.view), name="durable_instance_explain"),

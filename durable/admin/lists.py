@@ -10,7 +10,7 @@ from django.core.exceptions import PermissionDenied
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
 
-from durable.admin import base, filtering, health, paging, words
+from durable.admin import base, filtering, health, paging, saved, words
 from durable.admin.verbs import of_many
 from durable.client import access
 from durable.models import Status
@@ -74,6 +74,7 @@ def view(site: AdminSite, request: HttpRequest) -> HttpResponse:
     shown |= {"problems": list(health.problems()), "names": filtering.workflows(), "verbs": of_many(request.user)}
     shown |= {"filtered": any(request.GET.get(name) for name in form.fields), "query": _query(request.GET)}
     shown["chips"] = _chips(request, form)
+    shown |= saved.context(request, form)
     if plain is not None:
         shown |= _found(request, form, plain, links)
     return TemplateResponse(request, "admin/durable/instance/change_list.html", shown)

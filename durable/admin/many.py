@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from django.contrib.admin import AdminSite
     from django.http import HttpRequest, HttpResponse
 
+    from durable.models import Instance
+
 LOOKED = 20
 """For how many instances the preview says what would become of them."""
 
@@ -225,10 +227,15 @@ def report(site: AdminSite, request: HttpRequest, object_id: str) -> HttpRespons
         "finished": total - found.counts.get("pending", 0),
         "live": links.of("live", batch_id) if found.status in OPEN else "",
         "state": feeds.state(instance),
+        "cancel": links.verb(batch_id, "cancel") if _may_cancel(request, instance) else "",
         "may_retry": found.status not in OPEN and any(found.counts.get(each) for each in ("refused", "failed")),
         "instance": instance,
     }
     return TemplateResponse(request, "admin/durable/batch.html", shown)
+
+
+def _may_cancel(request: HttpRequest, batch: Instance) -> bool:
+    return batch.status in OPEN and access.may(request.user, access.OPERATE, batch)
 
 
 def _again(request: HttpRequest, links: base.Links, batch_id: str) -> HttpResponse:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _
 from durable import client
 from durable.admin import base, health, lists, paging, words
 from durable.client import access, batching
+from durable.models import Status
 from durable.operations.audit import HIDDEN
 from durable.store import clock, instances, tasks, workers
 
@@ -48,9 +49,39 @@ def failures(site: AdminSite, request: HttpRequest) -> HttpResponse:
                 "example": base.links(site).instance(group.example),
                 "last": words.ago(group.last_seen, now),
                 "first": words.ago(group.first_seen, now),
+                "trend": _trend(group),
+                "rewindable": group.status == Status.FAILED,
+                "query": f"?{urlencode(chosen)}",
             }
         )
+    shown["may_rewind"] = access.may(request.user, access.REPAIR)
     return TemplateResponse(request, "admin/durable/failures.html", {**shown, "groups": groups})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Age:
+    """How many of a group failed in some time.
+
+    Attributes:
+        x, y, height: Where its bar is drawn, in a field of 4 by 20.
+    """
+
+    label: str
+    count: int
+    x: int
+    y: int
+    height: int
+
+
+def _trend(group: client.FailureGroup) -> list[Age]:
+    """Return how many failed when, the oldest first, each drawn by its share of the most."""
+    labels = {"older": _("before"), "week": _("last week"), "day": _("last day"), "hour": _("last hour")}
+    most = max(1, *group.ages.values())
+    heights = {age: -(-20 * group.ages[age] // most) for age in labels}
+    return [
+        Age(label=label, count=group.ages[age], x=x, y=20 - heights[age], height=heights[age])
+        for x, (age, label) in enumerate(labels.items())
+    ]
 
 
 def versions(site: AdminSite, request: HttpRequest) -> HttpResponse:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from django.http import HttpRequest
 
     from durable.client import HistoryItem, TaskFacts
-    from durable.models import Execution, Instance
+    from durable.models import Execution, Instance, Update
 
 SHOWN = 200
 """How many events, or steps, a page of the history has."""
@@ -160,7 +160,7 @@ def _head(
         "failures": [] if hides else list(_chain(_read(partial(getattr, found, "failure"), None)[0])),
         "stall": found.stall and (redacting.stall(found.stall) if hides else found.stall),
         "problems": list(health.problems()) if found.status in OPEN else [],
-        "updates": list(updates.rows().filter(execution=execution)[:SHOWN]) if found.has_updates else [],
+        "updates": list(_updates(found, execution, hides=hides)),
         "live": links.of("live", found.pk) if found.status in OPEN else "",
         "state": feeds.state(found),
         "address": links.instance(found.pk),
@@ -175,7 +175,19 @@ def _head(
     }
 
 
-def _payload(found: Instance, name: str) -> str:
+def _updates(found: Instance, execution: Execution, *, hides: bool) -> Iterator[tuple[Update, str]]:
+    """Yield what clients asked of the code, and what came of it; empty if that is hidden, or nothing yet."""
+    rows = updates.rows().filter(execution=execution).order_by("-id")[:SHOWN] if found.has_updates else ()
+    for row in rows:
+        if hides or row.ended_at is None:
+            yield row, ""
+        elif row.failure:
+            yield row, f"{row.failure.get('type', '')}: {row.failure.get('message', '')}"[:_LONG]
+        else:
+            yield row, _payload(row, "result")[:_LONG]
+
+
+def _payload(found: Instance | Update, name: str) -> str:
     value, unread = _read(partial(getattr, found, name), None)
     return unread if value in (None, {}, []) else forms.pretty(value)
 

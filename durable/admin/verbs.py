@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,9 @@ from django.utils.translation import gettext_lazy as _
 
 from durable import client, conf
 from durable.admin import forms
-from durable.client import access, redacting
+from durable.client import access, change, redacting
 from durable.client import verbs as single
-from durable.core.errors import DurableError
+from durable.core.errors import DurableError, UpdateTimeout
 from durable.models import CLOSED, OPEN, Status
 
 if TYPE_CHECKING:
@@ -31,6 +32,11 @@ def _recover(instance_id: str, **options: Any) -> Any:
         raise
     except Exception as error:
         raise Hindered(f"{type(error).__name__}: {error}") from error
+
+
+def _update(instance_id: str, **options: Any) -> None:
+    with suppress(UpdateTimeout):  # it goes on, and its outcome will be on the page
+        change.operate(instance_id, timeout=0, **options)
 
 
 _ENDED = tuple(CLOSED)
@@ -53,6 +59,7 @@ class Verb:
         by_head: Whether nothing at all may have happened since the preview; else only no new execution.
         many: Whether a batch can do it.
         destroys: Whether it cannot be undone.
+        look: Says what it would do, if neither ``call`` nor an attempt that is rolled back can.
     """
 
     name: str
@@ -66,6 +73,7 @@ class Verb:
     by_head: bool = True
     many: bool = True
     destroys: bool = False
+    look: Callable[..., client.Preview] | None = None
 
 
 VERBS: dict[str, Verb] = {
@@ -139,6 +147,19 @@ VERBS: dict[str, Verb] = {
             statuses=tuple(OPEN),
             previews=False,
             by_head=False,
+        ),
+        Verb(
+            name="update",
+            label=_("Update"),
+            about=_("Has the code run one of its updates; what it returns will be under Updates, on the page."),
+            form=forms.Update,
+            permission=access.OPERATE,
+            call=_update,
+            look=change.preview,
+            statuses=tuple(OPEN),
+            previews=False,
+            by_head=False,
+            many=False,
         ),
         Verb(
             name="suspend",
@@ -224,6 +245,8 @@ def look(verb: Verb, instance_id: str, arguments: dict[str, Any], *, actor: Any,
 
 def _look(verb: Verb, instance_id: str, arguments: dict[str, Any], *, actor: Any) -> Any:
     refusal = None
+    if verb.look is not None:
+        return verb.look(instance_id, **arguments)
     try:
         if verb.previews:
             return verb.call(instance_id, **arguments, actor=actor, dry_run=True)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from durable.models import Instance
 
 VIEW, PAYLOAD = "view_instance", "view_payload"
+SHARE = "share_savedfilter"
 OPERATE, REPAIR, DESTROY = "operate_instance", "repair_instance", "destroy_instance"
 
 

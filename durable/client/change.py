@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import time
 import uuid
 from typing import TYPE_CHECKING, Any
@@ -15,23 +16,29 @@ from durable.client.ask import encode
 from durable.client.patience import Patience
 from durable.core import events as ev
 from durable.core import payloads, texts
+from durable.core import updates as checking
 from durable.core.errors import (
     DurableError,
     InTransaction,
+    NondeterminismError,
     NotOpen,
+    UnknownWorkflow,
     UpdateFailed,
     UpdateRejected,
     UpdateTimeout,
+    VersionNotAvailable,
 )
 from durable.core.failures import Failure
 from durable.core.updates import missing
 from durable.engine import looking, updates
+from durable.models import OPEN
 from durable.operations import audit
+from durable.operations.shapes import Preview
 from durable.store import instances
 from durable.store import updates as store
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from durable.models import Instance, Update
 
@@ -126,6 +133,62 @@ def operate(
         except UpdateTimeout as error:
             late = error
     raise late
+
+
+def preview(
+    instance_id: str, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], *, update_id: str | None = None
+) -> Preview:
+    """Say whether the code would accept an update as it stands now; it is asked, and nothing is recorded."""
+    refusal: DurableError | None = None
+    warnings: list[str] = []
+    try:
+        request = _request(name, update_id, tuple(args), dict(kwargs))
+        instance = instances.get(instance_id)
+        if instance.status not in OPEN:
+            raise NotOpen(instance_id, status=instance.status, verb=f"take update {name!r}")
+        warnings += _offered(instance, request)
+    except DurableError as error:
+        refusal = error
+    allowed = refusal is None
+    return Preview(verb="update", instance_id=instance_id, allowed=allowed, refusal=refusal, warnings=warnings)
+
+
+def _offered(instance: Instance, request: ev.UpdateAccepted) -> Iterator[str]:
+    """Yield why the code would not take a request now, but may later.
+
+    Raises:
+        UpdateRejected: It would refuse it.
+    """
+    if not instance.head:
+        yield "it has not begun yet: the update waits until then"
+        return
+    try:
+        with looking.look(instance) as execution:
+            if absent := missing(execution, request.name):
+                yield f"{absent}; the update waits until it has"
+                return
+            try:
+                checking.check(execution, request)
+            except updates.HARMFUL:
+                raise
+            except Exception as error:  # noqa: BLE001 - what the workflow's validator raises
+                problem = Failure.of(error)
+                raise UpdateRejected(instance.pk, request.name, update_id=request.update_id, failure=problem) from None
+    except (UnknownWorkflow, VersionNotAvailable, NondeterminismError) as error:
+        told = error.without_arguments() if isinstance(error, NondeterminismError) else error
+        yield f"whether it would be accepted cannot be told here: {told}"
+
+
+def registered(instance_id: str) -> dict[str, str]:
+    """Return the updates that an instance has now, and how each is called; none if this process cannot tell."""
+    instance = instances.get(instance_id)
+    if not instance.head or instance.status not in OPEN:
+        return {}
+    try:
+        with looking.look(instance) as execution:
+            return {name: str(inspect.signature(each.fn)) for name, each in execution.updates.handlers.items()}
+    except DurableError:
+        return {}
 
 
 def _request(name: str, update_id: str | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ev.UpdateAccepted:

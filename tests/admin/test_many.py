@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from django.contrib.admin.utils import quote
 
 from durable import client
 from durable.client import batching
@@ -193,3 +194,35 @@ def test_errors_in_the_report_quote_no_payloads(staff, site, crowd, fresh):
 
     assert "version 7" in site.get(where).text
     assert "version 7" not in Site(staff("view_instance", name="bob")).get(where).text
+
+
+def test_a_group_of_failures_is_rewound_from_its_row(site, staff, engine, flow, bank, crowd):
+    Instance.objects.filter(pk="z2").delete()
+    for n in range(3):
+        flow.options(id=f"f{n}").start(n)
+    engine.run_until_quiet()
+    bank["up"] = True
+    page = site.get("failures/")
+    assert "Rewind all" in page.text
+    assert "last hour: 3" in page.text
+    assert "Rewind all" not in Site(staff("view_instance", name="bob")).get("failures/").text
+
+    sent = {name: page.fields[name] for name in ("verb", "all", "query")}
+    looked = site.post("batch/", sent)
+    assert "Of the first 3, 3 would be done and 0 refused." in looked.text
+    confirm(site, looked)
+    crowd.run_until_quiet()
+
+    assert {client.status(f"f{n}") for n in range(3)} == {"completed"}
+
+
+def test_a_batch_can_be_cancelled_from_its_report(site, staff, crowd):
+    batch = client.batch("suspend", ["t00"])
+    report = f"{batch.id}/report/"
+    link = f"/admin/durable/instance/{quote(batch.id)}/do/cancel/"
+    assert link in site.get(report).links
+    assert link not in Site(staff("view_instance", name="bob")).get(report).links
+
+    crowd.run_until_quiet()
+
+    assert link not in site.get(report).links

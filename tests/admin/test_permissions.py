@@ -16,7 +16,7 @@ from tests.admin.test_pages import OVERVIEWS
 
 PAGES = ("change/", "live/", "download/", "explain/", "do/cancel/", "do/rewind/", "do/terminate/")
 NEEDED = {
-    **dict.fromkeys(("signal", "suspend", "resume", "cancel"), "operate_instance"),
+    **dict.fromkeys(("signal", "update", "suspend", "resume", "cancel"), "operate_instance"),
     **dict.fromkeys(("rewind", "rerun", "restart", "upgrade", "recover", "restore"), "repair_instance"),
     **dict.fromkeys(("terminate", "purge"), "destroy_instance"),
 }

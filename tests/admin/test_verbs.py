@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from durable import activity, client, workflow
-from durable.models import ActivityTask, Answer, Execution, HistoryEvent, InboxEvent, Instance, Operation
+from durable.models import ActivityTask, Answer, Execution, HistoryEvent, InboxEvent, Instance, Operation, Update
 from durable.testing import history_of
 from durable.testing.factories import InstanceFactory
 from tests.admin.conftest import Site
 
-TABLES = (ActivityTask, Answer, Execution, HistoryEvent, InboxEvent, Instance, Operation)
+TABLES = (ActivityTask, Answer, Execution, HistoryEvent, InboxEvent, Instance, Operation, Update)
 
 
 def everything() -> dict[str, list[Any]]:
@@ -28,7 +28,20 @@ def operation(verb: str, *, dry_run: bool = False) -> Operation:
 
 @pytest.mark.parametrize(
     "verb",
-    ["rewind", "rerun", "restart", "upgrade", "recover", "signal", "suspend", "resume", "cancel", "terminate", "purge"],
+    [
+        "rewind",
+        "rerun",
+        "restart",
+        "upgrade",
+        "recover",
+        "signal",
+        "update",
+        "suspend",
+        "resume",
+        "cancel",
+        "terminate",
+        "purge",
+    ],
 )
 @pytest.mark.parametrize("instance_id", ["order/1", "talk"])
 def test_to_look_at_a_form_changes_nothing(site, failed, waiting, instance_id, verb):
@@ -419,3 +432,110 @@ def test_a_rerun_of_an_earlier_execution_stays_there(site, engine, failed, bank)
     assert first in link
     assert done.status == 302
     assert Operation.objects.get(verb="rerun", dry_run=False).arguments["execution"] == first
+
+
+@pytest.fixture
+def desk(fresh, engine):
+    """An instance with an update that minds what it is told."""
+
+    @workflow.defn
+    async def desk() -> list[str]:
+        said: list[str] = []
+
+        def polite(line: str, times: int = 1) -> None:
+            if "!" in line:
+                raise ValueError("do not shout")
+
+        @workflow.update(validator=polite)
+        def say(line: str, times: int = 1) -> int:
+            said.extend([line] * times)
+            return len(said)
+
+        await workflow.wait_signal("close")
+        return said
+
+    handle = desk.options(id="desk").start()
+    engine.run_until_quiet()
+    return handle
+
+
+def test_an_update_is_asked_for_and_its_outcome_is_on_the_page(site, engine, desk):
+    form = site.page("desk", "do/update/")
+    assert "say" in form.text
+    assert "(line: str, times: int = 1) -&gt; int" in form.text.replace("&#x27;", "")
+    assert any(link.endswith("do/update/?name=say") for link in form.links)
+
+    given = json.dumps({"args": ["hello"], "kwargs": {"times": 2}})
+    done = site.do("desk", "update", name="say", input=given, reason="asked by phone")
+
+    assert done.response["Location"] == "/admin/durable/instance/desk/change/#updates"
+    state = json.loads(site.page("desk", "live/").text)["state"]
+    assert client.history("desk")[-1].kind != "UpdateCompleted"
+    engine.run_until_quiet()
+    page = site.page("desk")
+    assert json.loads(site.page("desk", "live/").text)["state"] != state
+    assert 'data-label="Outcome" class="durable-id">2<' in page.text
+    row = operation("update")
+    assert (row.reason, row.actor, row.outcome) == ("asked by phone", site.user, "done")
+    client.signal("desk", "close")
+    engine.run_until_quiet()
+    assert desk.result() == ["hello", "hello"]
+
+
+def test_the_only_argument_of_an_update_needs_no_braces(site, engine, desk):
+    site.do("desk", "update", name="say", input='"hello"')
+    client.signal("desk", "close")
+    engine.run_until_quiet()
+
+    assert desk.result() == ["hello"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        ({"input": '"hush!"'}, "do not shout"),
+        ({"input": "7"}, "expected str, got int"),
+        ({"input": ""}, "missing a required argument"),
+        ({"input": '{"args": ["a"], "kwargs": {"louder": 1}}'}, "unexpected keyword argument"),
+        ({"input": "{"}, "This is no JSON"),
+        ({"input": '{"args": "a", "kwargs": {}}'}, "args must be a list"),
+        ({"update_id": ""}, "errorlist"),
+        ({"name": ""}, "errorlist"),
+        ({"name": "a\0"}, "errorlist"),
+    ],
+    ids=str,
+)
+def test_an_update_that_does_not_fit_is_refused_before_it_is_asked(site, desk, changed, problem):
+    page = site.page("desk", "do/update/")
+    looked = site.post("desk/do/update/", page.form(**{"name": "say", "input": '"a"', **changed, "preview": "1"}))
+
+    assert problem in looked.text
+    assert 'name="confirm"' not in looked.text
+    assert not Update.objects.exists()
+
+
+def test_an_update_that_is_not_there_yet_waits(site, desk):
+    page = site.page("desk", "do/update/")
+    looked = site.post("desk/do/update/", page.form(name="shut", preview="1"))
+
+    assert "the update waits until it has" in looked.text
+    assert 'name="confirm"' in looked.text
+
+
+def test_an_update_of_what_has_ended_is_refused(site, engine, failed):
+    looked = site.page("order/1", "do/update/", name="say", input='"a"')
+
+    assert "is failed" in looked.text
+    assert 'name="confirm"' not in looked.text
+
+
+def test_what_came_of_an_update_is_hidden_from_those_who_see_no_payloads(staff, engine, desk):
+    site = Site(staff("view_instance", "operate_instance"))
+    looked = site.post(
+        "desk/do/update/", site.page("desk", "do/update/").form(name="say", input='"hush!"', preview="1")
+    )
+    assert "shout" not in looked.text
+    site.do("desk", "update", name="say", input='"hello"')
+    engine.run_until_quiet()
+
+    assert 'data-label="Outcome" class="durable-id"><' in site.page("desk").text

@@ -89,7 +89,7 @@ def arrive(driver, site, transactional_db):
 @pytest.fixture
 def operator(staff):
     """Somebody who may do everything."""
-    return staff(*EVERY)
+    return staff(*EVERY, "share_savedfilter")
 
 
 @pytest.fixture

@@ -186,3 +186,54 @@ def test_a_list_keeps_what_was_chosen_as_it_refreshes(visit, invoices):
 
     expect(page.locator(f"tr[data-id={FIRST}] .durable-badge")).to_have_text("terminated")
     expect(page.get_by_label(LAST, exact=True)).to_be_checked()
+
+
+def test_a_workflow_is_started_by_a_form(visit, crew):
+    page = visit.go("durable/instance/definitions/").page
+
+    expect(page.get_by_role("row", name=re.compile("^refund"))).to_contain_text("number: int, amount: Decimal")
+    visit.shoot("definitions")
+    page.get_by_role("row", name=re.compile("^refund")).get_by_role("link").click()
+    page.get_by_label("number:").fill("7")
+    page.get_by_label("Id of the new instance:").fill("refund-7")
+    page.get_by_label("Tags:").fill("customer=Ada\nvip=true")
+    visit.click("button", "Preview")  # and forgets the amount
+    expect(page.locator(".errorlist")).to_contain_text("This field is required.")
+    page.get_by_label("amount:").fill("12.50")
+    visit.click("button", "Preview")
+    expect(page.locator("#preview")).to_contain_text('"12.50"')
+    assert not Instance.objects.exists()
+    visit.shoot("start-preview")
+    visit.click("button", "Start")
+
+    expect(page.get_by_role("heading", name="refund-7")).to_be_visible()
+    expect(page.locator(".messagelist .success")).to_be_visible()
+    crew.work()
+    found = client.get("refund-7").instance
+    assert found.input == {"args": [7, "12.50"], "kwargs": {}}
+    assert found.tags == {"customer": "Ada", "vip": True}
+    assert Operation.objects.get(verb="start").actor_name == "ada"
+
+
+def test_a_filter_is_saved_and_gone_by(visit, invoices, refunds, arrive, staff):
+    page = visit.go("durable/instance/?status=failed&workflow=invoice").page
+
+    page.get_by_text("Save these filters").click()
+    page.get_by_label("Name", exact=True).fill("Unpaid")
+    page.get_by_label("for everybody").check()
+    visit.click("button", "Save")
+    expect(page.locator(".messagelist .success")).to_be_visible()
+
+    other = arrive().sign_in(staff("view_instance", name="bob"))
+    seen = other.go("durable/instance/").page
+    expect(seen.locator("#result_list tbody tr")).to_have_count(len(INVOICES) + 2)
+    seen.get_by_role("navigation", name="Saved filters").get_by_role("link", name=re.compile("Unpaid")).click()
+    expect(seen.locator("#result_list tbody tr")).to_have_count(len(INVOICES))
+    other.shoot("saved-filter")
+    other.click("link", "Manage")
+    expect(seen.get_by_role("button", name=re.compile("Delete"))).to_have_count(0)
+    visit.click("link", "Manage")
+    assert visit.barriers() == []
+    visit.shoot("saved-filters")
+    page.get_by_role("button", name="Delete Unpaid").click()
+    expect(page.get_by_text("No filter is saved.")).to_be_visible()
