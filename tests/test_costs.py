@@ -10,10 +10,11 @@ from django.db import connection, transaction
 
 from durable import activity, workflow
 from durable.core import events as ev
+from durable.engine import advance as advancing
 from durable.engine import cache
 from durable.engine.advance import advance
 from durable.engine.perform import perform
-from durable.models import ActivityTask, HistoryEvent, Instance
+from durable.models import ActivityTask, HistoryEvent, InboxEvent, Instance
 from durable.store import clock, history
 from tests.driving import cost, kinds
 
@@ -156,6 +157,7 @@ def test_replay_of_a_long_history_keeps_little_of_it_in_memory(sequence, monkeyp
     cache.clear()
     made = cursors(monkeypatch)
     monkeypatch.setattr(history, "_AT_ONCE", 10)
+    monkeypatch.setattr(advancing, "_FEW_EVENTS", 10)
 
     handle.signal("more")
     advance(handle.id)
@@ -286,5 +288,62 @@ def test_costs_of_the_shortest_workflow(committing):
     assert handle.result(timeout=0) == "done"
     # The instance, its execution, and what begins it.
     assert (len(starting.statements), starting.commits) == (1 if WRITE == 1 else 3, 1)
-    # Lock, inbox, turn; turn with the end, execution, inbox, children. Elsewhere, inbox rows go by a statement more.
-    assert (len(counted.statements), counted.commits) == (5 + 2 * WRITE + (WRITE > 1), 2)
+    # Lock, inbox, turn; turn with the end. Elsewhere, two for each turn, one to take the row from the inbox,
+    # and with the end those for execution, inbox and children.
+    assert (len(counted.statements), counted.commits) == (4 if WRITE == 1 else 10, 2)
+
+
+@pytest.fixture
+def napping(committing):
+    """Return what starts an instance that sleeps, gives it its first turn, forgets its execution and lets it be due."""
+
+    @activity.defn
+    def tick() -> None:
+        pass
+
+    @workflow.defn
+    async def napping(then: str) -> str:
+        await asyncio.sleep(3600)
+        if then == "sleep":
+            await asyncio.sleep(3600)
+        elif then == "work":
+            await tick()
+        elif then == "child":
+            napping.start_child("sleep")
+            await asyncio.sleep(0)
+        return then
+
+    def nap(then: str = "end"):
+        handle = napping.start(then)
+        advance(handle.id)
+        make_due(handle)
+        cache.clear()
+        return handle
+
+    return nap
+
+
+def make_due(*handles) -> None:
+    """Have the timers of instances be due now."""
+    ids = [handle.id for handle in handles]
+    InboxEvent.objects.filter(execution__instance__in=ids, kind="TimerFired").update(visible_at=clock.now())
+
+
+def test_turn_of_an_instance_that_is_not_cached_and_ends(napping):
+    handle = napping()
+    with cost() as counted:
+        advance(handle.id)
+
+    assert handle.result(timeout=0) == "end"
+    # Lock, inbox and history, turn with the end.
+    assert (len(counted.statements), counted.commits) == (3 if WRITE == 1 else 9, 1)
+
+
+def test_turn_of_an_instance_that_is_not_cached_and_goes_on(napping):
+    handle = napping("sleep")
+    with cost() as counted:
+        advance(handle.id)
+
+    assert kinds(handle)[-2:] == ["TimerFired", "TimerStarted"]
+    # Lock, inbox and history, turn, timer; whether more came.
+    assert (len(counted.statements), counted.commits) == (5 if WRITE == 1 else 8, 1)

@@ -18,7 +18,7 @@ from durable.core.replay import catch_up, interpreter
 from durable.engine import cache, closing, guards, in_place, intercepting, lost, routing, stalling, updates, watchdog
 from durable.engine.turn import Turn
 from durable.models import Instance, Status
-from durable.store import clock, history, inbox, instances
+from durable.store import clock, history, inbox, loading
 
 if TYPE_CHECKING:
     import uuid
@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     from durable.core.commands import Command
 
 _ROWS_A_TURN = 1000
+_FEW_EVENTS = 200
+"""Up to so many events of a history are read together with the inbox, before it is known whether they are needed."""
+
+Due = tuple[int, str, str]
+"""A row of an inbox: its id, its kind, its JSON text."""
+
 _STAYS_SECONDS = 1.0
 """How long a worker stays with one instance before others get their turn."""
 
@@ -64,22 +70,24 @@ def _turn(instance_id: str, leave_at: float) -> str | None:
     """Take one turn; if there is more to do at once, return the instance's queue."""
     turn: Turn | None = None
 
-    def take(instance: Instance, rows: Sequence[tuple[int, str, str]]) -> Turn:
+    def take(instance: Instance, rows: Sequence[Due], known: Sequence[history.Row]) -> Turn:
         nonlocal turn
-        turn = _take(instance, rows, inline=time.monotonic() < leave_at)
+        turn = _take(instance, rows, known, inline=time.monotonic() < leave_at)
         return turn
 
     try:
         with transaction.atomic(using=conf.settings.DATABASE):
-            instance = instances.try_lock(instance_id)
-            if instance is None:
+            locked = loading.lock([instance_id])
+            if not locked:
                 return None
+            instance = locked[0]
             execution_id, queue = instance.execution_id, instance.queue
-            rows = _due(instance)
+            found = look_up(locked)[execution_id]
+            rows = _due(instance, found.due())
             if instance.status == Status.STALLED and any(kind == inbox.TIMEOUT for _, kind, _ in rows):
                 _time_out(instance)
             elif _can_move(instance, rows):
-                intercepting.turn(instance, partial(take, instance, rows))
+                intercepting.turn(instance, partial(take, instance, rows, found.rows or ()))
     except BaseException:
         if turn is not None:
             turn.execution.close()  # it is ahead of what is stored
@@ -110,7 +118,7 @@ def _out_of_time() -> Failure:
     return Failure(type=closing.TIMED_OUT, message="the instance did not end in its time")
 
 
-def _can_move(instance: Instance, rows: Sequence[tuple[int, str, str]]) -> bool:
+def _can_move(instance: Instance, rows: Sequence[Due]) -> bool:
     if instance.closed_at is not None:
         if rows:
             inbox.end(instance.execution_id, instance.status)
@@ -130,9 +138,20 @@ def _follow(turn: Turn, execution_id: uuid.UUID, leave_at: float) -> None:
         cache.put(execution_id, turn.execution)
 
 
-def _due(instance: Instance) -> list[tuple[int, str, str]]:
+def look_up(locked: Sequence[Instance]) -> dict[uuid.UUID, loading.Found]:
+    """Return what there is for the executions of locked instances: what is due, and what histories hold if that is little."""
+    return loading.read([(each.execution_id, _seen(each)) for each in locked], limit=_ROWS_A_TURN)
+
+
+def _seen(instance: Instance) -> int | None:
+    """Return how far this process knows a history that is to be read with the inbox; None if it is not to be."""
+    seen = cache.head(instance.execution_id)
+    behind = instance.head - (seen if seen <= instance.head else 0)
+    return instance.head - behind if 0 < behind <= _FEW_EVENTS and instance.closed_at is None else None
+
+
+def _due(instance: Instance, rows: list[Due]) -> list[Due]:
     """Return what waits for an instance, its start before all else but the end of its time."""
-    rows = inbox.due(instance.execution_id, limit=_ROWS_A_TURN)
     if instance.head:
         return rows
     if late := [row for row in rows if row[1] == inbox.TIMEOUT]:
@@ -145,14 +164,14 @@ def _due(instance: Instance) -> list[tuple[int, str, str]]:
     return [*starts, *others] if starts else []
 
 
-def _take(instance: Instance, rows: Sequence[tuple[int, str, str]], *, inline: bool) -> Turn:
+def _take(instance: Instance, rows: Sequence[Due], known: Sequence[history.Row], *, inline: bool) -> Turn:
     """Apply rows and store what follows, in the transaction at hand."""
     routing.resolve(instance)
-    execution, rest = live(instance)
+    execution, rest = live(instance, known)
     try:
         turn = Turn(instance, execution, clock.now())
         turn.note(rest)
-        consumed = _apply(turn, rows)
+        consumed = apply(turn, rows)
         turn.settle()
         if inline:
             turn.choose()
@@ -165,12 +184,16 @@ def _take(instance: Instance, rows: Sequence[tuple[int, str, str]], *, inline: b
     return turn
 
 
-def live(instance: Instance) -> tuple[Execution, list[Command]]:
+def live(instance: Instance, known: Sequence[history.Row] = ()) -> tuple[Execution, list[Command]]:
     """Return the live execution of a locked instance, brought up to its head.
 
     From the cache when it is there: at the head, nothing is read; behind it,
     the difference is; ahead of it, somebody's turn was rolled back, so it is
     thrown away, as is one of another version. Else by replay.
+
+    Args:
+        instance: The instance.
+        known: What was read of its history; used if it is what is missing.
 
     Raises:
         UnknownWorkflow, VersionNotAvailable: This process cannot run it.
@@ -187,7 +210,10 @@ def live(instance: Instance) -> tuple[Execution, list[Command]]:
     if execution.head == instance.head:
         return execution, []
     try:
-        events = history.read(instance.execution_id, after=execution.head, until=instance.head)
+        if known and known[0][0] == execution.head + 1 and known[-1][0] == instance.head:
+            events = history.events(known)
+        else:
+            events = history.read(instance.execution_id, after=execution.head, until=instance.head)
         with watchdog.watch(execution), closed_after(events):
             rest = catch_up(execution, events, whole=True)
     except BaseException:
@@ -221,7 +247,7 @@ def fresh(name: str, version: int, *, instance_id: str, execution_id: str, dry: 
     )
 
 
-def _apply(turn: Turn, rows: Sequence[tuple[int, str, str]]) -> list[int]:
+def apply(turn: Turn, rows: Sequence[Due]) -> list[int]:
     """Apply rows in order and return the ids of those that need not come again."""
     consumed = []
     updates.recall(turn)  # names that the code in this process registered in steps that others took

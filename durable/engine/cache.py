@@ -27,6 +27,12 @@ def take(execution_id: uuid.UUID) -> Execution | None:
         return _live.pop(execution_id, None)
 
 
+def head(execution_id: uuid.UUID) -> int:
+    """Return how far a live execution of the cache is; 0 if there is none."""
+    live = _live.get(execution_id)
+    return 0 if live is None else live.head
+
+
 def put(execution_id: uuid.UUID, execution: Execution) -> None:
     """Keep a live execution; the ones used least make room."""
     with _lock:

@@ -63,6 +63,13 @@ def _final(outcome: dict[str, Any]) -> dict[str, Any]:
     return {**outcome, "closed_at": clock.now(), "stall": None, "retry_at": None, **instances.NO_LEASE}
 
 
+def is_plain(instance: Instance, end: ev.End | None) -> bool:
+    """Say whether nothing follows from an end but what becomes of the instance's own rows, and its children."""
+    # Whoever else is concerned: a parent, those who asked for updates, interceptors.
+    concerned = instance.parent_execution_id is not None or instance.has_updates or intercepting.is_watched("end")
+    return isinstance(end, ev.ExecutionCompleted) and not concerned
+
+
 def _end(instance: Instance, end: ev.End, live: Live | None, *, stored: bool) -> Closed:
     match end:
         case ev.ExecutionContinued():

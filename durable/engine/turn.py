@@ -5,11 +5,12 @@ from __future__ import annotations
 import uuid
 from collections import Counter
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
 
-from durable import conf, dispatch, registry
+from durable import conf, dispatch, registry, telemetry
 from durable.core import commands as cmd
 from durable.core import events as ev
 from durable.core import texts
@@ -133,8 +134,19 @@ class Turn:
     @property
     def is_one_statement(self) -> bool:
         """Whether all that it writes, now that it is settled, is one statement: that needs no transaction."""
-        more = self._children, self._tasks, self._inbox, self._posted, self._dropped_timers
-        return self.end is None and not any(more) and not strict.is_on() and turns.in_one_statement()
+        more = self._children, self._tasks, self._posted, self._dropped_timers
+        if any(more) or strict.is_on() or not turns.in_one_statement():
+            return False
+        return self._ends_at_once if self.end is not None else not self._inbox
+
+    @property
+    def _ends_at_once(self) -> bool:
+        """Whether its end is one statement with all else, unless it has children that are open."""
+        return (
+            turns.in_one_statement()
+            and not (self._children or self._tasks or self.execution.open)
+            and closing.is_plain(self.instance, self.end)
+        )
 
     @property
     def needs_lock(self) -> bool:
@@ -324,29 +336,38 @@ class Turn:
         values = self._values(lease)
         final = self._final(lease)
         values |= final or {}
-        if not turns.write(
-            self.instance, values, self._events, head=self.head, at=self.at, lease=lease, consumed=consumed
-        ):
-            raise ConcurrencyConflict(self.instance.pk, expected=self.head)
+        at_once = final is not None and self._ends_at_once
+        write = partial(turns.write, self.instance, values, self._events, head=self.head, at=self.at, lease=lease)
+        if not write(consumed=consumed, ends=at_once):
+            # With children that are open, an end takes more than that.
+            if not at_once or lease is not None or not write(consumed=consumed):
+                raise ConcurrencyConflict(self.instance.pk, expected=self.head)
+            at_once = False
         # Not before: until the update, somebody else may append to what is read here.
         strict.check(self.instance, self.execution, self._events, head=self.head)
-        for name, value in values.items():
-            setattr(self.instance, name, value)
-        self.execution.head = self.head + len(self._events)
+        self._note(values)
         creation.insert([born for pk, born in self._children.items() if pk not in self._replaced])
         for born in (born for pk, born in self._children.items() if pk in self._replaced):
             creation.replace(born)
         tasks.insert(self._tasks)
-        inbox.insert([*self._inbox.values(), *self._posted])
+        inbox.insert([*(() if at_once else self._inbox.values()), *self._posted])
         if self._dropped_timers:
             inbox.delete_timers(self.instance.execution_id, self._dropped_timers)
         self.updates.store(self.instance)
-        if self.end is not None:
+        if at_once:
+            telemetry.announce_end(self.instance)
+        elif self.end is not None:
             ended = closing.close(self.instance, self.end, self.execution, stored=final is not None)
             self.again = ended.again
             self._announce.extend(ended.announce)
             self._posted.clear()
         self._announce_on_commit()
+
+    def _note(self, values: dict[str, Any]) -> None:
+        """Note that the row has these values now."""
+        for name, value in values.items():
+            setattr(self.instance, name, value)
+        self.execution.head = self.head + len(self._events)
 
     def _final(self, lease: uuid.UUID | None) -> dict[str, Any] | None:
         """Return what the end makes of the row, if it may be stored with the rest."""

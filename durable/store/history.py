@@ -134,6 +134,27 @@ def _row(execution_id: uuid.UUID, seq: int, event: ev.Event, text: str, at: date
 _AT_ONCE = 2000
 """How many events of a history are in memory at a time."""
 
+Row = tuple[int, str, float, str]
+"""An event as it is stored: seq, kind, when it was recorded in seconds since 1970, text."""
+
+
+def rows_after(execution_id: uuid.UUID, after: int) -> list[Row]:
+    """Return the rows of the few events after ``after``, in order."""
+    rows = _rows(execution_id).filter(seq__gt=after).order_by("seq")
+    found = rows.values_list("seq", "kind", "recorded_at", _TEXT)
+    return [(seq, kind, recorded_at.timestamp(), text) for seq, kind, recorded_at, text in found]
+
+
+def events(rows: Sequence[Row]) -> Generator[ev.Event, None, None]:
+    """Return the events of rows.
+
+    Raises:
+        UndecodableEvent: One cannot be read.
+    """
+    decode = conf.codec().decode
+    for seq, kind, at, text in rows:
+        yield ev.decode(kind, _plain(decode, seq, kind, text), at=at, seq=seq)
+
 
 def read(execution_id: uuid.UUID, *, after: int = 0, until: int | None = None) -> Generator[ev.Event, None, None]:
     """Return the events after ``after``, in order, a few at a time.

@@ -92,16 +92,21 @@ def due(execution_id: uuid.UUID, *, limit: int) -> list[tuple[int, str, str]]:
     Raises:
         UndecodablePayload: One cannot be read.
     """
-    found = (
-        rows()
-        .filter(execution_id=execution_id, visible_at__lte=clock.now())
-        .order_by("visible_at", "id")
-        .values_list("id", "kind", _TEXT)[:limit]
-    )
-    return [(pk, kind, _plain(kind, text)) for pk, kind, text in found]
+    return [(pk, kind, plain(kind, text)) for pk, kind, text in waiting(execution_id, limit=limit)]
 
 
-def _plain(kind: str, text: str) -> str:
+def waiting(execution_id: uuid.UUID, *, limit: int) -> list[tuple[int, str, str]]:
+    """Return what is due, in order of arrival, as ``(row id, kind, text as it is stored)``."""
+    found = rows().filter(execution_id=execution_id, visible_at__lte=clock.now()).order_by("visible_at", "id")
+    return list(found.values_list("id", "kind", _TEXT)[:limit])
+
+
+def plain(kind: str, text: str) -> str:
+    """Return the JSON text of a row that is stored as ``text``.
+
+    Raises:
+        UndecodablePayload: It cannot be read.
+    """
     return decode(text, f"InboxEvent.data ({kind})")
 
 
@@ -154,7 +159,7 @@ def late(execution_id: uuid.UUID) -> list[ev.Event]:
     """Return what came for an execution that has ended and would still count if it had not, in order of arrival."""
     found = rows().filter(execution_id=execution_id, kind__in=COUNTS_AFTER_ALL).order_by("id")
     now = clock.now().timestamp()
-    return [ev.decode(kind, _plain(kind, text), at=now, seq=0) for kind, text in found.values_list("kind", _TEXT)]
+    return [ev.decode(kind, plain(kind, text), at=now, seq=0) for kind, text in found.values_list("kind", _TEXT)]
 
 
 def move_on(old: uuid.UUID, new: uuid.UUID) -> None:
@@ -180,7 +185,7 @@ def count(execution_id: uuid.UUID) -> int:
 def not_yet_due(execution_id: uuid.UUID, kind: str) -> list[tuple[int, str, str]]:
     """Return the rows of a kind whose time is still to come, as ``due`` does."""
     found = rows().filter(execution_id=execution_id, kind=kind).values_list("id", "kind", _TEXT)
-    return [(pk, name, _plain(name, text)) for pk, name, text in found]
+    return [(pk, name, plain(name, text)) for pk, name, text in found]
 
 
 def take_back_cancel(execution_id: uuid.UUID) -> None:

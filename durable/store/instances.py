@@ -149,6 +149,14 @@ def try_lock(instance_id: str, *, payloads: bool = True) -> Instance | None:
     return _one(query if payloads else query.defer(*PAYLOADS))
 
 
+def try_lock_all(ids: Collection[str]) -> list[Instance]:
+    """Lock instances, always in the same order, and return them; not those that somebody else has just now."""
+    features = connections[conf.settings.DATABASE].features
+    query = _locking(skip_locked=features.has_select_for_update_skip_locked).filter(pk__in=ids)
+    # An order takes longer to put into SQL than all the rest.
+    return list(query.order_by("pk") if len(ids) > 1 else query.order_by())
+
+
 def _locking(*, skip_locked: bool = False) -> Any:
     features = connections[conf.settings.DATABASE].features
     if not features.has_select_for_update:

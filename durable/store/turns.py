@@ -17,7 +17,7 @@ from django.db.models import JSONField
 
 from durable import conf
 from durable.fields import JSONText
-from durable.models import HistoryEvent, InboxEvent, Instance, Status
+from durable.models import OPEN, Execution, HistoryEvent, InboxEvent, Instance, Status
 from durable.store import clock, history, inbox, instances
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _ENCODED = {field.attname: field for field in Instance._meta.fields if isinstanc
 _MOVED = """
 WITH moved AS (
     UPDATE {instance} SET {values} WHERE id = %s AND head = %s {unmoved} RETURNING 1
-){consumed}
+){also}
 INSERT INTO {history} (execution_id, seq, kind, event_id, name, recorded_at, data)
 SELECT %s::uuid, seq, kind, event_id, name, %s::timestamptz, data
 FROM moved, json_to_recordset(%s::json) AS new (seq int, kind text, event_id int, name text, data text)
@@ -41,6 +41,16 @@ AND lease = %s AND status = %s AND has_updates = %s
 AND NOT EXISTS (SELECT 1 FROM {inbox} WHERE execution_id = %s AND visible_at <= %s)
 """
 
+
+_CHILDLESS = """
+AND NOT EXISTS (SELECT 1 FROM {instance} WHERE parent_id = %s AND parent_execution_id = %s AND status = ANY(%s))
+"""
+
+_ENDED = """, ended AS (
+    UPDATE {execution} SET status = %s, closed_at = %s WHERE id = %s AND EXISTS (SELECT 1 FROM moved)
+), cleared AS (
+    DELETE FROM {inbox} WHERE execution_id = %s AND EXISTS (SELECT 1 FROM moved)
+)"""
 
 _CONSUMED = """, consumed AS (
     DELETE FROM {inbox} WHERE id = ANY(%s) AND EXISTS (SELECT 1 FROM moved)
@@ -62,6 +72,7 @@ def write(
     at: datetime,
     lease: uuid.UUID | None = None,
     consumed: Sequence[int] = (),
+    ends: bool = False,
 ) -> bool:
     """Change an instance, append to its history and delete from its inbox, if it did not move; say whether that was so.
 
@@ -75,13 +86,15 @@ def write(
         at: When the events are recorded.
         lease: The lease that must still be held, with nothing due in the inbox; None if the row is locked.
         consumed: The inbox rows that are in the history now.
+        ends: Whether its execution ends with that, and nothing of its inbox is to be kept. Then it counts as moved
+            while it has children that are open. Only if it is one statement.
 
     Raises:
         LimitExceeded: The history would be too long.
     """
     history.check_length(instance.execution_id, head, records)
     if records and in_one_statement():
-        return _at_once(instance, values, records, head=head, at=at, lease=lease, consumed=consumed)
+        return _at_once(instance, values, records, head=head, at=at, lease=lease, consumed=consumed, ends=ends)
     if lease is None:
         changed = instances.update(instance, values, head=head)
     else:
@@ -102,6 +115,7 @@ def _at_once(
     at: datetime,
     lease: uuid.UUID | None,
     consumed: Sequence[int],
+    ends: bool,
 ) -> bool:
     connection: Any = connections[conf.settings.DATABASE]
     parameters = [
@@ -112,11 +126,14 @@ def _at_once(
     if lease is not None:
         unmoved = [lease, Status.RUNNING.value, instance.has_updates, instance.execution_id, clock.now()]
         parameters += unmoved
-    if consumed:
+    if ends:
+        parameters += [instance.pk, instance.execution_id, list(map(str, OPEN))]
+        parameters += [values["status"], values["closed_at"], instance.execution_id, instance.execution_id]
+    elif consumed:
         parameters.append(list(consumed))
     parameters += [instance.execution_id, at, _rows(records, head)]
     with cursor(connection) as client:
-        client.execute(_statement(tuple(values), lease is not None, bool(consumed)), parameters)
+        client.execute(_statement(tuple(values), lease is not None, ends=ends, consumes=bool(consumed)), parameters)
         return bool(client.rowcount)
 
 
@@ -143,12 +160,13 @@ def _rows(records: Sequence[history.Record], head: int) -> str:
 
 
 @lru_cache
-def _statement(names: tuple[str, ...], in_place: bool, consumes: bool) -> str:
-    tables = {"instance": Instance, "history": HistoryEvent, "inbox": InboxEvent}
+def _statement(names: tuple[str, ...], in_place: bool, *, ends: bool, consumes: bool) -> str:
+    tables = {"instance": Instance, "execution": Execution, "history": HistoryEvent, "inbox": InboxEvent}
     quoted = {name: f'"{model._meta.db_table}"' for name, model in tables.items()}
+    also = _ENDED if ends else _CONSUMED if consumes else ""
     parts = {
         "values": ", ".join(f"{name} = %s" for name in names),
-        "unmoved": _UNMOVED.format(**quoted) if in_place else "",
-        "consumed": _CONSUMED.format(**quoted) if consumes else "",
+        "unmoved": ((_UNMOVED if in_place else "") + (_CHILDLESS if ends else "")).format(**quoted),
+        "also": also.format(**quoted),
     }
     return _MOVED.format(**quoted, **parts).strip()

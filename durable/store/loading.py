@@ -1,0 +1,133 @@
+"""What turns begin with: instances, locked, what is due for them and what their histories hold, of many at once.
+
+PostgreSQL is asked past the ORM, which takes longer to put the SQL together
+than the database to answer: one statement locks, and one reads all the rest.
+It cannot be one for both: what waited for a lock sees the instance as it is
+now, and its inbox as it was before.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from django.db import connections
+
+from durable import conf
+from durable.models import HistoryEvent, InboxEvent, Instance
+from durable.store import clock, history, inbox, instances, turns
+
+if TYPE_CHECKING:
+    import uuid
+    from collections.abc import Sequence
+
+_LOCK = """
+SELECT {columns} FROM {instance} WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
+"""
+
+_READ = """
+SELECT true, e.id, w.id, w.kind, EXTRACT(EPOCH FROM w.visible_at)::float8, w.data
+FROM unnest(%s::uuid[]) AS e (id), LATERAL (
+    SELECT id, kind, visible_at, data FROM {inbox}
+    WHERE execution_id = e.id AND visible_at <= %s ORDER BY visible_at, id LIMIT %s
+) AS w
+UNION ALL
+SELECT false, e.id, h.seq, h.kind, EXTRACT(EPOCH FROM h.recorded_at)::float8, h.data
+FROM unnest(%s::uuid[], %s::int[]) AS e (id, seen), LATERAL (
+    SELECT seq, kind, recorded_at, data FROM {history} WHERE execution_id = e.id AND seq > e.seen
+) AS h
+"""
+
+
+class Found:
+    """What there is for an execution.
+
+    Attributes:
+        waiting: What is due, in order of arrival, as ``(row id, kind, text)``.
+        rows: Its history after what is known of it, in order; None if it was not asked for.
+    """
+
+    __slots__ = ("rows", "waiting")
+
+    def __init__(self, *, rows: list[history.Row] | None) -> None:
+        self.waiting: list[tuple[int, str, str]] = []
+        self.rows = rows
+
+    def due(self) -> list[tuple[int, str, str]]:
+        """Return what is due, with its text as JSON.
+
+        Raises:
+            UndecodablePayload: One cannot be read.
+        """
+        return [(pk, kind, inbox.plain(kind, text)) for pk, kind, text in self.waiting]
+
+
+def lock(ids: Sequence[str]) -> list[Instance]:
+    """Lock instances and return them; not those that somebody else has just now."""
+    if not turns.in_one_statement():
+        return instances.try_lock_all(ids)
+    connection: Any = connections[conf.settings.DATABASE]
+    with turns.cursor(connection) as client:
+        client.execute(_locking(), [list(ids)])
+        found = client.fetchall()
+    return [_instance(connection, row) for row in found]
+
+
+def read(wanted: Sequence[tuple[uuid.UUID, int | None]], *, limit: int) -> dict[uuid.UUID, Found]:
+    """Return what there is for executions whose instances are locked.
+
+    Args:
+        wanted: The executions, each with the ``seq`` that its history is known to; None if it is not to be read.
+        limit: How much at most of what is due for each of them.
+    """
+    found = {execution_id: Found(rows=None if seen is None else []) for execution_id, seen in wanted}
+    behind = [(execution_id, seen) for execution_id, seen in wanted if seen is not None]
+    if turns.in_one_statement():
+        _read_at_once(found, behind, limit=limit)
+        return found
+    for execution_id, one in found.items():
+        one.waiting = inbox.waiting(execution_id, limit=limit)
+    for execution_id, seen in behind:
+        found[execution_id].rows = history.rows_after(execution_id, seen)
+    return found
+
+
+def _read_at_once(found: dict[uuid.UUID, Found], behind: Sequence[tuple[uuid.UUID, int]], *, limit: int) -> None:
+    known = [execution_id for execution_id, _ in behind], [seen for _, seen in behind]
+    with turns.cursor(connections[conf.settings.DATABASE]) as client:
+        client.execute(_reading(), [list(found), clock.now(), limit, *known])
+        answer = client.fetchall()
+    waiting: dict[uuid.UUID, list[tuple[float, int, str, str]]] = {}
+    for is_due, execution_id, number, kind, at, text in answer:
+        if is_due:
+            waiting.setdefault(execution_id, []).append((at, number, kind, text))
+        else:
+            found[execution_id].rows.append((number, kind, at, text))  # type: ignore[union-attr] # it was asked for
+    for execution_id, rows in waiting.items():
+        found[execution_id].waiting = [(pk, kind, text) for _, pk, kind, text in sorted(rows)]
+    for execution_id, _ in behind:
+        found[execution_id].rows.sort()  # type: ignore[union-attr] # likewise
+
+
+def _instance(connection: Any, row: Sequence[Any]) -> Instance:
+    values = list(row)
+    for place, field in _CONVERTED:
+        values[place] = field.from_db_value(values[place], None, connection)
+    return Instance.from_db(connection.alias, _NAMES, values)
+
+
+_FIELDS: list[Any] = list(Instance._meta.concrete_fields)
+_NAMES = [field.attname for field in _FIELDS]
+_CONVERTED = [(place, field) for place, field in enumerate(_FIELDS) if hasattr(field, "from_db_value")]
+
+
+@lru_cache
+def _locking() -> str:
+    columns = ", ".join(f'"{field.column}"' for field in _FIELDS)
+    return _LOCK.format(columns=columns, instance=f'"{Instance._meta.db_table}"').strip()
+
+
+@lru_cache
+def _reading() -> str:
+    tables = {"history": HistoryEvent, "inbox": InboxEvent}
+    return _READ.format(**{name: f'"{model._meta.db_table}"' for name, model in tables.items()}).strip()
