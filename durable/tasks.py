@@ -6,10 +6,10 @@ from celery import shared_task
 from django.db import connections
 
 from durable import dispatch
-from durable.engine import advance as _advance
 from durable.engine import perform as _perform
 from durable.engine import sweep as _sweep
-from durable.store import instances, workers
+from durable.engine import together as _together
+from durable.store import workers
 
 
 def _drop_broken_connections() -> None:
@@ -25,9 +25,7 @@ def advance(*instance_ids: str) -> None:
     _drop_broken_connections()
     # In a backlog the sweep announces again and again what is still to be done: by the time that the message is
     # read, most of it is not any more.
-    waiting = instance_ids if len(instance_ids) == 1 else instances.due_among(instance_ids)
-    for instance_id in waiting:
-        _advance.advance(instance_id)
+    _together.advance_all(instance_ids)
 
 
 @shared_task(name="durable.perform", ignore_result=True, acks_late=False, max_retries=0)

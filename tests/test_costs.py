@@ -157,7 +157,7 @@ def test_replay_of_a_long_history_keeps_little_of_it_in_memory(sequence, monkeyp
     cache.clear()
     made = cursors(monkeypatch)
     monkeypatch.setattr(history, "_AT_ONCE", 10)
-    monkeypatch.setattr(advancing, "_FEW_EVENTS", 10)
+    monkeypatch.setattr(advancing, "FEW_EVENTS", 10)
 
     handle.signal("more")
     advance(handle.id)

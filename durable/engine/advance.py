@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from durable.core.commands import Command
 
 _ROWS_A_TURN = 1000
-_FEW_EVENTS = 200
+FEW_EVENTS = 200
 """Up to so many events of a history are read together with the inbox, before it is known whether they are needed."""
 
 Due = tuple[int, str, str]
@@ -138,16 +138,16 @@ def _follow(turn: Turn, execution_id: uuid.UUID, leave_at: float) -> None:
         cache.put(execution_id, turn.execution)
 
 
-def look_up(locked: Sequence[Instance]) -> dict[uuid.UUID, loading.Found]:
-    """Return what there is for the executions of locked instances: what is due, and what histories hold if that is little."""
-    return loading.read([(each.execution_id, _seen(each)) for each in locked], limit=_ROWS_A_TURN)
+def look_up(locked: Sequence[Instance], *, limit: int = _ROWS_A_TURN) -> dict[uuid.UUID, loading.Found]:
+    """Return what is due for the executions of locked instances, and what their histories hold if that is little."""
+    return loading.read([(each.execution_id, _seen(each)) for each in locked], limit=limit)
 
 
 def _seen(instance: Instance) -> int | None:
     """Return how far this process knows a history that is to be read with the inbox; None if it is not to be."""
     seen = cache.head(instance.execution_id)
     behind = instance.head - (seen if seen <= instance.head else 0)
-    return instance.head - behind if 0 < behind <= _FEW_EVENTS and instance.closed_at is None else None
+    return instance.head - behind if 0 < behind <= FEW_EVENTS and instance.closed_at is None else None
 
 
 def _due(instance: Instance, rows: list[Due]) -> list[Due]:

@@ -27,7 +27,7 @@ from durable.core.failures import Failure
 from durable.engine import closing, intercepting, presence, routing, signals, strict, updates, watchdog, work
 from durable.interceptors import StartCall
 from durable.models import OPEN, ActivityTask, InboxEvent, Instance, Status
-from durable.store import clock, creation, history, inbox, instances, patches, tasks, turns, workers
+from durable.store import clock, creation, gathered, history, inbox, instances, patches, tasks, turns, workers
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -40,8 +40,18 @@ if TYPE_CHECKING:
 _LOOKS_AROUND = (cmd.CancelActivity, cmd.CancelChild, ev.ChildScheduled)
 
 
+class Unshared(Exception):
+    """Raised by a shared turn that does more than write rows of its own instance."""
+
+
 class Turn:
     """Collects what events lead to, then stores it.
+
+    Args:
+        instance: The instance, locked.
+        execution: Its live execution.
+        at: When the events are recorded.
+        shared: Whether the transaction is that of other turns, too. Then it reads and writes nothing by itself.
 
     Attributes:
         in_place: The activity to run after the commit, or None.
@@ -49,8 +59,8 @@ class Turn:
         updates: What became of updates.
     """
 
-    def __init__(self, instance: Instance, execution: Execution, at: datetime) -> None:
-        self.instance, self.execution, self.at = instance, execution, at
+    def __init__(self, instance: Instance, execution: Execution, at: datetime, *, shared: bool = False) -> None:
+        self.instance, self.execution, self.at, self._shared = instance, execution, at, shared
         self.head = instance.head
         self.in_place: work.InPlace | None = None
         self.again = False
@@ -159,7 +169,10 @@ class Turn:
 
         Raises:
             LimitExceeded: One step asked for too much at once.
+            Unshared: It needs a transaction of its own.
         """
+        if self._shared and self.looks_around:
+            raise Unshared
         maximum = conf.limit("fan_out")
         if len(self._pending) > maximum:
             raise LimitExceeded("fan_out", value=len(self._pending), maximum=maximum, advice="work in batches")
@@ -345,7 +358,7 @@ class Turn:
             at_once = False
         # Not before: until the update, somebody else may append to what is read here.
         strict.check(self.instance, self.execution, self._events, head=self.head)
-        self._note(values)
+        self.written(values)
         creation.insert([born for pk, born in self._children.items() if pk not in self._replaced])
         for born in (born for pk, born in self._children.items() if pk in self._replaced):
             creation.replace(born)
@@ -363,8 +376,34 @@ class Turn:
             self._posted.clear()
         self._announce_on_commit()
 
-    def _note(self, values: dict[str, Any]) -> None:
-        """Note that the row has these values now."""
+    def part(self, consumed: Sequence[int]) -> gathered.Part | None:
+        """Return what it writes, now that it is settled, if that can be written together with what others write.
+
+        Args:
+            consumed: The inbox rows that are in the history now.
+
+        Raises:
+            LimitExceeded: The history would be too long.
+        """
+        ends = self.end is not None
+        if self._children or self._posted or self._dropped_timers:
+            return None
+        if ends and (self.execution.open or not closing.is_plain(self.instance, self.end)):
+            return None
+        history.check_length(self.instance.execution_id, self.head, self._events)
+        return gathered.Part(
+            instance=self.instance,
+            values={**self._values(None), **(self._final(None) or {})},
+            records=self._events,
+            at=self.at,
+            consumed=consumed,
+            ended=ends,
+            tasks=self._tasks,
+            inbox=list(self._inbox.values()),
+        )
+
+    def written(self, values: dict[str, Any]) -> None:
+        """Note that the instance's row has these values now."""
         for name, value in values.items():
             setattr(self.instance, name, value)
         self.execution.head = self.head + len(self._events)

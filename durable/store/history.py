@@ -83,15 +83,14 @@ def append(execution_id: uuid.UUID, head: int, records: Sequence[Record], *, at:
     Raises:
         IntegrityError: Somebody else appended at this head.
     """
-    rows = [_row(execution_id, seq, event, text, at) for seq, (event, text) in enumerate(records, head + 1)]
+    rows = [row(execution_id, seq, record, at) for seq, record in enumerate(records, head + 1)]
     HistoryEvent.objects.using(conf.settings.DATABASE).bulk_create(rows)
 
 
 def begin(execution_id: uuid.UUID, events: Sequence[ev.Event]) -> None:
     """Store the events that a new execution begins with, as they were recorded in another one."""
     rows = [
-        _row(execution_id, seq, event, dump(event.to_json()), clock.from_timestamp(event.at))
-        for seq, event in enumerate(events, 1)
+        row(execution_id, seq, record(event), clock.from_timestamp(event.at)) for seq, event in enumerate(events, 1)
     ]
     HistoryEvent.objects.using(conf.settings.DATABASE).bulk_create(rows, batch_size=1000)
 
@@ -119,7 +118,9 @@ def copy(source: uuid.UUID, target: uuid.UUID) -> None:
     HistoryEvent.objects.using(conf.settings.DATABASE).bulk_create(rows, batch_size=1000)
 
 
-def _row(execution_id: uuid.UUID, seq: int, event: ev.Event, text: str, at: datetime) -> HistoryEvent:
+def row(execution_id: uuid.UUID, seq: int, record: Record, at: datetime) -> HistoryEvent:
+    """Return the row, not saved, of an event."""
+    event, text = record
     return HistoryEvent(
         execution_id=execution_id,
         seq=seq,
@@ -138,11 +139,14 @@ Row = tuple[int, str, float, str]
 """An event as it is stored: seq, kind, when it was recorded in seconds since 1970, text."""
 
 
-def rows_after(execution_id: uuid.UUID, after: int) -> list[Row]:
-    """Return the rows of the few events after ``after``, in order."""
-    rows = _rows(execution_id).filter(seq__gt=after).order_by("seq")
-    found = rows.values_list("seq", "kind", "recorded_at", _TEXT)
-    return [(seq, kind, recorded_at.timestamp(), text) for seq, kind, recorded_at, text in found]
+def rows_after(known: Collection[tuple[uuid.UUID, int]]) -> list[tuple[uuid.UUID, int, str, float, str]]:
+    """Return the rows of the few events that executions have after a ``seq`` each, in order, with their executions."""
+    if not known:
+        return []
+    seen, least = dict(known), min(seq for _, seq in known)
+    found = HistoryEvent.objects.using(conf.settings.DATABASE).filter(execution_id__in=seen, seq__gt=least)
+    rows = found.order_by("seq").values_list("execution_id", "seq", "kind", "recorded_at", _TEXT)
+    return [(of, seq, kind, at.timestamp(), text) for of, seq, kind, at, text in rows if seq > seen[of]]
 
 
 def events(rows: Sequence[Row]) -> Generator[ev.Event, None, None]:

@@ -15,7 +15,7 @@ from durable.store import clock, many
 
 if TYPE_CHECKING:
     import uuid
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
 _TEXT = ExpressionWrapper(F("data"), output_field=TextField())
 
@@ -92,13 +92,14 @@ def due(execution_id: uuid.UUID, *, limit: int) -> list[tuple[int, str, str]]:
     Raises:
         UndecodablePayload: One cannot be read.
     """
-    return [(pk, kind, plain(kind, text)) for pk, kind, text in waiting(execution_id, limit=limit)]
+    found = waiting([execution_id], limit=limit)
+    return [(pk, kind, plain(kind, text)) for _, pk, kind, text in found]
 
 
-def waiting(execution_id: uuid.UUID, *, limit: int) -> list[tuple[int, str, str]]:
-    """Return what is due, in order of arrival, as ``(row id, kind, text as it is stored)``."""
-    found = rows().filter(execution_id=execution_id, visible_at__lte=clock.now()).order_by("visible_at", "id")
-    return list(found.values_list("id", "kind", _TEXT)[:limit])
+def waiting(execution_ids: Collection[uuid.UUID], *, limit: int) -> list[tuple[uuid.UUID, int, str, str]]:
+    """Return what is due for executions, in order of arrival, as ``(execution, row id, kind, text as stored)``."""
+    found = rows().filter(execution_id__in=execution_ids, visible_at__lte=clock.now()).order_by("visible_at", "id")
+    return list(found.values_list("execution_id", "id", "kind", _TEXT)[:limit])
 
 
 def plain(kind: str, text: str) -> str:
@@ -133,7 +134,8 @@ def signals(execution_id: uuid.UUID) -> list[str]:
 
 def delete(row_ids: Iterable[int]) -> None:
     """Delete rows that are in a history now."""
-    rows().filter(pk__in=list(row_ids)).delete()
+    if ids := list(row_ids):
+        rows().filter(pk__in=ids).delete()
 
 
 def delete_timers(execution_id: uuid.UUID, event_ids: Iterable[int]) -> None:
@@ -144,6 +146,11 @@ def delete_timers(execution_id: uuid.UUID, event_ids: Iterable[int]) -> None:
 def clear(execution_id: uuid.UUID) -> None:
     """Delete whatever is left for an execution that has ended."""
     rows().filter(execution_id=execution_id).delete()
+
+
+def clear_all(execution_ids: Collection[uuid.UUID]) -> None:
+    """Delete whatever is left for executions that have ended."""
+    rows().filter(execution_id__in=execution_ids).delete()
 
 
 def end(execution_id: uuid.UUID, status: str) -> None:

@@ -11,7 +11,7 @@ from django.db.models import Exists, OuterRef, Q
 from durable import conf
 from durable.core import likeness
 from durable.core.errors import UndecodablePayload, UnknownExecution, UnknownInstance
-from durable.models import Execution, Instance, Status
+from durable.models import OPEN, Execution, Instance, Status
 from durable.store import clock, inbox, workers
 
 if TYPE_CHECKING:
@@ -243,6 +243,12 @@ def due_among(ids: Collection[str]) -> list[str]:
     waits = Exists(inbox.rows().filter(execution_id=OuterRef("execution_id"), visible_at__lte=clock.now()))
     found = set(rows().filter(Q(status=Status.STALLED) | waits, pk__in=set(ids)).values_list("pk", flat=True))
     return [instance_id for instance_id in dict.fromkeys(ids) if instance_id in found]
+
+
+def parents_of_open(ids: Collection[str], executions: Collection[uuid.UUID]) -> set[str]:
+    """Return those of some instances whose executions, of these, have children that are open."""
+    found = rows().filter(parent_id__in=ids, parent_execution_id__in=executions, status__in=OPEN)
+    return set(found.order_by().values_list("parent_id", flat=True).distinct())
 
 
 def orphans(limit: int) -> list[Instance]:

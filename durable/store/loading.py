@@ -78,17 +78,17 @@ def read(wanted: Sequence[tuple[uuid.UUID, int | None]], *, limit: int) -> dict[
 
     Args:
         wanted: The executions, each with the ``seq`` that its history is known to; None if it is not to be read.
-        limit: How much at most of what is due for each of them.
+        limit: How much at most of what is due for each of them, or may be for all of them on average.
     """
     found = {execution_id: Found(rows=None if seen is None else []) for execution_id, seen in wanted}
     behind = [(execution_id, seen) for execution_id, seen in wanted if seen is not None]
     if turns.in_one_statement():
         _read_at_once(found, behind, limit=limit)
         return found
-    for execution_id, one in found.items():
-        one.waiting = inbox.waiting(execution_id, limit=limit)
-    for execution_id, seen in behind:
-        found[execution_id].rows = history.rows_after(execution_id, seen)
+    for execution_id, *row in inbox.waiting(list(found), limit=limit * len(found)):
+        found[execution_id].waiting.append(tuple(row))
+    for execution_id, *row in history.rows_after(behind):
+        found[execution_id].rows.append(tuple(row))  # type: ignore[union-attr] # it was asked for
     return found
 
 

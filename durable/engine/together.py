@@ -1,0 +1,227 @@
+"""Turns of many instances that are due at the same time: taken in one transaction, and written together.
+
+Those are for turns that do no more than write rows of their own instance.
+Whatever asks for more, or fails, gets a turn by itself, as if there had been
+none of this.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections import Counter, defaultdict
+from functools import partial
+from typing import TYPE_CHECKING
+
+from django.db import InterfaceError, OperationalError, transaction
+
+from durable import conf, dispatch, telemetry
+from durable.engine import advance as single
+from durable.engine import cache, intercepting, presence, strict
+from durable.engine.turn import Turn, Unshared
+from durable.models import ActivityTask, Status
+from durable.store import clock, gathered, inbox, instances, loading
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+    from durable.core.commands import Command
+    from durable.models import Instance
+
+_FEW = 8
+"""Fewer than so many are given their turns one after the other: each may then run an activity in place."""
+
+_AT_ONCE = 50
+_SECONDS = 0.05
+"""How long others may have to wait for the locks of those whose turns are taken together."""
+
+_EVENTS = 2000
+"""How many events are read for them."""
+
+_ROWS = 100
+"""How much of what is due for one of them is taken in together."""
+
+_ROUGHLY = 0.05
+"""Timers that end so close to each other are announced together."""
+
+
+def advance_all(ids: Iterable[str]) -> None:
+    """Give instances their turns, as ``advance`` does, but for many of them at once where that is possible."""
+    waiting = list(dict.fromkeys(ids))
+    if len(waiting) < _FEW or intercepting.is_watched("turn") or strict.is_on():
+        for instance_id in waiting if len(waiting) == 1 else instances.due_among(waiting):
+            single.advance(instance_id)
+        return
+    # Never all of them, and each time with others: should one kill the worker, it does not take
+    # the same ones with it time and again.
+    random.shuffle(waiting)
+    size = min(_AT_ONCE, len(waiting) // 2)
+    while waiting:
+        some, waiting = waiting[:size], waiting[size:]
+        batch = _take(some)
+        waiting += batch.later
+        for instance_id in batch.alone:
+            single.advance(instance_id)
+
+
+def _take(ids: Sequence[str]) -> _Batch:
+    batch = _Batch()
+    try:
+        with transaction.atomic(using=conf.settings.DATABASE):
+            batch.take(loading.lock(ids))
+            batch.write()
+    except (OperationalError, InterfaceError):
+        batch.drop()
+        raise  # the database's trouble, not the instances'; the sweep comes back to them
+    except Exception:  # noqa: BLE001 - each is looked at by itself
+        telemetry.logger.warning("turns of %d instances are taken one by one", len(ids), exc_info=True)
+        batch.drop()
+        batch.alone, batch.later = list(ids), []
+    except BaseException:
+        batch.drop()
+        raise
+    else:
+        batch.follow()
+    return batch
+
+
+class _Batch:
+    """Instances that are locked together, and their turns.
+
+    Attributes:
+        alone: Those that are to get a turn by themselves.
+        later: Those that there was no time for.
+    """
+
+    def __init__(self) -> None:
+        self.alone: list[str] = []
+        self.later: list[str] = []
+        self._seen: list[Instance] = []
+        self._taken: list[tuple[Turn, gathered.Part]] = []
+
+    def take(self, locked: Sequence[Instance]) -> None:
+        """Take the turns of those that something is due for, as long as there is time."""
+        self.alone += [each.pk for each in locked if not _fits(each)]
+        self._choose([each for each in locked if _fits(each)])
+        found = single.look_up(self._seen, limit=_ROWS)
+        until = time.monotonic() + _SECONDS
+        for instance in self._seen:
+            if not found[instance.execution_id].waiting:
+                continue
+            if self._taken and time.monotonic() > until:
+                self.later.append(instance.pk)
+            elif not self._turn(instance, found[instance.execution_id]):
+                self.alone.append(instance.pk)
+        self._part_with_parents()
+
+    def _choose(self, fitting: Sequence[Instance]) -> None:
+        events = 0
+        for instance in fitting:
+            behind = instance.head - cache.head(instance.execution_id)
+            if not 0 <= behind <= single.FEW_EVENTS:
+                self.alone.append(instance.pk)
+            elif events + behind > _EVENTS:
+                self.later.append(instance.pk)
+            else:
+                events += behind
+                self._seen.append(instance)
+
+    def _turn(self, instance: Instance, found: loading.Found) -> bool:
+        """Take a turn; say whether it can be written with the others."""
+        try:
+            rows = found.due()
+            if any(kind == inbox.TIMEOUT for _, kind, _ in rows):
+                return False
+            execution, rest = single.live(instance, found.rows or ())
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception:  # noqa: BLE001 - what is wrong is told when it gets its turn by itself
+            return False
+        turn, part = Turn(instance, execution, clock.now(), shared=True), None
+        try:
+            part = _part(turn, rest, rows)
+        except Unshared:
+            pass
+        except Exception:  # noqa: BLE001 - as above
+            telemetry.logger.debug("%s gets a turn by itself", instance.pk, exc_info=True)
+        finally:
+            if part is None:
+                execution.close()
+        if part is not None:
+            self._taken.append((turn, part))
+        return part is not None
+
+    def _part_with_parents(self) -> None:
+        parents = gathered.with_open_children([turn.instance for turn, part in self._taken if part.ended])
+        for turn, _ in self._taken:
+            if turn.instance.pk in parents:
+                turn.execution.close()
+                self.alone.append(turn.instance.pk)
+        self._taken = [(turn, part) for turn, part in self._taken if turn.instance.pk not in parents]
+
+    def write(self) -> None:
+        """Write all turns, in the transaction at hand.
+
+        Raises:
+            ConcurrencyConflict: An instance moved on, locked as it was.
+        """
+        if not self._taken:
+            return
+        gathered.write([part for _, part in self._taken])
+        for turn, part in self._taken:
+            turn.written(part.values)
+            if part.ended:
+                telemetry.announce_end(turn.instance)
+        transaction.on_commit(self._announce, using=conf.settings.DATABASE, robust=True)
+
+    def _announce(self) -> None:
+        tasks = (task for _, part in self._taken for task in part.tasks)
+        dispatch.perform(Counter(task.queue for task in tasks if task.state == ActivityTask.State.READY))
+        here = presence.current()
+        if here is None:
+            return
+        soon: defaultdict[datetime, list[tuple[str, str]]] = defaultdict(list)
+        for turn, part in self._taken:
+            for row in part.inbox:
+                if presence.soon(row.visible_at):
+                    soon[_about(row.visible_at)].append((turn.instance.queue, turn.instance.pk))
+        for when, those in soon.items():
+            here.call_at(when, partial(dispatch.advance, those))
+
+    def follow(self) -> None:
+        """Do what the commit leads to in this process, and look for what came meanwhile."""
+        for turn, part in self._taken:
+            if part.ended:
+                turn.execution.close()
+            else:
+                cache.put(turn.instance.execution_id, turn.execution)
+        # Whoever found one of them locked went away: look, now that they are free, for what was left.
+        named = {*self.alone, *self.later}
+        left = [each.pk for each in self._seen if each.closed_at is None and each.pk not in named]
+        self.alone += instances.due_among(left) if left else []
+
+    def drop(self) -> None:
+        """Throw away what was not stored."""
+        for turn, _ in self._taken:
+            turn.execution.close()
+
+
+def _fits(instance: Instance) -> bool:
+    """Say whether an instance is on its way, and nothing about it is special."""
+    if not instance.head or instance.status not in (Status.PENDING, Status.RUNNING):
+        return False
+    return instance.lease is None and not instance.has_updates and not instance.options.get("resolve")
+
+
+def _part(turn: Turn, rest: Sequence[Command], rows: Sequence[single.Due]) -> gathered.Part | None:
+    turn.note(rest)
+    consumed = single.apply(turn, rows)
+    turn.settle()
+    turn.hand_out()
+    return turn.part(consumed)
+
+
+def _about(when: datetime) -> datetime:
+    return clock.from_timestamp(math.ceil(when.timestamp() / _ROUGHLY) * _ROUGHLY)

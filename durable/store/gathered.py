@@ -1,0 +1,128 @@
+"""What turns of several instances write, in a few statements for all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from django.db import connections
+
+from durable import conf
+from durable.core.errors import ConcurrencyConflict
+from durable.fields import JSONText
+from durable.models import Instance, Status
+from durable.store import clock, history, inbox, instances, many, tasks, turns
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from datetime import datetime
+
+    from durable.models import ActivityTask, InboxEvent
+
+_MOVE = """
+UPDATE {instance} SET {values} FROM json_to_recordset(%s::json) AS new (pk varchar, seen int, {types})
+WHERE {instance}.id = new.pk AND {instance}.head = new.seen
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """What a turn of a locked instance writes.
+
+    Attributes:
+        values: What to change in the instance's row.
+        records: The events after its head.
+        at: When they are recorded.
+        consumed: The inbox rows that are in the history now.
+        ended: Whether its execution is completed, so that nothing of its inbox is to be kept.
+        tasks: New tasks.
+        inbox: New rows of its inbox.
+    """
+
+    instance: Instance
+    values: dict[str, Any]
+    records: Sequence[history.Record]
+    at: datetime
+    consumed: Sequence[int]
+    ended: bool
+    tasks: Sequence[ActivityTask]
+    inbox: Sequence[InboxEvent]
+
+
+def with_open_children(parents: Collection[Instance]) -> set[str]:
+    """Return the ids of those instances whose current executions have children that are open."""
+    executions = [parent.execution_id for parent in parents]
+    return instances.parents_of_open([parent.pk for parent in parents], executions) if parents else set()
+
+
+def write(parts: Sequence[Part]) -> None:
+    """Write what turns of locked instances come to, in the transaction at hand.
+
+    Raises:
+        ConcurrencyConflict: One has moved; the transaction is to be rolled back.
+    """
+    _move(parts)
+    many.insert(
+        [
+            history.row(part.instance.execution_id, seq, record, part.at)
+            for part in parts
+            for seq, record in enumerate(part.records, part.instance.head + 1)
+        ]
+    )
+    inbox.delete([pk for part in parts for pk in part.consumed if not part.ended])
+    if ended := [part.instance.execution_id for part in parts if part.ended]:
+        instances.executions().filter(pk__in=ended).update(status=Status.COMPLETED, closed_at=clock.now())
+        inbox.clear_all(ended)
+    tasks.insert([task for part in parts for task in part.tasks])
+    inbox.insert([row for part in parts for row in part.inbox if not part.ended])
+
+
+def _move(parts: Sequence[Part]) -> None:
+    for columns, alike in groupby(sorted(parts, key=_names), key=_names):
+        some = list(alike)
+        if _moved(columns, some) != len(some):
+            raise ConcurrencyConflict(some[0].instance.pk, expected=some[0].instance.head)
+
+
+def _names(part: Part) -> tuple[str, ...]:
+    return tuple(sorted(part.values))
+
+
+def _moved(columns: tuple[str, ...], parts: Sequence[Part]) -> int:
+    connection: Any = connections[conf.settings.DATABASE]
+    if turns.in_one_statement():
+        rows = [{"pk": part.instance.pk, "seen": part.instance.head, **_plain(part.values)} for part in parts]
+        with turns.cursor(connection) as client:
+            client.execute(_statement(columns), [msgspec.json.encode(rows).decode()])
+            return int(client.rowcount)
+    values = [[_FIELDS[name].get_db_prep_save(part.values[name], connection) for name in columns] for part in parts]
+    keys = [(part.instance.pk, part.instance.head) for part in parts]
+    with connection.cursor() as cursor:
+        cursor.executemany(_each(columns), [(*row, *key) for row, key in zip(values, keys, strict=True)])
+        return int(cursor.rowcount)
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    # The rest is written as PostgreSQL reads it: times, ids, and what ``jsonb`` holds.
+    texts = {name for name, value in values.items() if value is not None and isinstance(_FIELDS[name], JSONText)}
+    return {name: str(_FIELDS[name].get_prep_value(value)) if name in texts else value for name, value in values.items()}
+
+
+_FIELDS: dict[str, Any] = {field.attname: field for field in Instance._meta.concrete_fields}
+
+
+@lru_cache
+def _statement(names: tuple[str, ...]) -> str:
+    connection: Any = connections[conf.settings.DATABASE]
+    types = ", ".join(f"{name} {_FIELDS[name].rel_db_type(connection)}" for name in names)
+    values = ", ".join(f"{name} = new.{name}" for name in names)
+    return _MOVE.format(instance=f'"{Instance._meta.db_table}"', values=values, types=types).strip()
+
+
+@lru_cache
+def _each(names: tuple[str, ...]) -> str:
+    values = ", ".join(f"{name} = %s" for name in names)
+    return f"UPDATE {Instance._meta.db_table} SET {values} WHERE id = %s AND head = %s"  # noqa: S608 - our own names
