@@ -31,21 +31,27 @@ _MESSAGES_AT_ONCE = 8
 
 def patience() -> float:
     """Return after how many seconds work that nobody took is announced again."""
-    if current_app.conf.broker_url and str(current_app.conf.broker_url).startswith("memory:"):
+    if is_private():
         # Messages of other processes never arrive: the worker has to look for itself.
         return min(conf.settings.POLL, conf.settings.REDISPATCH)
     return float(conf.settings.REDISPATCH)
 
 
-def advance(instances: Iterable[tuple[str, str]]) -> None:
+def is_private() -> bool:
+    """Say whether messages reach nobody but this process."""
+    return str(current_app.conf.broker_url or "").startswith("memory:")
+
+
+def advance(instances: Iterable[tuple[str, str]], *, at_least: int = 1) -> None:
     """Announce that instances have something in their inbox.
 
     Args:
         instances: ``(queue, instance id)`` pairs.
+        at_least: How many go into one message before there is another one.
     """
     for queue, pairs in groupby(sorted(instances), key=lambda pair: pair[0]):
         ids = [instance_id for _, instance_id in pairs]
-        share = -(-len(ids) // _MESSAGES_AT_ONCE)
+        share = max(at_least, -(-len(ids) // _MESSAGES_AT_ONCE))
         for start in range(0, len(ids), share):
             _send("durable.advance", ids[start : start + share], queue)
 

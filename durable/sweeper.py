@@ -110,19 +110,26 @@ def _unforked() -> Iterator[None]:
             connections.close_all()
 
 
-_ROUND = workers.SWEEP_EACH // 3
-"""One in so many of the looks for what else there is says that this process is there."""
+_SHARED_BY = 2
+"""Among how many workers that look the looks are shared; each more of them adds its own."""
+
+_CROWD = 8
+_CROWD_SECONDS = 0.05
+"""How long to wait for more when so many were due at once: their turns are taken together."""
 
 
 class Pace:
     """When to look for what: one statement a tick, a tick each ``POLL`` seconds when idle.
 
-    What comes due before the next look is kept in mind, so that a timer fires
-    when it is due and not when somebody happens to look.
+    Two workers take half of the ticks each. What comes due before the next
+    look is kept in mind, so that a timer fires when it is due and not when
+    somebody happens to look.
     """
 
     def __init__(self) -> None:
         self._ticks = 0
+        self._others = 0
+        self._share = 1
         self._due: list[sweep.Due] = []
         self._look_at = 0.0
 
@@ -135,24 +142,35 @@ class Pace:
         if ready:
             self._due = [due for due in self._due if due.at > now]
             sweep.announce(ready)
-        until_due = min((due.at - now).total_seconds() for due in self._due) if self._due else settings.POLL
-        return max(0.01, min(until_due, self._look_at - time.monotonic(), settings.POLL))
+        until_due = (self._due[0].at - now).total_seconds() if self._due else self._pause
+        least = _CROWD_SECONDS if len(ready) >= _CROWD else 0.01
+        return max(least, min(until_due, self._look_at - time.monotonic(), self._pause))
+
+    @property
+    def _pause(self) -> float:
+        return settings.POLL * self._share
 
     def _look(self) -> None:
-        number, place = divmod(self._ticks, 3)
-        self._ticks += 1
-        self._look_at = time.monotonic() + settings.POLL
-        if place == 2:
-            said, others = divmod(number, _ROUND)
-            if others:
-                sweep.LOOKS[(number - said - 1) % len(sweep.LOOKS)]()
-            else:
-                workers.sweep(dispatch.served_queues())
-            return
-        # Far enough ahead to cover the tick that looks for something else.
-        self._due = sweep.look(2 * settings.POLL)
-        if len(self._due) == sweep.AT_ONCE and self._due[-1].at <= clock.now():
-            self._look_at = 0.0  # there is more
+        ticks, self._ticks = self._ticks, self._ticks + 1
+        self._look_at = time.monotonic() + self._pause
+        # One in so many of the looks for what else there is says that this process is there.
+        if ticks % (workers.SWEEP_EACH // self._share) == 2:
+            workers.sweep(dispatch.served_queues())
+        elif ticks % 3 == 2:
+            self._others += 1
+            sweep.LOOKS[(self._others - 1) % len(sweep.LOOKS)]()
+        else:
+            self._look_for_due()
+
+    def _look_for_due(self) -> None:
+        # Far enough ahead to cover the tick that looks for something else, at the slowest.
+        seen = sweep.look_around(2 * _SHARED_BY * settings.POLL)
+        self._due = seen.due
+        self._share = 1 if dispatch.is_private() else min(max(seen.sweepers, 1), _SHARED_BY)
+        self._look_at = time.monotonic() + self._pause
+        if seen.more:
+            until = (seen.due[-1].at - clock.now()).total_seconds()
+            self._look_at = min(self._look_at, time.monotonic() + max(0.0, until))
 
 
 @signals.celeryd_init.connect

@@ -23,8 +23,6 @@ def _drop_broken_connections() -> None:
 def advance(*instance_ids: str) -> None:
     """Give instances their turns."""
     _drop_broken_connections()
-    # In a backlog the sweep announces again and again what is still to be done: by the time that the message is
-    # read, most of it is not any more.
     _together.advance_all(instance_ids)
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
+from time import monotonic
 
 import pytest
+from django.db import connection
 
-from durable import RetryPolicy, activity, tasks, workflow
+from durable import RetryPolicy, activity, dispatch, tasks, workflow
 from durable.conf import settings as durable_settings
-from durable.engine import presence, sweep
+from durable.engine import presence, sweep, together
 from durable.engine.advance import advance
 from durable.engine.perform import perform
 from durable.models import ActivityTask, InboxEvent, Instance, Status, Worker
 from durable.store import clock, workers
 from durable.sweeper import Pace
-from tests.driving import cost, kinds, leftovers
+from tests.driving import Together, cost, kinds, leftovers
 
 
 @pytest.fixture
@@ -83,7 +86,7 @@ def test_message_about_many_instances_asks_only_for_those_that_it_can_still_chan
 def test_message_about_many_instances_gives_each_its_turn_in_order(committing, ticking, monkeypatch):
     ids = [ticking.start().id for _ in range(5)]
     turns = []
-    monkeypatch.setattr(tasks._advance, "advance", turns.append)
+    monkeypatch.setattr(together.single, "advance", turns.append)
 
     tasks.advance(*ids[::-1], *ids)
 
@@ -108,6 +111,82 @@ def test_idle_worker_asks_one_statement_a_tick(committing):
             pause = pace.tick()
         assert len(counted.statements) <= 1, counted.statements
         assert 0.9 * durable_settings.POLL <= pause <= durable_settings.POLL
+
+
+def sweeping(*names: str) -> None:
+    """Have other workers say that they look for due work."""
+    now = clock.now()
+    facts = {"hostname": "other", "pid": 1, "queues": [], "started_at": now, "heartbeat_at": now, "swept_at": now}
+    Worker.objects.bulk_create(Worker(id=name, **facts) for name in names)
+
+
+def test_two_idle_workers_together_ask_one_statement_a_second(committing, monkeypatch):
+    monkeypatch.setattr(dispatch, "is_private", lambda: False)
+    sweeping("other")
+    pace = Pace()
+    workers.sweep([])
+    asked, passed, said = 0, 0.0, 0
+    for _ in range(workers.SWEEP_EACH):
+        pace._look_at = 0.0
+        with cost() as counted:
+            passed += pace.tick()
+        asked += len(counted.statements)
+        said += any("swept_at" in sql and sql.startswith("UPDATE") for sql in counted.statements)
+
+    # The first look finds that there is another worker.
+    assert asked <= workers.SWEEP_EACH
+    assert passed >= 0.9 * 2 * durable_settings.POLL * (workers.SWEEP_EACH - 1)
+    assert said == 2, "as often as if it were alone"
+
+
+def test_a_worker_looks_alone_where_no_other_can_announce_anything_to_it(committing):
+    sweeping("other")
+    pace = Pace()
+
+    assert pace.tick() <= durable_settings.POLL
+
+
+def test_a_worker_looks_for_two_when_the_other_is_gone(committing, monkeypatch):
+    monkeypatch.setattr(dispatch, "is_private", lambda: False)
+    sweeping("other")
+    workers.sweep([])
+    pace = Pace()
+    pauses = []
+    for _ in range(2):
+        pace._look_at = 0.0
+        pauses.append(pace.tick())
+        Worker.objects.exclude(pk=workers.me()).delete()
+
+    assert pauses[0] > 1.5 * durable_settings.POLL > pauses[1]
+
+
+def test_a_look_that_did_not_find_all_is_repeated_when_the_last_is_due(committing, time, ticking, monkeypatch):
+    handles = [ticking.start() for _ in range(3)]
+    committing.run_until_quiet()
+    for place, handle in enumerate(handles):
+        later = time.now() + timedelta(seconds=0.2 + place / 10)
+        InboxEvent.objects.filter(execution__instance=handle.id).update(visible_at=later)
+    monkeypatch.setattr(sweep, "AT_ONCE", 2)
+    pace = Pace()
+    pace.tick()
+
+    assert [due.target for due in pace._due] == [handles[0].id, handles[1].id]
+    assert pace._look_at - monotonic() < 0.31
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="only PostgreSQL tells whose rows an update changed")
+def test_of_two_workers_that_see_the_same_timer_one_announces_it(committing, time, ticking, monkeypatch):
+    told = []
+    monkeypatch.setattr(dispatch, "advance", lambda pairs, **_: told.extend(pairs))
+    handle = ticking.start()
+    committing.run_until_quiet()
+    time.forward(10)
+    due = sweep.look(0)
+    told.clear()
+
+    Together().add(lambda: sweep.announce(due), times=4).run()
+
+    assert told == [("default", handle.id)]
 
 
 def test_timer_is_announced_when_it_is_due_and_not_at_the_next_look(committing, time):

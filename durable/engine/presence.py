@@ -190,4 +190,4 @@ def stop() -> None:
 
 def soon(when: datetime) -> bool:
     """Say whether a time comes before the next look for due work can be counted on."""
-    return when - clock.now() < timedelta(seconds=3 * settings.POLL)
+    return when - clock.now() < timedelta(seconds=5 * settings.POLL)

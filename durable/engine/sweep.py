@@ -12,18 +12,21 @@ from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, OperationalError, connections
 from django.db.models import F, Q, Value
 
 from durable import conf, dispatch, telemetry
 from durable.engine import lost, retention, stalling
 from durable.models import ActivityTask, InboxEvent, Status
-from durable.store import clock, inbox, tasks, updates
+from durable.store import clock, inbox, tasks, updates, workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 AT_ONCE = 1000
+
+_A_MESSAGE = 20
+"""So many instances that are due together are one message at least: their turns are taken together."""
 
 
 class Kind(IntEnum):
@@ -32,6 +35,10 @@ class Kind(IntEnum):
     INBOX = 0
     TASK = 1
     TIMEOUT = 2
+
+
+_SWEEPER = 3
+"""The kind of the rows of a look that are no due things, but the workers that look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,51 +55,81 @@ class Due:
     at: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What a look found.
+
+    Attributes:
+        due: What is due, in order of time.
+        more: Whether there may be more.
+        sweepers: How many workers look for it.
+    """
+
+    due: list[Due]
+    more: bool
+    sweepers: int
+
+
 def look(horizon: float) -> list[Due]:
     """Return what is due within ``horizon`` seconds and was not announced lately."""
+    return look_around(horizon).due
+
+
+def look_around(horizon: float) -> Seen:
+    """Look for what is due within ``horizon`` seconds and was not announced lately, and for who else looks."""
     until = clock.now() + timedelta(seconds=horizon)
-    stale = clock.now() - timedelta(seconds=dispatch.patience())
-    unannounced = Q(dispatched_at__isnull=True) | Q(dispatched_at__lt=stale)
     events = (
         InboxEvent.objects.using(conf.settings.DATABASE)
-        .filter(unannounced, visible_at__lte=until)
+        .filter(_unannounced(), visible_at__lte=until)
         .filter(execution__instance__status__in=[Status.PENDING, Status.RUNNING], execution__closed_at__isnull=True)
-        .order_by()
         .annotate(at=F("visible_at"))
         .values_list(Value(int(Kind.INBOX)), F("execution__instance_id"), F("execution__instance__queue"), "at")
     )
     work = (
         tasks.rows()
-        .filter(unannounced, state=ActivityTask.State.READY, available_at__lte=until)
-        .order_by()
+        .filter(_unannounced(), state=ActivityTask.State.READY, available_at__lte=until)
         .annotate(at=F("available_at"))
         .values_list(Value(int(Kind.TASK)), F("name"), F("queue"), "at")
     )
     timeouts = (
         tasks.rows()
         .filter(expires_at__lte=until)
-        .order_by()
         .annotate(at=F("expires_at"))
         .values_list(Value(int(Kind.TIMEOUT)), F("name"), F("queue"), "at")
     )
-    found: Any = events.union(work, timeouts, all=True).order_by("at")[:AT_ONCE]
-    return [Due(Kind(kind), target, queue, at) for kind, target, queue, at in found]
+    sweepers = workers.sweeping().annotate(at=F("swept_at")).values_list(Value(_SWEEPER), F("id"), Value(""), "at")
+    first, *others = [_some(query) for query in (events, work, timeouts, sweepers)]
+    found: Any = list(first.union(*others, all=True).order_by("at")[: 2 * AT_ONCE])
+    due = [Due(Kind(kind), target, queue, at) for kind, target, queue, at in found if kind != _SWEEPER]
+    return Seen(due=due[:AT_ONCE], more=len(due) >= AT_ONCE, sweepers=len(found) - len(due))
+
+
+def _unannounced() -> Q:
+    return Q(dispatched_at__isnull=True) | Q(dispatched_at__lt=_stale())
+
+
+def _stale() -> datetime:
+    return clock.now() - timedelta(seconds=dispatch.patience())
+
+
+def _some(query: Any) -> Any:
+    """Return the first rows of a query, where the database can do so within another one."""
+    if connections[conf.settings.DATABASE].features.supports_slicing_ordering_in_compound:
+        return query.order_by("at")[:AT_ONCE]
+    return query.order_by()
 
 
 def announce(found: list[Due]) -> None:
     """Tell workers what is due, and note that they were told; end what ran out of time."""
-    now = clock.now()
     instances = {(due.queue, due.target) for due in found if due.kind is Kind.INBOX}
     queues = Counter(due.queue for due in found if due.kind is Kind.TASK)
     if any(due.kind is Kind.TIMEOUT for due in found):
         lost.find_expired()
     if instances:
-        ids = [instance_id for _, instance_id in instances]
-        InboxEvent.objects.using(conf.settings.DATABASE).filter(
-            execution__instance__in=ids, visible_at__lte=now
-        ).update(dispatched_at=now)
-        dispatch.advance(instances)
+        told = inbox.announce([instance_id for _, instance_id in instances], stale=_stale())
+        dispatch.advance([each for each in instances if each[1] in told], at_least=_A_MESSAGE)
     if queues:
+        now = clock.now()
         ready = tasks.rows().filter(queue__in=queues, state=ActivityTask.State.READY, available_at__lte=now)
         ready.update(dispatched_at=now)
         dispatch.perform(queues)

@@ -49,9 +49,12 @@ _ROUGHLY = 0.05
 
 def advance_all(ids: Iterable[str]) -> None:
     """Give instances their turns, as ``advance`` does, but for many of them at once where that is possible."""
-    waiting = list(dict.fromkeys(ids))
+    named = list(dict.fromkeys(ids))
+    # In a backlog the sweep announces again and again what is still to be done: by the time that the message is
+    # read, most of it is not any more.
+    waiting = named if len(named) == 1 else instances.due_among(named)
     if len(waiting) < _FEW or intercepting.is_watched("turn") or strict.is_on():
-        for instance_id in waiting if len(waiting) == 1 else instances.due_among(waiting):
+        for instance_id in waiting:
             single.advance(instance_id)
         return
     # Never all of them, and each time with others: should one kill the worker, it does not take

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from django.db import connections
 from django.db.models import Exists, ExpressionWrapper, F, TextField
 
 from durable import conf
 from durable.core import events as ev
 from durable.fields import decode
-from durable.models import InboxEvent, Status
+from durable.models import Execution, InboxEvent, Status
 from durable.store import clock, many
 
 if TYPE_CHECKING:
@@ -167,6 +169,43 @@ def late(execution_id: uuid.UUID) -> list[ev.Event]:
     found = rows().filter(execution_id=execution_id, kind__in=COUNTS_AFTER_ALL).order_by("id")
     now = clock.now().timestamp()
     return [ev.decode(kind, plain(kind, text), at=now, seq=0) for kind, text in found.values_list("kind", _TEXT)]
+
+
+def announce(ids: Collection[str], *, stale: datetime) -> set[str]:
+    """Note that what is due for instances is announced now; return those for which it was not, by whoever looks.
+
+    Where the database cannot tell, that is all of them.
+
+    Args:
+        ids: The instances.
+        stale: What was announced before that is announced again.
+    """
+    now = clock.now()
+    connection = connections[conf.settings.DATABASE]
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute(_announcing(), [list(ids), now, stale, now])
+            return {instance_id for (instance_id,) in cursor.fetchall()}
+    rows().filter(execution__instance__in=ids, visible_at__lte=now).update(dispatched_at=now)
+    return set(ids)
+
+
+@lru_cache
+def _announcing() -> str:
+    return _ANNOUNCED.format(inbox=f'"{InboxEvent._meta.db_table}"', execution=f'"{Execution._meta.db_table}"').strip()
+
+
+_ANNOUNCED = """
+WITH untold AS (
+    SELECT w.id FROM {execution} AS e JOIN {inbox} AS w ON w.execution_id = e.id
+    WHERE e.instance_id = ANY(%s) AND w.visible_at <= %s AND (w.dispatched_at IS NULL OR w.dispatched_at < %s)
+    FOR UPDATE OF w SKIP LOCKED
+), told AS (
+    UPDATE {inbox} AS w SET dispatched_at = %s FROM untold WHERE w.id = untold.id RETURNING w.execution_id
+)
+SELECT DISTINCT e.instance_id FROM told JOIN {execution} AS e ON e.id = told.execution_id
+"""
+"""Whoever has one of the rows locked takes it, or announces it; to wait for all of them could be for ever."""
 
 
 def move_on(old: uuid.UUID, new: uuid.UUID) -> None:

@@ -85,10 +85,10 @@ def read(wanted: Sequence[tuple[uuid.UUID, int | None]], *, limit: int) -> dict[
     if turns.in_one_statement():
         _read_at_once(found, behind, limit=limit)
         return found
-    for execution_id, *row in inbox.waiting(list(found), limit=limit * len(found)):
-        found[execution_id].waiting.append(tuple(row))
-    for execution_id, *row in history.rows_after(behind):
-        found[execution_id].rows.append(tuple(row))  # type: ignore[union-attr] # it was asked for
+    for execution_id, pk, kind, text in inbox.waiting(list(found), limit=limit * len(found)):
+        found[execution_id].waiting.append((pk, kind, text))
+    for execution_id, seq, kind, at, text in history.rows_after(behind):
+        found[execution_id].rows.append((seq, kind, at, text))  # type: ignore[union-attr] # it was asked for
     return found
 
 
