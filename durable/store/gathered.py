@@ -108,7 +108,9 @@ def _moved(columns: tuple[str, ...], parts: Sequence[Part]) -> int:
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
     # The rest is written as PostgreSQL reads it: times, ids, and what ``jsonb`` holds.
     texts = {name for name, value in values.items() if value is not None and isinstance(_FIELDS[name], JSONText)}
-    return {name: str(_FIELDS[name].get_prep_value(value)) if name in texts else value for name, value in values.items()}
+    return {
+        name: str(_FIELDS[name].get_prep_value(value)) if name in texts else value for name, value in values.items()
+    }
 
 
 _FIELDS: dict[str, Any] = {field.attname: field for field in Instance._meta.concrete_fields}
