@@ -44,7 +44,7 @@ class Dumped(str):
 def dump(value: Any) -> str:
     """Return plain JSON as the text to store."""
     if isinstance(value, Dumped):
-        return value
+        return str(value)
     return conf.codec().encode(msgspec.json.encode(value).decode())
 
 

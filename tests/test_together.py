@@ -1,0 +1,399 @@
+"""Turns of many instances that are taken together: what that saves, and that each comes out as by itself."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from django.db import OperationalError, connection, transaction
+
+from durable import activity, client, workflow
+from durable.core import events as ev
+from durable.core.errors import ConcurrencyConflict
+from durable.engine import advance as single
+from durable.engine import cache, presence, together
+from durable.engine.advance import advance
+from durable.engine.together import advance_all
+from durable.models import ActivityTask, Execution, HistoryEvent, InboxEvent, Instance
+from durable.store import clock, gathered, history, inbox
+from tests.driving import Together, cost, kinds, leftovers
+
+pytestmark = pytest.mark.lenient
+
+POSTGRESQL = connection.vendor == "postgresql"
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """Have slow tests take as many turns together as quick workers."""
+    monkeypatch.setattr(together, "_SECONDS", 60.0)
+
+
+@pytest.fixture
+def napping(committing):
+    """Return what starts instances that sleep, forgets their executions and lets them be due."""
+
+    @activity.defn
+    def tick() -> None:
+        pass
+
+    @workflow.defn
+    async def brief() -> str:
+        await workflow.wait_signal("never")
+        return "brief"
+
+    @workflow.defn
+    async def napping(then: str) -> str:
+        await asyncio.sleep(3600)
+        if then == "sleep":
+            await asyncio.sleep(3600)
+        elif then == "work":
+            await tick()
+        elif then == "parent":
+            brief.start_child()
+            await asyncio.sleep(0)
+        elif then == "listen":
+            await workflow.wait_signal("go")
+        elif then == "fail":
+            raise ValueError("tired")
+        elif then == "continue":
+            workflow.continue_as_new("end")
+        elif then == "show":
+            workflow.set_status({"mood": "rested"})
+            workflow.set_tags(rested="yes")
+            await asyncio.sleep(3600)
+        return then
+
+    def nap(*then: str) -> list[client.Handle]:
+        handles = [napping.start(each) for each in then]
+        for handle in handles:
+            advance(handle.id)
+        make_due(handles)
+        cache.clear()
+        return handles
+
+    return nap
+
+
+def make_due(handles) -> None:
+    """Have what waits for instances be due now."""
+    ids = [handle.id for handle in handles]
+    InboxEvent.objects.filter(execution__instance__in=ids).update(visible_at=clock.now() - timedelta(seconds=1))
+
+
+def ids(handles) -> list[str]:
+    return [handle.id for handle in handles]
+
+
+@pytest.fixture
+def alone(monkeypatch):
+    """Return the list of the instances that get a turn by themselves from now on."""
+    took = []
+
+    def counting(instance_id: str) -> None:
+        took.append(instance_id)
+        advance(instance_id)
+
+    monkeypatch.setattr(single, "advance", counting)
+    return took
+
+
+def test_cost_does_not_grow_with_the_number(napping, alone):
+    few, many = napping(*["end"] * 20), napping(*["end"] * 60)
+
+    costs = []
+    for handles in (few, many):
+        with cost() as counted:
+            advance_all(ids(handles))
+        assert {handle.result(timeout=0) for handle in handles} == {"end"}
+        costs.append((len(counted.statements), counted.commits))
+
+    assert alone == []
+    # What is due at all. Twice: lock, inbox and history, children; rows, events, executions, inboxes.
+    assert costs == [(1 + 2 * (7 if POSTGRESQL else 8), 2)] * 2
+    assert leftovers() == []
+
+
+@pytest.mark.parametrize("then", ["sleep", "show", "listen", "work", "end"])
+def test_what_is_stored_is_what_a_turn_by_itself_stores(napping, alone, then, settings):
+    settings.DURABLE = {"RUN_INLINE": False}
+    handles = napping(*[then] * 9)
+    advance(handles[0].id)
+    cache.clear()
+
+    advance_all(ids(handles)[1:])
+
+    assert alone == []
+    expected, *others = [stored(handle) for handle in handles]
+    assert all(other == expected for other in others)
+    assert Execution.objects.filter(closed_at__isnull=False).count() == (9 if then == "end" else 0)
+
+
+def stored(handle) -> list:
+    """Return all that is stored of an instance but its names and times."""
+    (row,) = Instance.objects.filter(pk=handle.id).values()
+    times = {name for name in row if name.endswith("_at")}
+    facts = {name: value for name, value in row.items() if name not in {"id", "execution_id"} | times}
+    facts["times"] = {name for name in times if row[name] is not None}
+    of = {"execution_id": row["execution_id"]}
+    return [
+        facts,
+        list(Execution.objects.filter(pk=row["execution_id"]).values_list("status", "number")),
+        [
+            (seq, kind, event_id, name, set(data))
+            for seq, kind, event_id, name, data in HistoryEvent.objects.filter(**of)
+            .order_by("seq")
+            .values_list("seq", "kind", "event_id", "name", "data")
+        ],
+        list(InboxEvent.objects.filter(**of).values_list("kind", "event_id", "data")),
+        list(ActivityTask.objects.filter(**of).values_list("event_id", "name", "input", "state")),
+    ]
+
+
+def test_recorded_times_are_those_that_the_code_saw(committing):
+    @workflow.defn
+    async def watching() -> list[str]:
+        await workflow.wait_signal("go")
+        seen = [workflow.now().isoformat()]
+        await workflow.wait_signal("go")
+        return [*seen, seen[0]]
+
+    handles = [watching.start() for _ in range(8)]
+    for handle in handles:
+        advance(handle.id)
+        handle.signal("go")
+    advance_all(ids(handles))
+    cache.clear()
+    for handle in handles:
+        handle.signal("go")
+    advance_all(ids(handles))
+
+    for handle in handles:
+        recorded = HistoryEvent.objects.get(execution__instance=handle.id, seq=2).recorded_at
+        assert handle.result(timeout=0)[0] == recorded.isoformat()
+
+
+def test_whatever_asks_for_more_gets_a_turn_by_itself(napping, alone):
+    plain = napping(*["end"] * 8)
+    special = napping("parent", "fail", "continue")
+
+    advance_all(ids([*plain, *special]))
+    make_due(special[:1])
+    advance_all(ids([*plain, special[0]]))
+
+    assert set(alone) >= set(ids(special))
+    assert not set(alone) & set(ids(plain))
+    assert [handle.status for handle in special] == ["completed", "failed", "running"]
+    child = Instance.objects.get(parent=special[0].id)
+    assert child.status == "terminated", "its parent ended"
+
+
+def test_end_of_a_parent_whose_child_is_open_is_seen_though_nothing_else_tells(napping, alone, committing):
+    handles = napping(*["end"] * 9)
+    parent, child = handles[0].instance, handles[1].instance
+    Instance.objects.filter(pk=child.pk).update(parent=parent, parent_execution_id=parent.execution_id)
+
+    advance_all(ids([handles[0], *handles[2:]]))
+
+    assert alone == [parent.pk]
+    assert [handle.status for handle in handles[:3]] == ["completed", "terminated", "completed"]
+
+
+def test_child_that_ends_tells_its_parent(napping, committing):
+    @workflow.defn
+    async def dozing() -> str:
+        await asyncio.sleep(3600)
+        return "dozed"
+
+    @workflow.defn
+    async def outer() -> list[str]:
+        return await asyncio.gather(*(dozing() for _ in range(9)))
+
+    handle = outer.start()
+    committing.run_until_quiet()
+    children = list(Instance.objects.filter(parent=handle.id).values_list("pk", flat=True))
+    make_due([client.get(pk) for pk in children])
+    cache.clear()
+
+    advance_all(children)
+    advance(handle.id)
+
+    assert handle.result(timeout=0) == ["dozed"] * 9
+
+
+def test_one_that_cannot_go_on_keeps_nobody_from_it(napping, alone):
+    handles = napping(*["end"] * 8)
+    HistoryEvent.objects.filter(execution__instance=handles[3].id, kind="TimerStarted").update(kind="Nonsense")
+
+    advance_all(ids(handles))
+
+    assert alone == [handles[3].id]
+    assert handles[3].status == "stalled"
+    assert {handle.status for handle in handles if handle is not handles[3]} == {"completed"}
+
+
+def test_those_that_are_not_on_their_way_are_left_as_they_are(napping, alone):
+    handles = napping(*["end"] * 12)
+    suspended, closed, leased, asked = handles[:4]
+    suspended.suspend()
+    closed.terminate()
+    Instance.objects.filter(pk=leased.id).update(lease=leased.instance.execution_id, lease_event_id=7)
+    Instance.objects.filter(pk=asked.id).update(has_updates=True)
+
+    advance_all(ids(handles))
+
+    assert {handle.status for handle in handles[2:]} == {"completed"}
+    assert [suspended.status, closed.status] == ["suspended", "terminated"]
+    assert set(alone) == {leased.id, asked.id, suspended.id}
+
+
+def test_of_two_workers_one_takes_each_turn(napping):
+    handles = napping(*["end", "sleep"] * 12)
+
+    Together().add(lambda: advance_all(ids(handles)), times=4).run()
+
+    slept = ["ExecutionStarted", "TimerStarted", "TimerFired"]
+    assert {tuple(kinds(handle)) for handle in handles} == {(*slept, "ExecutionCompleted"), (*slept, "TimerStarted")}
+    assert InboxEvent.objects.count() == 12
+
+
+def test_signals_that_come_meanwhile_are_taken_too(napping, monkeypatch):
+    handles = napping(*["listen"] * 8)
+    write = gathered.write
+
+    def late(parts):
+        write(parts)
+        inbox.insert([inbox.row(part.instance.execution_id, ev.SignalReceived(name="go")) for part in parts])
+
+    with monkeypatch.context() as patched:
+        patched.setattr(gathered, "write", late)
+        advance_all(ids(handles))
+
+    assert {handle.status for handle in handles} == {"completed"}
+
+
+@pytest.mark.parametrize("error", [ValueError, OperationalError, KeyboardInterrupt])
+def test_what_could_not_be_stored_together_leaves_nothing_behind(napping, alone, monkeypatch, error):
+    handles = napping(*["sleep"] * 8)
+    before = [stored(handle) for handle in handles]
+    write = gathered.write
+
+    def failing(parts):
+        write(parts)
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(gathered, "write", failing)
+        if error is ValueError:
+            advance_all(ids(handles))
+        else:
+            with pytest.raises(error):
+                advance_all(ids(handles))
+            assert [stored(handle) for handle in handles] == before
+            assert not any(cache.head(handle.instance.execution_id) for handle in handles)
+            assert alone == []
+
+    advance_all(ids(handles))
+    assert {tuple(kinds(handle)[-2:]) for handle in handles} == {("TimerFired", "TimerStarted")}
+
+
+def test_executions_that_go_on_are_cached(napping, alone):
+    handles = napping(*["sleep"] * 8)
+    advance_all(ids(handles))
+    assert all(cache.head(handle.instance.execution_id) == handle.instance.head for handle in handles)
+    make_due(handles)
+
+    advance_all(ids(handles))
+
+    assert alone == []
+    assert {handle.result(timeout=0) for handle in handles} == {"sleep"}
+
+
+def test_never_all_are_taken_together(napping, monkeypatch):
+    """One that kills its worker would otherwise take the same ones with it, time and again."""
+    handles = napping(*["end"] * 30)
+    sizes, take = [], together._take
+    monkeypatch.setattr(together, "_take", lambda some: sizes.append(frozenset(some)) or take(some))
+
+    advance_all(ids(handles))
+
+    assert [len(some) for some in sizes] == [15, 15]
+    assert set(sizes) != {frozenset(ids(handles)[:15]), frozenset(ids(handles)[15:])}
+
+
+def test_locks_are_not_held_for_long(napping, alone, monkeypatch):
+    monkeypatch.setattr(together, "_SECONDS", 0.0)
+    handles = napping(*["end"] * 8)
+
+    with cost() as counted:
+        advance_all(ids(handles))
+
+    assert {handle.status for handle in handles} == {"completed"}
+    assert alone == []
+    assert counted.commits == 8, "one each, as there was time for no second one"
+
+
+def test_long_histories_are_not_read_together(napping, alone, monkeypatch):
+    monkeypatch.setattr(single, "FEW_EVENTS", 1)
+    handles = napping(*["end"] * 8)
+
+    advance_all(ids(handles))
+
+    assert sorted(alone) == sorted(ids(handles))
+
+
+def test_not_more_is_read_together_than_fits(napping, alone, monkeypatch):
+    monkeypatch.setattr(together, "_EVENTS", 4)
+    handles = napping(*["end"] * 8)
+
+    with cost() as counted:
+        advance_all(ids(handles))
+
+    assert alone == []
+    assert counted.commits == 4
+
+
+def test_timers_that_end_soon_are_announced_together(napping, monkeypatch):
+    calls = []
+
+    class Here:
+        def call_at(self, when, callback):
+            calls.append((when, callback))
+
+    monkeypatch.setattr(presence, "current", Here)
+    monkeypatch.setattr(presence, "soon", lambda when: True)
+    handles = napping(*["sleep"] * 8)
+    calls.clear()
+
+    advance_all(ids(handles))
+
+    due = InboxEvent.objects.order_by("-visible_at").values_list("visible_at", flat=True)
+    assert 1 <= len(calls) < 8
+    assert {instance_id for _, callback in calls for _, instance_id in callback.args[0]} == set(ids(handles))
+    assert timedelta(0) <= max(when for when, _ in calls) - due[0] <= timedelta(seconds=0.05)
+
+
+def test_nothing_is_written_for_what_moved(napping):
+    handles = napping("end", "end")
+    records = [history.record(ev.ExecutionCompleted(result=1))]
+    parts = [
+        gathered.Part(
+            instance=handle.instance,
+            values={"head": handle.instance.head + 1},
+            records=records,
+            at=clock.now(),
+            consumed=[],
+            ended=True,
+            tasks=[],
+            inbox=[],
+        )
+        for handle in handles
+    ]
+    Instance.objects.filter(pk=handles[1].id).update(head=9)
+
+    with pytest.raises(ConcurrencyConflict), transaction.atomic():
+        gathered.write(parts)
+
+    assert [handle.instance.head for handle in handles] == [2, 9]
+    assert HistoryEvent.objects.filter(kind="ExecutionCompleted").count() == 0
