@@ -135,7 +135,7 @@ def stored(handle) -> list:
     (row,) = Instance.objects.filter(pk=handle.id).values()
     times = {name for name in row if name.endswith("_at")}
     facts = {name: value for name, value in row.items() if name not in {"id", "execution_id"} | times}
-    facts["times"] = {name for name in times if row[name] is not None}
+    facts["times"] = {name for name, value in row.items() if name in times and value is not None}
     of = {"execution_id": row["execution_id"]}
     return [
         facts,
