@@ -285,7 +285,9 @@ def test_costs_of_the_shortest_workflow(committing):
     with cost() as counted:
         advance(handle.id)
 
-    assert handle.result(timeout=0) == "done"
+    with cost() as looking:
+        assert handle.result(timeout=0) == "done"
+    assert (len(looking.statements), looking.commits) == (1, 0)
     # The instance, its execution, and what begins it.
     assert (len(starting.statements), starting.commits) == (1 if WRITE == 1 else 3, 1)
     # Lock, inbox, turn; turn with the end. Elsewhere, two for each turn, one to take the row from the inbox,

@@ -79,11 +79,11 @@ def result(instance_id: str, timeout: float | None = None) -> Any:
         UnknownInstance: There is none of this id.
     """
     patience = Patience(timeout)
-    while (found := _ended(instance_id)) is None:
+    while (found := instances.closed(instance_id)) is None:
         if (pause := patience.pause()) is None:
             raise _too_late(instance_id, patience)
         time.sleep(pause)
-    return _outcome(found)
+    return _outcome(instance_id, found)
 
 
 async def aresult(instance_id: str, timeout: float | None = None) -> Any:
@@ -94,39 +94,32 @@ async def aresult(instance_id: str, timeout: float | None = None) -> Any:
     connection open that nobody closes.
     """
     patience = Patience(timeout)
-    while (found := await sync_to_async(_ended)(instance_id)) is None:
+    while (found := await sync_to_async(instances.closed)(instance_id)) is None:
         if (pause := patience.pause()) is None:
             raise await sync_to_async(_too_late)(instance_id, patience)
         await asyncio.sleep(pause)
-    return await sync_to_async(_outcome)(found)
-
-
-def _ended(instance_id: str) -> Instance | None:
-    if not instances.is_closed(instance_id):
-        return None
-    found = instances.get(instance_id)
-    return found if found.closed_at is not None else None  # it may go on again by now
+    return await sync_to_async(_outcome)(instance_id, found)
 
 
 def _too_late(instance_id: str, patience: Patience) -> ResultTimeout:
     return ResultTimeout(instance_id, patience.timeout, status=status(instance_id))
 
 
-def _outcome(found: Instance) -> Any:
+def _outcome(instance_id: str, found: instances.Closed) -> Any:
     match found.status:
         case Status.COMPLETED:
-            return _decoded(found)
+            return _decoded(instance_id, found)
         case Status.FAILED:
-            raise WorkflowFailed(found.pk, Failure.from_json(found.failure or {"type": "WorkflowFailed"}))
+            raise WorkflowFailed(instance_id, Failure.from_json(found.failure or {"type": "WorkflowFailed"}))
         case Status.CANCELED:
-            raise WorkflowCanceled(found.pk)
+            raise WorkflowCanceled(instance_id)
         case _:
-            raise WorkflowTerminated(found.pk, reason=(found.failure or {}).get("message", ""))
+            raise WorkflowTerminated(instance_id, reason=(found.failure or {}).get("message", ""))
 
 
-def _decoded(found: Instance) -> Any:
+def _decoded(instance_id: str, found: instances.Closed) -> Any:
     try:
         signature = registry.workflow(found.name, found.version).signature
     except (UnknownWorkflow, VersionNotAvailable):
         return found.result
-    return signature.decode_result(found.result, conf.converter(load=True), where=f"result of {found.pk}")
+    return signature.decode_result(found.result, conf.converter(load=True), where=f"result of {instance_id}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections
@@ -11,6 +12,7 @@ from django.db.models import Exists, OuterRef, Q
 from durable import conf
 from durable.core import likeness
 from durable.core.errors import UndecodablePayload, UnknownExecution, UnknownInstance
+from durable.fields import load
 from durable.models import OPEN, Execution, Instance, Status
 from durable.store import clock, inbox, workers
 
@@ -71,20 +73,48 @@ def _one(query: Any) -> Instance | None:
     return next(iter(query.order_by()), None)
 
 
-def is_closed(instance_id: str) -> bool:
-    """Say whether an instance has ended; cheap, as whoever waits asks often.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Closed:
+    """How an instance ended."""
+
+    name: str
+    version: int
+    status: str
+    result: Any
+    failure: Any
+
+
+_CLOSED = """
+SELECT closed_at IS NOT NULL, name, version, status,
+CASE WHEN closed_at IS NOT NULL THEN result END, CASE WHEN closed_at IS NOT NULL THEN failure END
+FROM {instance} WHERE id = %s
+"""
+
+
+def closed(instance_id: str) -> Closed | None:
+    """Return how an instance ended, or None if it did not; one cheap statement, as whoever waits asks often.
 
     Raises:
         UnknownInstance: There is none of this id.
+        UndecodablePayload: Its result cannot be read.
     """
     connection = connections[conf.settings.DATABASE]
     table = connection.ops.quote_name(Instance._meta.db_table)
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT closed_at IS NOT NULL FROM {table} WHERE id = %s", [_key(instance_id)])  # noqa: S608
-        found = cursor.fetchone()
-    if found is None:
+        cursor.execute(_CLOSED.format(instance=table).strip(), [_key(instance_id)])
+        row = cursor.fetchone()
+    if row is None:
         raise UnknownInstance(instance_id)
-    return bool(found[0])
+    is_closed, name, version, status, result, failure = row
+    if not is_closed:
+        return None
+    return Closed(
+        name=name,
+        version=version,
+        status=status,
+        result=None if result is None else load(result, "Instance.result"),
+        failure=None if failure is None else load(failure, "Instance.failure"),
+    )
 
 
 def _key(instance_id: Any) -> str:
