@@ -14,7 +14,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from celery import current_app
-from django.db import transaction
+from django.db import connections, transaction
 
 from durable import conf
 
@@ -27,6 +27,10 @@ DEFAULT_QUEUE = "default"
 """Our name for whatever Celery's own default queue is called."""
 
 _MESSAGES_AT_ONCE = 8
+"""Into how many messages instances are divided that are announced together."""
+
+_WOKEN_AT_ONCE = 2
+"""How many workers are woken for activities at first; each of them wakes another if there is more to do."""
 
 
 def patience() -> float:
@@ -60,17 +64,42 @@ def perform(tasks: dict[str, int]) -> None:
     """Announce that queues have activities to run.
 
     Args:
-        tasks: How many, by queue. A message drains its queue, so there are
-            only as many as there might be free workers.
+        tasks: How many, by queue. A message drains its queue, and who reads it
+            wakes another worker if there is more, so one or two will do.
     """
     for queue, count in tasks.items():
-        for _ in range(min(count, _MESSAGES_AT_ONCE)):
+        for _ in range(min(count, _WOKEN_AT_ONCE)):
             _send("durable.perform", [queue], queue)
+
+
+def wake_another(queue: str) -> None:
+    """Have another worker help with the activities of a queue, if there may be another."""
+    if not current_app.conf.task_always_eager:  # else that would be this one, in the middle of what it does
+        _send("durable.perform", [queue], queue)
+
+
+class _Announcement:
+    """The instances that one transaction announces: those of a thousand starts are not a thousand messages."""
+
+    def __init__(self) -> None:
+        self.instances: list[tuple[str, str]] = []
+
+    def __call__(self) -> None:
+        advance(self.instances)
 
 
 def advance_on_commit(queue: str, instance_id: str) -> None:
     """Announce an instance once the transaction at hand is committed."""
-    transaction.on_commit(lambda: advance([(queue, instance_id)]), using=conf.settings.DATABASE, robust=True)
+    connection: Any = connections[conf.settings.DATABASE]
+    if connection.in_atomic_block and connection.run_on_commit:
+        savepoints, last, *_ = connection.run_on_commit[-1]
+        # What was noted within the same savepoints is rolled back with this, or not at all.
+        if isinstance(last, _Announcement) and savepoints == set(connection.savepoint_ids):
+            last.instances.append((queue, instance_id))
+            return
+    announcement = _Announcement()
+    announcement.instances.append((queue, instance_id))
+    transaction.on_commit(announcement, using=conf.settings.DATABASE, robust=True)
 
 
 def perform_on_commit(tasks: dict[str, int]) -> None:
@@ -114,6 +143,9 @@ _PATIENCE: dict[str, Any] = {
 Not ``retry=False``: kombu takes that for the message alone, and tries for seconds to connect.
 """
 
+_SHOWN = 1024
+"""How much of a message's arguments Celery's own tools show."""
+
 
 def _send(task: str, args: list[Any], queue: str) -> None:
     global _mute_until  # noqa: PLW0603 - one broker, one state
@@ -121,8 +153,10 @@ def _send(task: str, args: list[Any], queue: str) -> None:
         logger.debug("did not announce work on queue %r to a broker that just failed; the sweep will", queue)
         return
     options: dict[str, Any] = {} if queue == DEFAULT_QUEUE else {"queue": queue}
+    # As Celery would show them, which takes longer than putting together the rest of the message.
+    shown: dict[str, Any] = {"argsrepr": repr(tuple(args))[:_SHOWN], "kwargsrepr": "{}"}
     try:
-        current_app.tasks[task].apply_async(tuple(args), ignore_result=True, **_PATIENCE, **options)
+        current_app.tasks[task].apply_async(tuple(args), ignore_result=True, **_PATIENCE, **shown, **options)
     except Exception as error:  # noqa: BLE001 - any broker, any fault: the sweep announces the work again
         _mute_until = time.monotonic() + _MUTE_SECONDS
         logger.warning("could not announce work on queue %r (%s); the sweep will", queue, error)

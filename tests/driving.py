@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
+from celery import current_app
 from django.db import connection, connections
 
 from durable import client, registry
@@ -69,6 +70,17 @@ class Together:
             thread.join(timeout=60)
             assert not thread.is_alive(), "a thread hangs"
         return results
+
+
+class eager:  # noqa: N801 - reads like a function
+    """Have Celery run tasks where they are sent."""
+
+    def __enter__(self) -> None:
+        self._before = current_app.conf.task_always_eager
+        current_app.conf.task_always_eager = True
+
+    def __exit__(self, *_: object) -> None:
+        current_app.conf.task_always_eager = self._before
 
 
 class Cost:

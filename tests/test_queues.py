@@ -11,6 +11,7 @@ from durable import RetryPolicy, activity, dispatch, workflow
 from durable.engine.advance import advance
 from durable.engine.perform import perform
 from durable.models import ActivityTask
+from tests.driving import eager
 
 
 @pytest.fixture
@@ -162,18 +163,7 @@ def test_default_queue_is_celerys_default_queue(fresh):
     assert current_app.conf.task_default_queue not in dispatch.served_queues()
 
 
-class eager:  # noqa: N801 - reads like a function
-    """Have Celery run tasks where they are sent."""
-
-    def __enter__(self) -> None:
-        self._before = current_app.conf.task_always_eager
-        current_app.conf.task_always_eager = True
-
-    def __exit__(self, *_: object) -> None:
-        current_app.conf.task_always_eager = self._before
-
-
-class unreachable_broker:  # noqa: N801 - likewise
+class unreachable_broker:  # noqa: N801 - reads like a function
     """Point Celery's messages at a port where nobody listens."""
 
     def __enter__(self) -> None:

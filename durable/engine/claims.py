@@ -34,9 +34,15 @@ class Claim:
 
     If one takes long, nobody waits for it: the presence's thread gives back
     what has not begun, and stores what has ended.
+
+    Attributes:
+        more: Whether more was seen to be ready.
     """
 
-    def __init__(self, leased: Sequence[ActivityTask], *, expiries: Sequence[datetime | None]) -> None:
+    def __init__(
+        self, leased: Sequence[ActivityTask], *, expiries: Sequence[datetime | None], more: bool = False
+    ) -> None:
+        self.more = more
         self._lock = threading.Lock()
         self._waiting = deque(zip(leased, expiries, strict=True))
         self._ended: list[End] = []
@@ -89,21 +95,23 @@ def give_back(*leased: ActivityTask) -> None:
         lost.until_certain(partial(tasks.put_back, task, expires_at=lost.close_by(task)))
 
 
-def take(queue: str, count: int) -> Claim | None:
+def take(queue: str, count: int, *, look_further: bool = False) -> Claim | None:
     """Lease the next tasks of a queue, in the transaction at hand; None if there is none.
 
     Args:
         queue: Whose.
         count: How many at most. The first comes alone if there must be no doubt whether it began.
+        look_further: Whether to see if there are more.
     """
-    found = tasks.next_ready(queue, count)
+    ready = tasks.next_ready(queue, count + look_further)
+    found = ready[:count]
     if len(found) > 1:
         found = [task for task in found if _may_wait(task)] if _may_wait(found[0]) else found[:1]
     if not found:
         return None
     before = [task.expires_at for task in found]
     taken = tasks.take(found, worker=workers.me(), expiries=[_expiry(task, len(found)) for task in found])
-    return Claim(taken, expiries=before) if taken else None
+    return Claim(taken, expiries=before, more=len(ready) > len(found)) if taken else None
 
 
 def _may_wait(task: ActivityTask) -> bool:

@@ -65,6 +65,7 @@ class _Drain:
         self._queue = queue
         self._claim: Claim | None = None
         self._count = 1
+        self._woke = False
         self._told: set[tuple[str, str]] = set()
 
     def take(self) -> bool:
@@ -108,7 +109,7 @@ class _Drain:
 
         def take() -> None:
             if more:
-                self._claim = claims.take(self._queue, self._count)
+                self._claim = claims.take(self._queue, self._count, look_further=not self._woke)
 
         try:
             self._told |= claims.store(ended, then=take)
@@ -117,6 +118,10 @@ class _Drain:
             if self._claim is not None:
                 self._claim.undo()
             raise
+        if self._claim is not None and self._claim.more and not self._woke:
+            # Before the first begins: nobody knows how long it takes.
+            self._woke = True
+            dispatch.wake_another(self._queue)
 
     def _run(self, task: ActivityTask, claim: Claim) -> None:
         instance = task.execution.instance
