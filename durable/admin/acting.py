@@ -15,11 +15,12 @@ from django.db import transaction
 from django.http import Http404, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from durable import client, conf
-from durable.admin import activities, advice, base, done, forms, once
+from durable.admin import activities, advice, base, done, forms, once, timeline
 from durable.admin import verbs as offering
-from durable.client import access, change, redacting
+from durable.client import access, change, redacting, steps
 from durable.core import errors
 from durable.core.errors import DurableError, UnknownInstance
 from durable.operations.shapes import UNSET, Args
@@ -203,6 +204,37 @@ def _refused(asked: Asked, form: forms.Verb, arguments: dict[str, Any], refusal:
     return _show(asked, form, arguments, preview, status=409)
 
 
+_FATES = {
+    "rerun": gettext_lazy("run again"),
+    "dropped": gettext_lazy("dropped"),
+    "rearmed": gettext_lazy("armed again"),
+    "kept": gettext_lazy("kept"),
+}
+
+
+def _drawn(asked: Asked, arguments: dict[str, Any] | None, preview: Any) -> dict[str, Any]:
+    """Return the history as a timeline, in the colours of what would become of each step, and a legend."""
+    if not isinstance(preview, client.Preview) or not preview.allowed or preview.instance_id != asked.found.pk:
+        return {}
+    looks = {step.event_id: f"fate-{fate}" for fate in _FATES for step in getattr(preview, fate)}
+    if not looks:
+        return {}
+    try:
+        items = client.history(asked.found.pk, (arguments or {}).get("execution"))
+    except DurableError:
+        return {}  # the page of the instance says what is wrong with it
+    address = asked.links.instance(asked.found.pk)
+    drawn = timeline.draw(
+        steps.of(items),
+        now=None,
+        room=timeline.STEPS,
+        looks=looks,
+        link=lambda seq: f"{address}?after={seq - 1}{timeline.here(seq)}",
+    )
+    used = set(looks.values())
+    return {"timeline": drawn, "legend": [(f"fate-{n}", label) for n, label in _FATES.items() if f"fate-{n}" in used]}
+
+
 def _show(
     asked: Asked, form: forms.Verb, arguments: dict[str, Any] | None, preview: Any, *, status: int = 200
 ) -> HttpResponse:
@@ -220,6 +252,7 @@ def _show(
         "once": once.token(),
         "may_confirm": preview is not None and refusal is None,
         "hides": asked.hides,
+        **_drawn(asked, arguments, preview),
     }
     if verb.name == "rerun":
         shown |= activities.context(asked.request, found, links.verb(found.pk, verb.name))

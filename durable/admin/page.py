@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +10,10 @@ from django.contrib import messages
 from django.contrib.admin.utils import unquote
 from django.http import HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _
 
 from durable import client
-from durable.admin import base, family, feeds, forms, health, lists, timeline, verbs, words
+from durable.admin import base, drawing, family, feeds, forms, health, lists, verbs, words
 from durable.client import access, batching, redacting, steps
 from durable.core.errors import UndecodableEvent, UndecodablePayload, UnknownExecution
 from durable.core.failures import Failure
@@ -71,12 +71,17 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """An activity that has not ended."""
+    """An activity that has not ended.
+
+    Attributes:
+        beat: What it told with its last heartbeat, as JSON; empty if that is nothing, or hidden.
+    """
 
     task: TaskFacts
     due: str
     gives_up: str
     heartbeat: str
+    beat: str
     worker: str
 
 
@@ -101,29 +106,10 @@ def view(site: AdminSite, request: HttpRequest, object_id: str) -> HttpResponse:
     shown["unread"] = unread
     if execution.pk == found.execution_id:
         shown |= _read(partial(_work, found, links, now=now, hides=hides), {})[0]
-    shown |= _timeline(request, known, shown.get("work", ()), now=now if execution.closed_at is None else None)
+    going, visible = now if execution.closed_at is None else None, shown["visible"]
+    shown |= drawing.context(request, known, shown.get("work", ()), visible, now=going)
     shown |= family.context(request.user, found, links)
     return TemplateResponse(request, "admin/durable/instance/page.html", shown)
-
-
-def _timeline(
-    request: HttpRequest, known: Sequence[steps.Step], work: Sequence[Work], *, now: datetime | None
-) -> dict[str, Any]:
-    """Return the drawing; what has not ended shows the attempt that it is at.
-
-    Args:
-        request: Asks for a scale.
-        known: The steps of the history.
-        work: What is open.
-        now: The time, if the execution goes on.
-    """
-    attempts = {each.task.event_id: each.task.attempt for each in work}
-    shown = [
-        replace(step, attempts=attempts[step.event_id]) if step.is_open and step.event_id in attempts else step
-        for step in known
-    ]
-    even = request.GET.get("scale") == "steps"
-    return {"timeline": timeline.draw(shown, now=now, evenly=even), "evenly": even}
 
 
 def _find(request: HttpRequest, object_id: str) -> Instance:
@@ -205,8 +191,7 @@ def _history(
 ) -> dict[str, Any]:
     kind, whole = request.GET.get("kind", ""), request.GET.get("history") == "full"
     kinds = sorted({item.kind for item in items})
-    told = request.GET.get("after", "")
-    after = int(told) if told.isdecimal() and len(told) < 10 else 0
+    after = _after(request, items)
     start = items[0].recorded_at if items else None
     if whole or kind:
         chosen = [item for item in items if item.seq > after and kind in ("", item.kind)]
@@ -219,7 +204,21 @@ def _history(
     query = request.GET.copy()
     query["after"] = str(last)
     more = f"?{query.urlencode()}#history" if last is not None else ""
-    return {**shown, "kinds": kinds, "kind": kind, "whole": whole or bool(kind), "length": len(items), "more": more}
+    told = {"kinds": kinds, "kind": kind, "whole": whole or bool(kind), "length": len(items), "more": more}
+    return {**shown, **told, "visible": {"first": after, "last": last}}
+
+
+def _after(request: HttpRequest, items: Sequence[HistoryItem]) -> int:
+    """Return behind which event the history is to be shown: the one that is told, or the one before an event id."""
+    told, event_id = (_number(request.GET.get(name, "")) for name in ("after", "event"))
+    if event_id is None:
+        return told or 0
+    seq = next((item.seq for item in items if item.event_id == event_id), 0)
+    return seq - 1 if seq > SHOWN else 0
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isdecimal() and len(text) < 10 else None
 
 
 def _event(item: HistoryItem, start: datetime | None, *, hides: bool) -> Event:
@@ -242,7 +241,9 @@ def _work(found: Instance, links: base.Links, *, now: datetime, hides: bool) -> 
     if found.status in CLOSED:
         return {}
     why = client.why(found.pk)
-    beats = dict(tasks.rows().filter(execution_id=found.execution_id).values_list("event_id", "heartbeat_at")[:SHOWN])
+    rows = tasks.rows().filter(execution_id=found.execution_id, heartbeat_at__isnull=False)
+    told = rows.values_list("event_id", "heartbeat_at", "heartbeat_details")[:SHOWN]
+    beats = {event_id: (at, None if hides else details) for event_id, at, details in told}
     leases = {lease.event_id: lease for lease in why.leases}
     shown = redacting.why(why) if hides else why
     return {
@@ -253,12 +254,13 @@ def _work(found: Instance, links: base.Links, *, now: datetime, hides: bool) -> 
     }
 
 
-def _of_task(task: TaskFacts, leases: dict[int, Any], beats: dict[int, Any], now: datetime) -> Work:
-    beat, lease = beats.get(task.event_id), leases.get(task.event_id)
+def _of_task(task: TaskFacts, leases: dict[int, Any], beats: dict[int, tuple[Any, Any]], now: datetime) -> Work:
+    (beat, details), lease = beats.get(task.event_id, (None, None)), leases.get(task.event_id)
     return Work(
         task=task,
         due=words.ago(task.due, now) if task.lease is None else "",
         gives_up=words.ago(task.gives_up_at, now) if task.gives_up_at else "",
         heartbeat=words.ago(beat, now) if beat else "",
+        beat="" if details in (None, [], {}) else forms.pretty(details)[:_LONG],
         worker="" if lease is None else lease.worker,
     )

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from collections import Counter
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.utils.translation import gettext as _
 
-from durable.admin import words
+from durable.admin import scales, words
+from durable.admin.scales import WIDTH
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
+    from durable.admin.scales import Scale
     from durable.client.steps import Step
 
-    Scale = Callable[[datetime], float]
+TIME, STEPS, WORK = "time", "steps", "work"
+"""What gets room on the axis: time, each moment the same, or time while something runs."""
 
-WIDTH = 1000
 ROWS = 150
 """How many steps have a row each; if there are more, those of a kind and name share one."""
 
@@ -34,7 +36,7 @@ class Bar:
 
     Attributes:
         x, width: Where, as texts that no language changes.
-        look: Its class in the style sheet: how it ended, or ``open``, ``mark``.
+        look: Its class in the style sheet: how it ended, or ``open``, ``mark``, or what a verb would do to it.
         title: What it says when it is pointed at.
         seq: The event that it leads to.
     """
@@ -54,13 +56,16 @@ class Row:
         kind: The kind of its steps.
         label: What stands before it.
         note: What stands behind the label: attempts, the time that it took.
-        seq: The event that the label leads to.
+        detail: What is told when it is pointed at, or has the focus.
+        link: Where the label leads: to the event.
     """
 
     kind: str
     label: str
     note: str
+    detail: str
     seq: int
+    link: str
     bars: list[Bar]
 
 
@@ -72,6 +77,7 @@ class Timeline:
         ticks: Places on the axis, from 0 to 1000, and what is written there.
         turns: Where the code took a turn.
         now: Where now is, or an empty text if the execution has ended.
+        gaps: Idle time that is drawn shorter: where, how wide, and how long it was.
         shared: Whether steps share rows, as there are too many.
     """
 
@@ -79,82 +85,127 @@ class Timeline:
     ticks: list[tuple[str, str]]
     turns: list[str]
     now: str
+    gaps: list[tuple[str, str, str]]
     shared: bool
 
 
-def draw(steps: Sequence[Step], *, now: datetime | None, evenly: bool = False) -> Timeline:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Drawing:
+    """What all of a drawing goes by.
+
+    Attributes:
+        end: Where what is open reaches to.
+        looks: The looks of steps by event id, if not how they ended.
+        link: Returns where an event is shown.
+    """
+
+    scale: Scale
+    end: datetime
+    looks: Mapping[int, str]
+    link: Callable[[int], str]
+
+
+def here(seq: int) -> str:
+    """Return where an event is, on the same page."""
+    return f"#seq-{seq}"
+
+
+def draw(
+    steps: Sequence[Step],
+    *,
+    now: datetime | None,
+    room: str = TIME,
+    zoom: int = 1,
+    looks: Mapping[int, str] | None = None,
+    link: Callable[[int], str] = here,
+) -> Timeline:
     """Return the drawing of a history.
 
     Args:
         steps: Its steps.
         now: The time, if it goes on; None if it has ended.
-        evenly: Whether each moment at which something happened gets as much room as any other; else time does.
+        room: What gets room on the axis.
+        zoom: How many times as wide as the window it will be; more of the axis is labelled.
+        looks: The looks of steps by event id, if not how they ended.
+        link: Returns where an event is shown.
     """
     known = (at for step in steps for at in (step.began, step.ended))
     moments = sorted({at for at in (*known, now) if at is not None})
     if not moments:
-        return Timeline(rows=[], ticks=[], turns=[], now="", shared=False)
-    scale = _even(moments) if evenly else _by_time(moments)
-    end = moments[-1]
+        return Timeline(rows=[], ticks=[], turns=[], now="", gaps=[], shared=False)
+    scale = _scale(moments, steps, room)
+    drawing = _Drawing(scale=scale, end=moments[-1], looks=looks or {}, link=link)
     shown = [step for step in steps if step.event_id is not None]
     shared = len(shown) > ROWS
-    rows = [*_marks(steps, scale), *(_by_name(shown, scale, end) if shared else _each(shown, scale, end))]
+    rows = [*_marks(steps, drawing), *(_by_name(shown, drawing) if shared else _each(shown, drawing))]
     return Timeline(
         rows=rows,
-        ticks=_ticks(moments, scale, evenly=evenly),
-        turns=sorted({_text(scale(at)) for at in moments if at != now}, key=float)[:WIDTH],
-        now="" if now is None else _text(scale(now)),
+        ticks=_ticks(moments[0], scale, (_TICKS - 1) * zoom),
+        turns=sorted({_text(scale.x(at)) for at in moments if at != now}, key=float)[:WIDTH],
+        now="" if now is None else _text(scale.x(now)),
+        gaps=[(_text(gap.x), _text(gap.width), words.lasted(gap.seconds)) for gap in scale.gaps],
         shared=shared,
     )
 
 
-def _by_time(moments: Sequence[datetime]) -> Scale:
-    first, total = moments[0], (moments[-1] - moments[0]).total_seconds()
-    return lambda at: WIDTH * (at - first).total_seconds() / total if total else 0.0
-
-
-def _even(moments: Sequence[datetime]) -> Scale:
-    last = max(1, len(moments) - 1)
-    return lambda at: WIDTH * bisect_left(moments, at) / last
+def _scale(moments: Sequence[datetime], steps: Sequence[Step], room: str) -> Scale:
+    if room == WORK:
+        return scales.by_work(moments, steps)
+    return scales.evenly(moments) if room == STEPS else scales.by_time(moments)
 
 
 def _text(x: float) -> str:
     return f"{x:.1f}"
 
 
-def _ticks(moments: Sequence[datetime], scale: Scale, *, evenly: bool) -> list[tuple[str, str]]:
-    first = moments[0]
-    if evenly:
-        places = [moments[(len(moments) - 1) * n // (_TICKS - 1)] for n in range(_TICKS)]
-    else:
-        places = [first + (moments[-1] - first) * n / (_TICKS - 1) for n in range(_TICKS)]
-    return [(_text(scale(at)), words.lasted((at - first).total_seconds())) for at in dict.fromkeys(places)]
+def _ticks(first: datetime, scale: Scale, count: int) -> list[tuple[str, str]]:
+    places = [WIDTH * n / count for n in range(count + 1)]
+    if scale.at(WIDTH) == first:
+        places = places[:1]
+    return [(_text(x), words.lasted((scale.at(x) - first).total_seconds())) for x in places]
 
 
-def _marks(steps: Sequence[Step], scale: Scale) -> Iterable[Row]:
+def _marks(steps: Sequence[Step], drawing: _Drawing) -> Iterable[Row]:
     """Yield a row for what came from outside, one for each kind."""
     control = sorted((step for step in steps if step.event_id is None), key=_lane)
     for kind, some in groupby(control, key=_lane):
         found = list(some)
-        bars = [_drawn(scale(step.began), 0.0, "mark", step) for step in _thinned(found, scale)]
-        yield Row(kind=kind, label=kind, note=str(len(found)) if len(found) > 1 else "", seq=found[0].seq, bars=bars)
+        places = ((step, drawing.scale.x(step.began)) for step in found)
+        bars = [_drawn(x, 0.0, "mark", step) for step, x in _thinned(places)]
+        note = str(len(found)) if len(found) > 1 else ""
+        yield Row(kind=kind, label=kind, note=note, detail=_summary(found), **_led(found, drawing), bars=bars)
+
+
+def _led(steps: Sequence[Step], drawing: _Drawing) -> dict[str, Any]:
+    return {"seq": steps[0].seq, "link": drawing.link(steps[0].seq)}
+
+
+def _summary(steps: Sequence[Step]) -> str:
+    """Return what is told of a row: of one step all, of many how they ended and how long they took."""
+    if len(steps) == 1:
+        return _title(steps[0])
+    counts = Counter(step.outcome or (_("still open") if step.is_open else "") for step in steps)
+    parts = [f"{_TIMES}{len(steps)}", *(f"{name}: {count}" for name, count in counts.items() if name)]
+    took = [step.seconds for step in steps if step.seconds is not None]
+    if took:
+        parts.append(_("the longest %(time)s") % {"time": words.lasted(max(took))})
+    return ", ".join(parts)
 
 
 def _lane(step: Step) -> str:
     return step.kind if step.kind in ("signal", "update") else "execution"
 
 
-def _thinned(steps: Sequence[Step], scale: Scale) -> Iterable[Step]:
+def _thinned(places: Iterable[tuple[Step, float]]) -> Iterable[tuple[Step, float]]:
     """Leave out what would be drawn upon something else."""
     seen = set()
-    for step in steps:
-        place = round(scale(step.began))
-        if place not in seen:
-            seen.add(place)
-            yield step
+    for step, x in places:
+        if round(x) not in seen:
+            seen.add(round(x))
+            yield step, x
 
 
-def _each(steps: Sequence[Step], scale: Scale, end: datetime) -> Iterable[Row]:
+def _each(steps: Sequence[Step], drawing: _Drawing) -> Iterable[Row]:
     for step in steps:
         attempts = f"{_TIMES}{step.attempts}" if step.attempts and step.attempts > 1 else ""
         took = "" if step.seconds is None else words.lasted(step.seconds)
@@ -162,12 +213,13 @@ def _each(steps: Sequence[Step], scale: Scale, end: datetime) -> Iterable[Row]:
             kind=step.kind,
             label=step.name or step.kind,
             note=" ".join(filter(None, (attempts, took))),
-            seq=step.seq,
-            bars=[_bar(step, scale, end)],
+            detail=_title(step),
+            **_led([step], drawing),
+            bars=[_bar(step, drawing)],
         )
 
 
-def _by_name(steps: Sequence[Step], scale: Scale, end: datetime) -> Iterable[Row]:
+def _by_name(steps: Sequence[Step], drawing: _Drawing) -> Iterable[Row]:
     def key(step: Step) -> tuple[str, str]:
         return step.kind, step.name
 
@@ -176,21 +228,22 @@ def _by_name(steps: Sequence[Step], scale: Scale, end: datetime) -> Iterable[Row
         found = list(some)
         bars: dict[tuple[int, str], Bar] = {}
         for step in found:
-            bar = _bar(step, scale, end)
+            bar = _bar(step, drawing)
             # What would be drawn upon something of the same look is left out: so there are never more than fit.
             bars.setdefault((round(float(bar.x)), bar.look), bar)
-        rows.append(
-            Row(kind=kind, label=name or kind, note=f"{_TIMES}{len(found)}", seq=found[0].seq, bars=list(bars.values()))
-        )
+        note, detail = f"{_TIMES}{len(found)}", _summary(found)
+        led = _led(found, drawing)
+        rows.append(Row(kind=kind, label=name or kind, note=note, detail=detail, **led, bars=list(bars.values())))
     rows.sort(key=lambda row: row.seq)
     return rows[:ROWS]
 
 
-def _bar(step: Step, scale: Scale, end: datetime) -> Bar:
-    x = scale(step.began)
-    last = scale(end if step.ended is None else step.ended)
+def _bar(step: Step, drawing: _Drawing) -> Bar:
+    x = drawing.scale.x(step.began)
+    last = drawing.scale.x(drawing.end if step.ended is None else step.ended)
     look = "mark" if step.at_once else "open" if step.is_open else step.outcome
-    return _drawn(x, last - x, look, step)
+    chosen = None if step.event_id is None else drawing.looks.get(step.event_id)
+    return _drawn(x, last - x, chosen or look, step)
 
 
 def _drawn(x: float, width: float, look: str, step: Step) -> Bar:

@@ -13,6 +13,7 @@ from durable import client
 from durable.codecs import PlainCodec
 from durable.core.errors import NondeterminismError, UpdateTimeout
 from durable.models import ActivityTask, Operation
+from durable.store import clock
 from durable.testing import history_of
 from durable.testing.factories import ExecutionFactory, InstanceFactory
 from tests.admin.conftest import Site
@@ -89,7 +90,7 @@ def test_a_long_history_comes_in_parts(site, fresh, monkeypatch, query):
     while True:
         found += seqs(page)
         assert len(seqs(page)) <= 3
-        more = [link for link in page.links if "after=" in link]
+        more = [link for link in page.links if link.endswith("#history")]
         if not more:
             break
         page = site.get(f"long/change/{more[0].partition('#')[0]}")
@@ -292,3 +293,53 @@ def test_updates_are_shown_with_their_state(site, engine, waiting):
     page = site.page("talk")
 
     assert "completed" in page.text[page.text.index("u-1") :][:200]
+
+
+def test_the_timeline_can_be_zoomed_and_leave_out_idle_time(site, failed):
+    page = site.page("order/1")
+    assert "durable-zoom-1" in page.text
+    closer = next(link for link in page.links if "zoom=2" in link and "scale=time" in link)
+
+    page = site.page("order/1", **dict(part.split("=") for part in closer[1:].partition("#")[0].split("&")))
+    assert "durable-zoom-2" in page.text
+    assert any("scale=work&zoom=2" in link for link in page.links)
+    assert "zoom=4" in page.text
+    assert "zoom=1" in page.text
+    assert "zoom=32" not in site.page("order/1", zoom="16", scale="work").text
+    for odd in ("0", "3", "x", "99999999999", "-1", ""):
+        assert "durable-zoom-1" in site.page("order/1", zoom=odd, scale=odd).text
+
+
+def test_links_to_events_lead_to_the_part_of_the_history_that_has_them(site, fresh):
+    InstanceFactory(id="long", history=many(300))
+
+    first = site.page("long")
+    assert "event-250" not in first.ids
+    page = site.page("long", event="250")
+    assert "event-250" in page.ids
+    later = site.page("long", after="500")
+    assert 2 not in seqs(later)
+    (link,) = {link for link in later.links if link.endswith("#seq-2")}
+    query = dict(part.split("=") for part in link[1:].partition("#")[0].split("&"))
+    assert 2 in seqs(site.page("long", **query))
+    assert "event-0" in site.page("long", event="0").ids
+    for odd in ("99999", "x", "-1"):
+        assert "event-0" in site.page("long", event=odd).ids
+
+
+def test_open_work_shows_what_was_told_with_the_last_heartbeat(site, staff, engine, waiting):
+    ActivityTask.objects.create(
+        execution_id=waiting.instance.execution_id,
+        event_id=0,
+        name="copy",
+        input={"args": [], "kwargs": {}},
+        queue="default",
+        state="running",
+        created_at=clock.now(),
+        available_at=clock.now(),
+        heartbeat_at=clock.now(),
+        heartbeat_details=[{"rows": 4711}],
+    )
+
+    assert "4711" in site.page("talk").text
+    assert "4711" not in Site(staff("view_instance", name="bob")).page("talk").text

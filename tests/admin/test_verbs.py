@@ -539,3 +539,13 @@ def test_what_came_of_an_update_is_hidden_from_those_who_see_no_payloads(staff, 
     engine.run_until_quiet()
 
     assert 'data-label="Outcome" class="durable-id"><' in site.page("desk").text
+
+
+def test_a_preview_is_drawn_in_the_colours_of_what_would_become_of_each_step(site, failed):
+    page = site.page("order/1", "do/rewind/")
+
+    assert page.text.count("durable-bar durable-fate-kept") == 2  # in the legend, and reserve
+    assert page.text.count("durable-bar durable-fate-rerun") == 2
+    assert "durable-fate-dropped" not in page.text
+    assert any(link.startswith("/admin/durable/instance/order_2F1/change/?after=") for link in page.links)
+    assert "durable-legend" not in site.page("order/1", "do/purge/").text

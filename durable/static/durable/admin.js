@@ -67,7 +67,11 @@
             fresh.querySelector('select[name="verb"]').value = verb.value;
             fresh.querySelector('input[name="all"]').checked = all.checked;
         }
+        const scrolled = Array.from(here.querySelectorAll('.durable-timeline')).map((each) => [each.scrollLeft, each.scrollTop]);
         here.replaceWith(document.adoptNode(fresh));
+        fresh.querySelectorAll('.durable-timeline').forEach((each, number) => {
+            [each.scrollLeft, each.scrollTop] = scrolled[number] || [0, 0];
+        });
         last = null;
         remember();
         count();
