@@ -100,6 +100,7 @@ class Instance(models.Model):
         indexes = [
             models.Index(fields=["name", "-created_at"], name="durable_instance_name"),
             models.Index(fields=["status", "-created_at"], name="durable_instance_status"),
+            models.Index(fields=["name", "status", "-created_at"], name="durable_instance_both"),
             # The order of the lists that operators and the API page through.
             models.Index(fields=["-created_at", "id"], name="durable_instance_created"),
             models.Index(
@@ -114,6 +115,9 @@ class Instance(models.Model):
             models.Index(fields=["rerun_from"], name="durable_instance_rerun", condition=Q(rerun_from__isnull=False)),
             models.Index(fields=["lease_worker"], name="durable_instance_lease", condition=Q(lease__isnull=False)),
             models.Index(fields=["retry_at"], name="durable_instance_retry", condition=Q(retry_at__isnull=False)),
+            models.Index(
+                fields=["-created_at"], name="durable_instance_failing", condition=Q(failed_at__isnull=False)
+            ),
             # All that failure groups count, so that they need not look at the rows.
             models.Index(
                 fields=["status", "name", "fingerprint", "failed_at", "id"],

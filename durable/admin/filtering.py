@@ -13,13 +13,10 @@ from durable import registry
 from durable.core.errors import InvalidInput
 from durable.engine import stalling
 from durable.models import CLOSED, OPEN, Status
-from durable.store import filters, instances
+from durable.store import filters
 
 if TYPE_CHECKING:
-    from django.db.models import QuerySet
     from django.http import QueryDict
-
-    from durable.models import Instance
 
 _LARGEST = 2**31 - 1
 _GROUPS = {"open": [str(each) for each in OPEN], "closed": [str(each) for each in CLOSED]}
@@ -97,10 +94,15 @@ class Filters(forms.Form):
             found["tags__in"] = tag(given["tag"])
         return found
 
+    def statuses(self) -> list[str]:
+        """Return the statuses that are wanted; none if all are."""
+        status = self.cleaned_data["status"]
+        return _GROUPS.get(status, [status]) if status else []
+
     def by_status(self) -> dict[str, Any]:
         """Return what the filter says of the status."""
-        status = self.cleaned_data["status"]
-        return {"status__in": _GROUPS.get(status, [status])} if status else {}
+        wanted = self.statuses()
+        return {"status__in": wanted} if wanted else {}
 
 
 def tag(text: str) -> dict[str, list[Any]]:
@@ -112,16 +114,6 @@ def tag(text: str) -> dict[str, list[Any]]:
     except (msgspec.MsgspecError, RecursionError):
         return {name: values}
     return {name: values}
-
-
-def find(plain: dict[str, Any]) -> QuerySet[Instance]:
-    """Return the instances that a filter chooses; all of them if it is empty.
-
-    Raises:
-        InvalidInput: It cannot be taken.
-    """
-    found: QuerySet[Instance] = filters.find(plain) if plain else instances.rows().order_by()
-    return found
 
 
 def search(text: str, *, payloads: bool) -> tuple[dict[str, Any], Q]:

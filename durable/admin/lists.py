@@ -14,7 +14,7 @@ from durable.admin import base, filtering, health, paging, saved, words
 from durable.admin.verbs import of_many
 from durable.client import access
 from durable.models import Status
-from durable.store import clock, instances
+from durable.store import clock, instances, listing
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 COUNTED = 1000
 """How far the instances of a status are counted."""
 
-_HEAVY = (*instances.PAYLOADS, "options", "patches")
+HEAVY = (*instances.PAYLOADS, "options", "patches")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,8 +90,12 @@ def _chips(request: HttpRequest, form: filtering.Filters) -> list[tuple[str, str
     ]
 
 
-def chosen(form: filtering.Filters, plain: dict[str, Any], *, payloads: bool) -> tuple[Any, dict[str, Any] | None]:
-    """Return the instances that a valid form chooses, and the filter that says the same; None if none can.
+def chosen(
+    form: filtering.Filters, plain: dict[str, Any], *, payloads: bool
+) -> tuple[listing.Listing, dict[str, Any] | None]:
+    """Return the instances that a valid form chooses but for their status, and the filter that says the same.
+
+    The filter is with the status; it is None if no filter can say it.
 
     Args:
         form: The form.
@@ -99,23 +103,25 @@ def chosen(form: filtering.Filters, plain: dict[str, Any], *, payloads: bool) ->
         payloads: Whether the user may see payloads.
     """
     meant, condition = filtering.search(form.cleaned_data["q"], payloads=payloads)
+    if condition:
+        return listing.searching_errors({**plain, **meant}, condition), None
     whole = {**plain, **form.by_status(), **meant}
-    rows = filtering.find(whole).filter(condition)
-    return rows, None if condition else whole or {"version__gte": 0}
+    return listing.listing({**plain, **meant}), whole or {"version__gte": 0}
 
 
 def _found(request: HttpRequest, form: filtering.Filters, plain: dict[str, Any], links: base.Links) -> dict[str, Any]:
-    rows, whole = chosen(form, plain, payloads=access.may(request.user, access.PAYLOAD))
-    page = paging.page(rows.defer(*_HEAVY), paging.place(request))
-    now = clock.now()
-    of_all = paging.count(rows, base.COUNTED) if page.newer or page.older else len(page.rows)
+    of_all, whole = chosen(form, plain, payloads=access.may(request.user, access.PAYLOAD))
+    found = listing.of_status(of_all, form.statuses())
+    page = listing.page(found, paging.place(request), defer=HEAVY)
+    counts, now = listing.counts(of_all, COUNTED), clock.now()
     return {
         "page": page,
         "rows": [row(each, links, now) for each in page.rows],
-        "badges": _badges(request, form, plain),
-        "total": words.at_most(of_all, base.COUNTED),
-        "newer": _query(request.GET, newer=page.newer) if page.newer else "",
-        "older": _query(request.GET, older=page.older) if page.older else "",
+        "badges": _badges(request, form, counts),
+        "total": words.counted(max(counts.total(form.statuses()), len(page.rows)), COUNTED, whole=counts.whole),
+        "newer": _query(request.GET, newer=str(page.newer)) if page.newer else "",
+        "older": _query(request.GET, older=str(page.older)) if page.older else "",
+        "until": page.until,
         "filter": whole,
     }
 
@@ -134,15 +140,14 @@ def row(found: Instance, links: base.Links, now: datetime) -> Row:
     )
 
 
-def _badges(request: HttpRequest, form: filtering.Filters, plain: dict[str, Any]) -> list[Badge]:
+def _badges(request: HttpRequest, form: filtering.Filters, counts: listing.Counts) -> list[Badge]:
     wanted = form.cleaned_data["status"]
-    rows = filtering.find(plain)
     found = [Badge(status="", label=_("All"), count="", url=_query(request.GET, status=""), chosen=not wanted)]
     for status in Status:
-        count = words.at_most(paging.count(rows.filter(status=status), COUNTED), COUNTED)
+        number = words.counted(counts.by.get(status, 0), COUNTED, whole=counts.whole)
         url = _query(request.GET, status=str(status))
         label = str(status.label)
-        found.append(Badge(status=str(status), label=label, count=count, url=url, chosen=wanted == status))
+        found.append(Badge(status=str(status), label=label, count=number, url=url, chosen=wanted == status))
     return found
 
 

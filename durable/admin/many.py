@@ -15,13 +15,13 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 
 from durable import client
-from durable.admin import acting, base, feeds, filtering, forms, lists, paging, verbs, words
+from durable.admin import acting, base, feeds, filtering, forms, lists, verbs, words
 from durable.client import access, redacting
 from durable.client.start import new_id
 from durable.core import errors
 from durable.core.errors import DurableError, NotClosed
 from durable.models import OPEN
-from durable.store import instances
+from durable.store import instances, listing
 
 if TYPE_CHECKING:
     from django.contrib.admin import AdminSite
@@ -96,10 +96,11 @@ def _chosen(request: HttpRequest) -> Chosen | None:
     form, plain = filtering.parse(QueryDict(query.removeprefix("?")))
     if plain is None:
         return None
-    rows, whole = lists.chosen(form, plain, payloads=access.may(request.user, access.PAYLOAD))
-    sample = [str(pk) for pk in rows.order_by("-created_at", "id").values_list("pk", flat=True)[:LOOKED]]
-    total = words.at_most(paging.count(rows, base.COUNTED), base.COUNTED)
-    of = rows if whole is None else whole
+    of_all, whole = lists.chosen(form, plain, payloads=access.may(request.user, access.PAYLOAD))
+    found = listing.of_status(of_all, form.statuses())
+    sample = [str(row.pk) for row in listing.page(found, None, LOOKED, defer=lists.HEAVY).rows]
+    total = words.at_most(listing.count(found.rows, base.COUNTED), base.COUNTED)
+    of = found.rows if whole is None else whole
     return Chosen(of=of, sample=sample, total=total, hidden=[("query", query), ("all", "1")]) if sample else None
 
 
@@ -208,21 +209,21 @@ def report(site: AdminSite, request: HttpRequest, object_id: str) -> HttpRespons
         raise PermissionDenied
     links, batch_id = base.links(site), unquote(object_id)
     outcome = request.GET.get("outcome", "")
-    options: dict[str, Any] = {"outcomes": [outcome] if outcome else [], "limit": paging.SIZE + 1}
+    options: dict[str, Any] = {"outcomes": [outcome] if outcome else [], "limit": listing.SIZE + 1}
     try:
         if request.method == "POST":
             return _again(request, links, batch_id)
         found = client.batch_report(batch_id, after=request.GET.get("after"), **options)
     except errors.InvalidInput:
         raise Http404 from None
-    items = found.items[: paging.SIZE]
+    items = found.items[: listing.SIZE]
     if not access.may(request.user, access.PAYLOAD):
         items = [redacting.outcome(item) for item in items]
     instance, total = instances.get(batch_id), sum(found.counts.values())
     shown = base.context(site, request, tab="batches", title=_("Batch"), report=found, outcome=outcome)
     shown |= {
         "items": [(links.instance(item.instance_id), item) for item in items],
-        "next": items[-1].instance_id if len(found.items) > paging.SIZE else "",
+        "next": items[-1].instance_id if len(found.items) > listing.SIZE else "",
         "instance_url": links.instance(batch_id),
         "finished": total - found.counts.get("pending", 0),
         "live": links.of("live", batch_id) if found.status in OPEN else "",

@@ -18,7 +18,7 @@ from durable.admin import base, health, lists, paging, words
 from durable.client import access, batching
 from durable.models import Status
 from durable.operations.audit import HIDDEN
-from durable.store import clock, instances, tasks, workers
+from durable.store import clock, instances, listing, tasks, workers
 
 if TYPE_CHECKING:
     from django.contrib.admin import AdminSite
@@ -115,12 +115,13 @@ def batches(site: AdminSite, request: HttpRequest) -> HttpResponse:
     """
     shown = _context(site, request, "batches", _("Batches"))
     links, now = base.links(site), clock.now()
-    page = paging.page(instances.rows().filter(name=batching.NAME).defer(*instances.PAYLOADS), paging.place(request))
+    found = listing.listing({"name": batching.NAME})
+    page = listing.page(found, paging.place(request), defer=instances.PAYLOADS)
     shown["batches"] = [
         (links.of("batch_report", row.pk), row.tags.get("verb", ""), lists.row(row, links, now)) for row in page.rows
     ]
-    older = f"?{urlencode({'older': page.older})}" if page.older else ""
-    newer = f"?{urlencode({'newer': page.newer})}" if page.newer else ""
+    older = f"?{urlencode({'older': str(page.older)})}" if page.older else ""
+    newer = f"?{urlencode({'newer': str(page.newer)})}" if page.newer else ""
     return TemplateResponse(request, "admin/durable/batches.html", {**shown, "older": older, "newer": newer})
 
 

@@ -39,3 +39,9 @@ def at_most(count: int, limit: int) -> str:
     """Return a number that was counted up to a limit: ``10,000+`` if it is beyond that."""
     shown = number_format(min(count, limit), decimal_pos=0, use_l10n=True, force_grouping=True)
     return f"{shown}+" if count > limit else shown
+
+
+def counted(count: int, limit: int, *, whole: bool) -> str:
+    """Return a number that was counted up to a limit, or perhaps not to the end: ``12+`` if there may be more."""
+    shown = at_most(count, limit)
+    return shown if whole or count > limit else f"{shown}+"

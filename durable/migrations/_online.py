@@ -1,4 +1,8 @@
-"""Indexes that are added while workers go on: PostgreSQL builds them without locking the table."""
+"""Indexes that are added while workers go on: PostgreSQL builds them without locking the table.
+
+Migrations with them have ``atomic = False``, so one that was interrupted is run again: what it built is kept,
+and what it left half built is dropped and built anew.
+"""
 
 from __future__ import annotations
 
@@ -8,24 +12,46 @@ from django.db import migrations
 from django.db.migrations.operations.base import Operation
 
 
+def is_there(schema_editor: Any, model: Any, name: str) -> bool:
+    """Say whether a table has an index that can be used; one that PostgreSQL left half built is dropped."""
+    connection = schema_editor.connection
+    with connection.cursor() as cursor:
+        found = name in connection.introspection.get_constraints(cursor, model._meta.db_table)
+        if found and connection.vendor == "postgresql":
+            cursor.execute(
+                "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)", [_quoted(connection, name)]
+            )
+            if cursor.fetchone() == (False,):
+                schema_editor.execute(f"DROP INDEX CONCURRENTLY {_quoted(connection, name)}")
+                return False
+    return found
+
+
+def _quoted(connection: Any, name: str) -> str:
+    quoted: str = connection.ops.quote_name(name)
+    return quoted
+
+
 class AddIndex(migrations.AddIndex):
-    """Add an index, concurrently where the database can; the migration has ``atomic = False``."""
+    """Add an index, concurrently where the database can."""
 
     def database_forwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
-        if schema_editor.connection.vendor != "postgresql":
-            super().database_forwards(app_label, schema_editor, from_state, to_state)
-            return
         model = to_state.apps.get_model(app_label, self.model_name)
-        if self.allow_migrate_model(schema_editor.connection.alias, model):
-            schema_editor.add_index(model, self.index, concurrently=True)
+        if not self.allow_migrate_model(schema_editor.connection.alias, model):
+            return
+        if not is_there(schema_editor, model, self.index.name):
+            schema_editor.add_index(model, self.index, **_concurrently(schema_editor))
 
     def database_backwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
-        if schema_editor.connection.vendor != "postgresql":
-            super().database_backwards(app_label, schema_editor, from_state, to_state)
-            return
         model = from_state.apps.get_model(app_label, self.model_name)
-        if self.allow_migrate_model(schema_editor.connection.alias, model):
-            schema_editor.remove_index(model, self.index, concurrently=True)
+        if not self.allow_migrate_model(schema_editor.connection.alias, model):
+            return
+        if is_there(schema_editor, model, self.index.name):
+            schema_editor.remove_index(model, self.index, **_concurrently(schema_editor))
+
+
+def _concurrently(schema_editor: Any) -> dict[str, bool]:
+    return {"concurrently": True} if schema_editor.connection.vendor == "postgresql" else {}
 
 
 class AddContainment(Operation):
@@ -47,10 +73,10 @@ class AddContainment(Operation):
 
     def database_forwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
         model = to_state.apps.get_model(app_label, self.model_name)
-        if self._applies(schema_editor, model):
+        if self._applies(schema_editor, model) and not is_there(schema_editor, model, self.name):
             quote = schema_editor.quote_name
             table = f"{quote(model._meta.db_table)} USING gin ({quote(self.column)} jsonb_path_ops)"
-            schema_editor.execute(f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {quote(self.name)} ON {table}")
+            schema_editor.execute(f"CREATE INDEX CONCURRENTLY {quote(self.name)} ON {table}")
 
     def database_backwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
         model = from_state.apps.get_model(app_label, self.model_name)

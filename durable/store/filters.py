@@ -35,6 +35,9 @@ FIELDS = (*TEXTS, *NUMBERS, *TIMES)
 
 LOOKUPS = ("exact", "in", "lt", "lte", "gt", "gte", "range", "isnull", "startswith", "contains")
 
+STALLED = (Status.STALLED, Status.SUSPENDED)
+"""The statuses of what is stalled: it may have been suspended since."""
+
 _TIME = "a time, such as 2026-01-31T08:00:00Z"
 
 
@@ -71,7 +74,7 @@ def _narrowed(found: QuerySet[Instance], key: Any, value: Any, where: str) -> Qu
             reason = _single("name", value, where)
             found = found.alias(stall_reason=KeyTransform("reason", "stall")).filter(stall_reason=reason)
             # True of all of them, and what the index is by.
-            return found.filter(failed_at__isnull=False, status__in=[Status.STALLED, Status.SUSPENDED])
+            return found.filter(failed_at__isnull=False, status__in=STALLED)
         case _:
             return _with_field(found, str(key), value, where)
 
@@ -88,7 +91,7 @@ def _with_field(found: QuerySet[Instance], key: str, value: Any, where: str) -> 
         raise InvalidInput(where, str(error)) from None
     # What is true of all of them: only so do databases know that the index is for this.
     if key in ("fingerprint", "fingerprint__exact") and value:
-        found = found.filter(failed_at__isnull=False)
+        found = found.filter(failed_at__isnull=False, status__in=[Status.FAILED, *STALLED])
     if field in ("started_at", "closed_at") and lookup in ("lt", "lte"):
         # Lists are in the order of creation, which comes first.
         found = found.filter(**{f"created_at__{lookup}": _value(field, lookup, value, where)})

@@ -111,8 +111,7 @@ def test_errors_cannot_be_searched_by_those_who_may_not_see_payloads(staff, some
 
 
 def test_pages_follow_each_other_there_and_back(site, fresh, monkeypatch):
-    monkeypatch.setattr("durable.admin.paging.SIZE", 3)
-    monkeypatch.setattr("durable.admin.paging.page.__defaults__", (3,))
+    monkeypatch.setattr("durable.store.listing.page.__defaults__", (3,))
     for n in range(10):  # some at the same moment
         InstanceFactory(id=f"i{n}", created_at=DAY + timedelta(minutes=n // 4))
     whole = shown_all = [i.pk for i in Instance.objects.order_by("-created_at", "id")]

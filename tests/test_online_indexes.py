@@ -1,0 +1,73 @@
+"""Migrations that build indexes beside the work can be run again after they were interrupted."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import pytest
+from django.apps import apps
+from django.db import IntegrityError, connection
+from django.db.migrations.state import ProjectState
+
+from durable.models import Instance
+from durable.testing.factories import InstanceFactory
+
+MIGRATIONS = ("0014_list_indexes", "0015_status_indexes")
+
+
+def operations():
+    return [each for name in MIGRATIONS for each in import_module(f"durable.migrations.{name}").Migration.operations]
+
+
+def names():
+    with connection.cursor() as cursor:
+        return set(connection.introspection.get_constraints(cursor, Instance._meta.db_table))
+
+
+def run(*, forwards=True):
+    state = ProjectState.from_apps(apps)
+    with connection.schema_editor(atomic=False) as editor:
+        for each in operations():
+            if forwards:
+                each.database_forwards("durable", editor, state, state)
+            else:
+                each.database_backwards("durable", editor, state, state)
+
+
+def is_valid(name):
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)", [name])
+        return cursor.fetchone()[0]
+
+
+def test_what_is_built_is_kept_and_what_is_missing_is_built(transactional_db):
+    whole = names()
+
+    run()
+    assert names() == whole
+
+    run(forwards=False)
+    run(forwards=False)
+    assert len(names()) < len(whole)
+
+    run()
+    assert names() == whole
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="only PostgreSQL leaves an index half built")
+@pytest.mark.parametrize("name", ["durable_instance_started", "durable_instance_tags", "durable_instance_both"])
+def test_an_index_that_was_left_half_built_is_built_anew(transactional_db, name):
+    InstanceFactory.create_batch(2, queue="same")
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP INDEX {name}")
+        with pytest.raises(IntegrityError):
+            cursor.execute(f"CREATE UNIQUE INDEX CONCURRENTLY {name} ON durable_instance (queue)")
+    assert not is_valid(name)
+
+    run()
+
+    assert is_valid(name)
+    with connection.cursor() as cursor:
+        found = connection.introspection.get_constraints(cursor, Instance._meta.db_table)[name]
+    assert found["columns"] != ["queue"]
+    assert not found["unique"]
