@@ -115,13 +115,16 @@ class Instance(models.Model):
             models.Index(fields=["rerun_from"], name="durable_instance_rerun", condition=Q(rerun_from__isnull=False)),
             models.Index(fields=["lease_worker"], name="durable_instance_lease", condition=Q(lease__isnull=False)),
             models.Index(fields=["retry_at"], name="durable_instance_retry", condition=Q(retry_at__isnull=False)),
+            models.Index(fields=["-created_at"], name="durable_instance_failing", condition=Q(failed_at__isnull=False)),
             models.Index(
-                fields=["-created_at"], name="durable_instance_failing", condition=Q(failed_at__isnull=False)
+                fields=["fingerprint", "-created_at"],
+                name="durable_instance_alike",
+                condition=Q(failed_at__isnull=False),
             ),
             # All that failure groups count, so that they need not look at the rows.
             models.Index(
-                fields=["status", "name", "fingerprint", "failed_at", "id"],
-                name="durable_instance_failure",
+                fields=["-failed_at", "status", "name", "fingerprint", "id"],
+                name="durable_instance_failed",
                 condition=Q(failed_at__isnull=False),
             ),
         ]

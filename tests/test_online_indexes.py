@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-
 import pytest
-from django.apps import apps
 from django.db import IntegrityError, connection
-from django.db.migrations.state import ProjectState
+from django.db.migrations.loader import MigrationLoader
 
 from durable.models import Instance
 from durable.testing.factories import InstanceFactory
 
-MIGRATIONS = ("0014_list_indexes", "0015_status_indexes")
-
-
-def operations():
-    return [each for name in MIGRATIONS for each in import_module(f"durable.migrations.{name}").Migration.operations]
+MIGRATIONS = ("0014_list_indexes", "LATEST")
 
 
 def names():
@@ -25,13 +18,15 @@ def names():
 
 
 def run(*, forwards=True):
-    state = ProjectState.from_apps(apps)
-    with connection.schema_editor(atomic=False) as editor:
-        for each in operations():
+    loader = MigrationLoader(connection)
+    for name in MIGRATIONS if forwards else reversed(MIGRATIONS):
+        migration = loader.get_migration("durable", name)
+        state = loader.project_state(("durable", name), at_end=False)
+        with connection.schema_editor(atomic=False) as editor:
             if forwards:
-                each.database_forwards("durable", editor, state, state)
+                migration.apply(state, editor)
             else:
-                each.database_backwards("durable", editor, state, state)
+                migration.unapply(state, editor)
 
 
 def is_valid(name):

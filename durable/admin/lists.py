@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from django.contrib.admin import AdminSite
+    from django.db.models import QuerySet
     from django.http import HttpRequest, HttpResponse, QueryDict
 
     from durable.models import Instance
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 COUNTED = 1000
 """How far the instances of a status are counted."""
 
-HEAVY = (*instances.PAYLOADS, "options", "patches")
+_HEAVY = (*instances.PAYLOADS, "options", "patches")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +91,11 @@ def _chips(request: HttpRequest, form: filtering.Filters) -> list[tuple[str, str
     ]
 
 
+def light(query: QuerySet[Instance]) -> list[Instance]:
+    """Read instances without what lists do not show."""
+    return list(query.defer(*_HEAVY))
+
+
 def chosen(
     form: filtering.Filters, plain: dict[str, Any], *, payloads: bool
 ) -> tuple[listing.Listing, dict[str, Any] | None]:
@@ -112,7 +118,7 @@ def chosen(
 def _found(request: HttpRequest, form: filtering.Filters, plain: dict[str, Any], links: base.Links) -> dict[str, Any]:
     of_all, whole = chosen(form, plain, payloads=access.may(request.user, access.PAYLOAD))
     found = listing.of_status(of_all, form.statuses())
-    page = listing.page(found, paging.place(request), defer=HEAVY)
+    page = listing.page(found, paging.place(request), read=light)
     counts, now = listing.counts(of_all, COUNTED), clock.now()
     return {
         "page": page,

@@ -98,7 +98,7 @@ def _chosen(request: HttpRequest) -> Chosen | None:
         return None
     of_all, whole = lists.chosen(form, plain, payloads=access.may(request.user, access.PAYLOAD))
     found = listing.of_status(of_all, form.statuses())
-    sample = [str(row.pk) for row in listing.page(found, None, LOOKED, defer=lists.HEAVY).rows]
+    sample = [str(row.pk) for row in listing.page(found, None, LOOKED, read=lists.light).rows]
     total = words.at_most(listing.count(found.rows, base.COUNTED), base.COUNTED)
     of = found.rows if whole is None else whole
     return Chosen(of=of, sample=sample, total=total, hidden=[("query", query), ("all", "1")]) if sample else None

@@ -18,7 +18,7 @@ from durable.admin import base, health, lists, paging, words
 from durable.client import access, batching
 from durable.models import Status
 from durable.operations.audit import HIDDEN
-from durable.store import clock, instances, listing, tasks, workers
+from durable.store import clock, listing, tasks, workers
 
 if TYPE_CHECKING:
     from django.contrib.admin import AdminSite
@@ -116,7 +116,7 @@ def batches(site: AdminSite, request: HttpRequest) -> HttpResponse:
     shown = _context(site, request, "batches", _("Batches"))
     links, now = base.links(site), clock.now()
     found = listing.listing({"name": batching.NAME})
-    page = listing.page(found, paging.place(request), defer=instances.PAYLOADS)
+    page = listing.page(found, paging.place(request), read=lists.light)
     shown["batches"] = [
         (links.of("batch_report", row.pk), row.tags.get("verb", ""), lists.row(row, links, now)) for row in page.rows
     ]

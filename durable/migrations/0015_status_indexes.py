@@ -1,6 +1,6 @@
 from django.db import migrations, models
 
-from durable.migrations._online import AddIndex
+from durable.migrations._online import AddContainment, AddIndex, RemoveIndex
 
 
 class Migration(migrations.Migration):
@@ -23,4 +23,22 @@ class Migration(migrations.Migration):
                 name="durable_instance_failing",
             ),
         ),
+        AddIndex(
+            model_name="instance",
+            index=models.Index(
+                condition=models.Q(("failed_at__isnull", False)),
+                fields=["fingerprint", "-created_at"],
+                name="durable_instance_alike",
+            ),
+        ),
+        AddIndex(
+            model_name="instance",
+            index=models.Index(
+                condition=models.Q(("failed_at__isnull", False)),
+                fields=["-failed_at", "status", "name", "fingerprint", "id"],
+                name="durable_instance_failed",
+            ),
+        ),
+        RemoveIndex(model_name="instance", name="durable_instance_failure"),
+        AddContainment("Instance", "patches", "durable_instance_patches", where="patches <> '{}'"),
     ]

@@ -50,6 +50,26 @@ class AddIndex(migrations.AddIndex):
             schema_editor.remove_index(model, self.index, **_concurrently(schema_editor))
 
 
+class RemoveIndex(migrations.RemoveIndex):
+    """Remove an index, concurrently where the database can."""
+
+    def database_forwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
+        model = from_state.apps.get_model(app_label, self.model_name)
+        if not self.allow_migrate_model(schema_editor.connection.alias, model):
+            return
+        index = from_state.models[app_label, self.model_name_lower].get_index_by_name(self.name)
+        if is_there(schema_editor, model, self.name):
+            schema_editor.remove_index(model, index, **_concurrently(schema_editor))
+
+    def database_backwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
+        model = to_state.apps.get_model(app_label, self.model_name)
+        if not self.allow_migrate_model(schema_editor.connection.alias, model):
+            return
+        index = to_state.models[app_label, self.model_name_lower].get_index_by_name(self.name)
+        if not is_there(schema_editor, model, self.name):
+            schema_editor.add_index(model, index, **_concurrently(schema_editor))
+
+
 def _concurrently(schema_editor: Any) -> dict[str, bool]:
     return {"concurrently": True} if schema_editor.connection.vendor == "postgresql" else {}
 
@@ -61,12 +81,13 @@ class AddContainment(Operation):
         model_name: The model.
         column: The column.
         name: The index's name.
+        where: Which rows are in it, as SQL; empty is all.
     """
 
     reversible = True
 
-    def __init__(self, model_name: str, column: str, name: str) -> None:
-        self.model_name, self.column, self.name = model_name, column, name
+    def __init__(self, model_name: str, column: str, name: str, where: str = "") -> None:
+        self.model_name, self.column, self.name, self.where = model_name, column, name, where
 
     def state_forwards(self, app_label: str, state: Any) -> None:
         """Change nothing: models of other databases have no such index."""
@@ -76,7 +97,8 @@ class AddContainment(Operation):
         if self._applies(schema_editor, model) and not is_there(schema_editor, model, self.name):
             quote = schema_editor.quote_name
             table = f"{quote(model._meta.db_table)} USING gin ({quote(self.column)} jsonb_path_ops)"
-            schema_editor.execute(f"CREATE INDEX CONCURRENTLY {quote(self.name)} ON {table}")
+            where = f" WHERE {self.where}" if self.where else ""
+            schema_editor.execute(f"CREATE INDEX CONCURRENTLY {quote(self.name)} ON {table}{where}")
 
     def database_backwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
         model = from_state.apps.get_model(app_label, self.model_name)

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 STATUSES = (Status.FAILED, Status.STALLED)
 
+LOOKED = 20_000
+"""Among how many instances that failed last groups are looked for."""
+
 AGES = {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(weeks=1)}
 
 
@@ -74,6 +77,8 @@ def failure_groups(
 ) -> list[FailureGroup]:
     """Return the instances that have failed or are stalled, in groups that are alike, the largest first.
 
+    Of those that failed within the time asked for, it looks at the last 20,000.
+
     Args:
         workflow: Of this workflow only, a name without its version.
         status: ``failed`` or ``stalled``; None is both.
@@ -91,12 +96,9 @@ def failure_groups(
     given.optional(texts.check_name, workflow, "failure_groups(workflow)")
     # Not null: only so do databases know that the index is for this.
     found = instances.rows().order_by().filter(failed_at__isnull=False, status__in=[status] if status else STATUSES)
+    found = _lately(found, since, until)
     if workflow is not None:
         found = found.filter(name=workflow)
-    if since is not None:
-        found = found.filter(failed_at__gte=since)
-    if until is not None:
-        found = found.filter(failed_at__lt=until)
     now = clock.now()
     within = {name: Count("pk", filter=Q(failed_at__gt=now - age)) for name, age in AGES.items()}
     groups = (
@@ -107,6 +109,16 @@ def failure_groups(
     rows = list(groups)
     examples = _examples([row["example"] for row in rows])
     return [_group(row, examples.get(row["example"])) for row in rows]
+
+
+def _lately(found: Any, since: datetime | None, until: datetime | None) -> Any:
+    """Return those of some instances that failed between two times, and are among the last that did before the end."""
+    failed = instances.rows().filter(failed_at__isnull=False).order_by("-failed_at").values_list("failed_at", flat=True)
+    if until is not None:
+        found, failed = found.filter(failed_at__lt=until), failed.filter(failed_at__lt=until)
+    earliest = next(iter(failed[LOOKED - 1 : LOOKED]), None)
+    bounds = [each for each in (since, earliest) if each is not None]
+    return found.filter(failed_at__gte=max(bounds)) if bounds else found
 
 
 def _examples(ids: list[str]) -> dict[str, Instance]:

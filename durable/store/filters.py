@@ -41,13 +41,14 @@ STALLED = (Status.STALLED, Status.SUSPENDED)
 _TIME = "a time, such as 2026-01-31T08:00:00Z"
 
 
-def find(filter: dict[str, Any]) -> QuerySet[Instance]:
+def find(filter: dict[str, Any], *, by_tag: bool = True) -> QuerySet[Instance]:
     """Return the instances that a filter chooses, in no order.
 
     Args:
         filter: Django's lookups on ``FIELDS``, such as ``{"status": "failed", "created_at__gte": "2026-01-31"}``;
             ``tags``, which maps names to values, or ``tags__in``, which maps them to lists of values; and
             ``stall_reason``, why instances are stalled.
+        by_tag: Whether the database may go by its index of tags, if it has one.
 
     Raises:
         InvalidInput: It cannot be taken: it is empty, or has an unknown field or lookup, or a value that does not fit.
@@ -59,17 +60,18 @@ def find(filter: dict[str, Any]) -> QuerySet[Instance]:
     found: QuerySet[Instance] = instances.rows().order_by()
     for key, value in filter.items():
         where = f"filter[{quoted(key)}]"
-        found = _narrowed(found, key, texts.check_plain(conf.converter().encode(value, where), where), where)
+        plain = texts.check_plain(conf.converter().encode(value, where), where)
+        found = _narrowed(found, key, plain, where, by_tag=by_tag)
     return found
 
 
-def _narrowed(found: QuerySet[Instance], key: Any, value: Any, where: str) -> QuerySet[Instance]:
+def _narrowed(found: QuerySet[Instance], key: Any, value: Any, where: str, *, by_tag: bool) -> QuerySet[Instance]:
     match key:
         case "tags":
-            return _with_tags(found, _object(value, where), "exact")
+            return _with_tags(found, {name: [each] for name, each in _object(value, where).items()}, by_tag=by_tag)
         case "tags__in":
             tags = {name: _list(values, where) for name, values in _object(value, where).items()}
-            return _with_tags(found, tags, "any")
+            return _with_tags(found, tags, by_tag=by_tag)
         case "stall_reason":
             reason = _single("name", value, where)
             found = found.alias(stall_reason=KeyTransform("reason", "stall")).filter(stall_reason=reason)
@@ -145,19 +147,26 @@ def _list(value: Any, where: str) -> list[Any]:
     return value
 
 
-def _with_tags(found: QuerySet[Instance], tags: dict[str, Any], how: str) -> QuerySet[Instance]:
-    for name, value in tags.items():
-        found = tagged(found, name, value if how == "any" else [value])
+def _with_tags(found: QuerySet[Instance], tags: dict[str, list[Any]], *, by_tag: bool) -> QuerySet[Instance]:
+    for name, values in tags.items():
+        found = tagged(found, name, values, by_tag=by_tag)
     return found
 
 
-def tagged(found: QuerySet[Instance], name: str, values: Collection[Any]) -> QuerySet[Instance]:
-    """Return those of some instances that have a tag with one of some values."""
+def tagged(found: QuerySet[Instance], name: str, values: Collection[Any], *, by_tag: bool = True) -> QuerySet[Instance]:
+    """Return those of some instances that have a tag with one of some values.
+
+    Args:
+        found: The instances.
+        name: The tag's name.
+        values: What it may be.
+        by_tag: Whether the database may go by its index of tags, if it has one: it finds all at once, in no order.
+    """
     # Not tags__name=value: the name of a tag may look like a lookup.
     alias = f"tag{len(found.query.annotations)}"
     found = found.alias(**{alias: KeyTransform(name, "tags")})
     exactly = [Q(**{alias: each}) for each in values]
-    if connections[found.db].features.supports_json_field_contains:
+    if by_tag and connections[found.db].features.supports_json_field_contains:
         # Looser where the value is a list or an object, but the one thing that PostgreSQL has an index for.
         exactly = [Q(tags__contains={name: each}) & fits for each, fits in zip(values, exactly, strict=True)]
     return found.filter(reduce(or_, exactly, Q(pk__in=[])))

@@ -16,7 +16,7 @@ from durable.models import Status
 from durable.store import filters, instances
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection, Iterator
 
     from django.db.models import QuerySet
 
@@ -24,19 +24,23 @@ if TYPE_CHECKING:
 
 SIZE = 100
 
-SPAN = 10_000
+SPAN = 5_000
 """Among how many instances a page looks for those that fit, where no index finds them."""
 
 SEARCHED = 2_000
-"""Likewise by the text of an error: each has to be read."""
+"""Likewise where much of each has to be read, such as the text of its error."""
 
 _NAMED = {"name", "name__exact"}
 _ENDED = {"started_at__lt", "started_at__lte", "closed_at__lt", "closed_at__lte"}
 _SHARP = {
     *("id", "id__exact", "id__in", "id__startswith", "parent", "parent__exact", "parent__in"),
-    *("rerun_from", "rerun_from__exact", "rerun_from__in", "fingerprint", "fingerprint__exact", "tags", "tags__in"),
+    *("rerun_from", "rerun_from__exact", "rerun_from__in", "tags", "tags__in"),
     *("started_at__gte", "started_at__gt", "closed_at__gte", "closed_at__gt"),
 }
+_TAGS = {"tags", "tags__in"}
+
+PROBED, MANY = 2000, 20
+"""If so many of the newest instances have a tag, many have it."""
 
 _TICK = timedelta(microseconds=1)
 
@@ -99,14 +103,16 @@ class Listing:
         along: What indexes in the order of the list narrow it to: one part for each status that may be.
         fits: Whether nothing in these parts is to be left out.
         few: Whether an index of another order finds them, and they are few.
-        by_error: Whether each has to be read to know whether it fits.
+        by_status: Whether these indexes go by the status as well.
+        heavy: Whether much of each has to be read to know whether it fits.
     """
 
     rows: QuerySet[Instance]
     along: list[QuerySet[Instance]]
     fits: bool = False
     few: bool = False
-    by_error: bool = False
+    by_status: bool = True
+    heavy: bool = False
 
 
 def listing(filter: dict[str, Any]) -> Listing:
@@ -118,20 +124,21 @@ def listing(filter: dict[str, Any]) -> Listing:
     Raises:
         InvalidInput: It cannot be taken.
     """
-    rows, along = _found(filter), _along(filter)
-    sharp = {key: value for key, value in filter.items() if key in _SHARP | _NAMED}
-    few = bool(sharp.keys() & _SHARP) and count(_found(sharp), SPAN) <= SPAN
-    fits = all(key in _NAMED or key.startswith("created_at__") for key in filter)
+    along = _along(filter)
+    few = _are_few(filter, along)
+    # What many have is found on the way; its index would find all of them at once.
+    rows = filters.find(filter, by_tag=few) if filter else along
     if "stall_reason" in filter:
-        return Listing(rows=rows, along=[along.filter(status=each) for each in filters.STALLED], few=few)
-    return Listing(rows=rows, along=[along], fits=fits, few=few)
+        return Listing(rows=rows, along=[along.filter(status=each) for each in filters.STALLED], few=few, heavy=True)
+    fits = all(key in _NAMED or key.startswith("created_at__") for key in filter)
+    return Listing(rows=rows, along=[along], fits=fits, few=few, by_status="fingerprint" not in filter)
 
 
 def searching_errors(filter: dict[str, Any], condition: Q) -> Listing:
     """Return those of the instances of a filter that have failed, or are stalled, and fit a condition."""
     failing = instances.rows().order_by().filter(failed_at__isnull=False)
     rows = _found(filter).filter(condition, failed_at__isnull=False)
-    return Listing(rows=rows, along=[failing], by_error=True)
+    return Listing(rows=rows, along=[failing], by_status=False, heavy=True)
 
 
 def of_status(chosen: Listing, statuses: Collection[str]) -> Listing:
@@ -139,20 +146,23 @@ def of_status(chosen: Listing, statuses: Collection[str]) -> Listing:
     if not statuses:
         return chosen
     rows = chosen.rows.filter(status__in=statuses)
-    if chosen.by_error:  # its index knows no status
+    if not chosen.by_status:
         return replace(chosen, rows=rows)
     return replace(chosen, rows=rows, along=[part.filter(status=each) for part in chosen.along for each in statuses])
 
 
-def matching(rows: QuerySet[Instance], statuses: Collection[str] = (), **along: Any) -> Listing:
-    """Return instances of which more is asked than a filter can say.
+def narrowed(chosen: Listing, *conditions: Q, by_index: Q | None = None) -> Listing:
+    """Return those of some instances that fit conditions of which filters know nothing.
 
     Args:
-        rows: All that fit.
-        statuses: The statuses that they have.
-        along: What is true of all of them that an index in the order of the list is by.
+        chosen: The instances.
+        conditions: What else must be true of them.
+        by_index: One of the conditions that has an index of its own.
     """
-    return of_status(Listing(rows=rows, along=[instances.rows().order_by().filter(**along)]), statuses)
+    if not conditions:
+        return chosen
+    few = chosen.few or (by_index is not None and not _reaches(instances.rows().order_by().filter(by_index), SPAN + 1))
+    return replace(chosen, rows=chosen.rows.filter(*conditions), fits=False, few=few)
 
 
 def _found(filter: dict[str, Any]) -> QuerySet[Instance]:
@@ -160,26 +170,72 @@ def _found(filter: dict[str, Any]) -> QuerySet[Instance]:
     return found
 
 
+def _are_few(filter: dict[str, Any], along: QuerySet[Instance]) -> bool:
+    """Say whether there is an index of another order that finds few."""
+    sharp = {key: value for key, value in filter.items() if key in _SHARP | _NAMED}
+    if not sharp.keys() & _SHARP:
+        return False
+    if sharp.keys() & _TAGS:
+        lately = _times(along, None).order_by("-created_at")[PROBED - 1 : PROBED]
+        tagged = filters.find({key: filter[key] for key in sharp if key in _TAGS}, by_tag=False)
+        if any(_reaches(tagged.filter(created_at__gte=at), MANY) for at in lately):
+            return False
+    return not _reaches(_found(sharp), SPAN + 1)
+
+
+def _reaches(rows: QuerySet[Instance], number: int) -> bool:
+    # In no order: one that the list is in would have PostgreSQL go through that.
+    return int(rows[:number].count()) == number
+
+
 def _along(filter: dict[str, Any]) -> QuerySet[Instance]:
+    if fingerprint := filter.get("fingerprint"):
+        alike: QuerySet[Instance] = instances.rows().order_by().filter(fingerprint=fingerprint, failed_at__isnull=False)
+        return alike
     kept = {key: value for key, value in filter.items() if key in _NAMED or key.startswith("created_at__")}
     for key in _ENDED & filter.keys():  # it was created before it began or ended
         kept.setdefault(f"created_at__{key.rpartition('_')[2]}", filter[key])
     return _found(kept)
 
 
-def page(chosen: Listing, at: Place | None, size: int = SIZE, *, defer: Collection[str] = ()) -> Page:
-    """Return the page at a place, the newest first."""
+def page(chosen: Listing, at: Place | None, size: int = SIZE, *, read: Callable[[Any], list[Instance]] = list) -> Page:
+    """Return the page at a place, the newest first.
+
+    Args:
+        chosen: The instances.
+        at: The place; None is the beginning.
+        size: How many instances a page has.
+        read: What reads them.
+    """
     older = at is None or at.older
-    bound, rows = _bound(chosen, at, size), _beyond(chosen.rows, at).defer(*defer)
+    bound, rows = _bound(chosen, at, size), _beyond(chosen.rows, at)
     if bound is not None:
         rows = rows.filter(**{"created_at__gte" if older else "created_at__lte": bound})
-    found = list(rows.order_by(*_order(chosen, older=older))[: size + 1])
+    found = read(rows.order_by(*_order(chosen, older=older))[: size + 1])
     until = bound if len(found) <= size else None
     further = _place(found[size - 1], older=older) if len(found) > size else _past(bound, older=older)
     back = _place(found[0], older=not older) if found else at and replace(at, older=not older)
     if older:
         return Page(rows=found[:size], newer=None if at is None else back, older=further, until=until)
     return Page(rows=found[:size][::-1], newer=further, older=back, until=until)
+
+
+def walk(chosen: Listing, limit: int, *, read: Callable[[Any], list[Instance]] = list) -> Iterator[Instance]:
+    """Yield so many instances at most, the newest first, and look as far as it takes.
+
+    Args:
+        chosen: The instances.
+        limit: How many.
+        read: What reads them.
+    """
+    at: Place | None = None
+    while limit > 0:
+        found = page(chosen, at, min(limit, SPAN), read=read)
+        yield from found.rows
+        limit -= len(found.rows)
+        if found.older is None:
+            return
+        at = found.older
 
 
 def _order(chosen: Listing, *, older: bool) -> tuple[Any, ...]:
@@ -215,7 +271,7 @@ def _bound(chosen: Listing, at: Place | None, size: int) -> datetime | None:
         return None
     older = at is None or at.older
     order = "-created_at" if older else "created_at"
-    among = size + 1 if chosen.fits else SEARCHED if chosen.by_error else SPAN
+    among = size + 1 if chosen.fits else SEARCHED if chosen.heavy else SPAN
     ends = [end for part in chosen.along for end in _times(part, at).order_by(order)[among - 1 : among]]
     return (max if older else min)(ends, default=None)
 

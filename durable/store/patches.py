@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from django.db import connections
 from django.db.models import Q
+
+from durable import conf
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -29,6 +32,13 @@ def with_marks(patches: Patches, marks: Iterable[ev.PatchMarked]) -> Patches:
 def marked_by_patched(patch_id: str) -> Q:
     """Return the condition that an instance has the mark of ``patched``, so that its code has to ask for the patch."""
     return _has("patched", patch_id)
+
+
+def indexed(patch_id: str) -> Q:
+    """Return what is true of all that are marked by ``patched``, and what the index of PostgreSQL is by."""
+    if not connections[conf.settings.DATABASE].features.supports_json_field_contains:
+        return marked_by_patched(patch_id)
+    return Q(patches__contains={"patched": {patch_id: True}}) & ~Q(patches={})
 
 
 def without(patch_id: str) -> Q:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from durable import conf
+from django.db.models import Q
+
 from durable.management.base import DurableCommand, natural, summary, tag
 from durable.management.choosing import since
-from durable.models import CLOSED, OPEN, Instance, Status
-from durable.store import filters, instances, patches
+from durable.models import CLOSED, OPEN, Status
+from durable.store import instances, listing, patches
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from django.core.management.base import CommandParser
-    from django.db.models import QuerySet
 
 _COUNTED = 10_000
 """How far the instances are counted that are not listed."""
@@ -67,17 +68,17 @@ class Command(DurableCommand):
 
     def handle(self, *, limit: int, **options: Any) -> None:
         """Run the command."""
-        found = _chosen(**options)
-        rows = [summary(instance) for instance in instances.listed(found[:limit], payload="custom_status")]
+        of_all, statuses = _chosen(**options)
+        found = listing.of_status(of_all, statuses)
+        read = partial(instances.listed, payload="custom_status")
+        rows = [summary(instance) for instance in listing.walk(found, limit, read=read)]
         if options["json"]:
             self.print_json(rows)
             return
         width = max((len(row["id"]) for row in rows), default=0)
         for row in rows:
             self.stdout.write(row["id"] if options["ids"] else self._line(row, width))
-        total = found.order_by()[: _COUNTED + 1].count() if len(rows) == limit else len(rows)
-        all_of_them = f"{total}" if total <= _COUNTED else f"more than {_COUNTED:,}"
-        self.stderr.write(f"{total} in all" if len(rows) == total else f"{len(rows)} of {all_of_them}")
+        self.stderr.write(_in_all(len(rows), limit, of_all, statuses))
 
     def _line(self, row: dict[str, Any], width: int) -> str:
         style = getattr(self.style, _STATUS.get(row["status"], ""), str)
@@ -95,6 +96,18 @@ class Command(DurableCommand):
         return "  ".join([*shown, *(f"{name}={value}" for name, value in row["tags"].items())])
 
 
+def _in_all(shown: int, limit: int, of_all: listing.Listing, statuses: list[str]) -> str:
+    if shown < limit:
+        return f"{shown} in all"
+    counts = listing.counts(of_all, _COUNTED)
+    total = max(shown, counts.total(statuses))
+    if total > _COUNTED:
+        return f"{shown} of more than {_COUNTED:,}"
+    if not counts.whole:
+        return f"{shown} of {total} or more"
+    return f"{shown} in all" if shown == total else f"{shown} of {total}"
+
+
 def _chosen(
     *,
     status: list[str],
@@ -106,19 +119,18 @@ def _chosen(
     patch: list[str],
     without_patch: list[str],
     **_: Any,
-) -> QuerySet[Instance]:
-    found = Instance.objects.using(conf.settings.DATABASE).order_by("-created_at", "id")
-    if status:
-        found = found.filter(status__in=[each for name in status for each in _GROUPS.get(name, (name,))])
+) -> tuple[listing.Listing, list[str]]:
+    """Return the instances, whatever their status, and the statuses that are wanted."""
+    asked: dict[str, Any] = {"tags": dict(tag)} if tag else {}
     if workflow:
-        found = found.filter(name=workflow)
+        asked["name"] = workflow
     if parent:
-        found = found.filter(parent_id=parent)
+        asked["parent"] = parent
     if since is not None:
-        found = found.filter(created_at__gte=since)
-    if roots:
-        found = found.filter(parent_execution_id=None)
-    found = found.filter(*map(patches.marked_by_patched, patch), *map(patches.without, without_patch))
-    for name, value in tag:
-        found = filters.tagged(found, name, [value])
-    return found
+        asked["created_at__gte"] = since.isoformat()
+    conditions = [*map(patches.indexed, patch), *map(patches.marked_by_patched, patch)]
+    conditions += [*map(patches.without, without_patch), *([Q(parent_execution_id=None)] if roots else [])]
+    if any(dict(tag)[name] != value for name, value in tag):
+        conditions.append(Q(pk__in=[]))  # no tag has two values
+    found = listing.narrowed(listing.listing(asked), *conditions, by_index=conditions[0] if patch else None)
+    return found, sorted({str(each) for name in status for each in _GROUPS.get(name, (name,))})
