@@ -177,18 +177,15 @@ def test_three_statements_for_any_number_of_groups(engine, order, groups):
     assert len(counted.statements) == 3
 
 
-def test_the_database_counts_by_the_index_alone(engine, order):
-    fail(engine, order, a=ValueError("x"))
-    with cost() as counted:
-        client.failure_groups()
+def test_groups_are_of_those_that_failed_last(engine, order, monkeypatch):
+    monkeypatch.setattr("durable.operations.failing.LOOKED", 2)
+    fail(engine, order, a=ValueError("long ago"), b=KeyError("x"), c=KeyError("y"))
+    early = clock.now() - timedelta(days=1)
+    Instance.objects.filter(pk="a").update(failed_at=early)
 
-    sql = counted.statements[1]
-
-    if connection.vendor == "sqlite":
-        with connection.cursor() as cursor:
-            cursor.execute("EXPLAIN QUERY PLAN " + sql.replace("%s", "'2026-01-01'"))
-            plan = " ".join(str(row) for row in cursor.fetchall())
-        assert "COVERING INDEX durable_instance_failed" in plan
+    assert [group.error for group in client.failure_groups()] == ["KeyError"]
+    assert [group.count for group in client.failure_groups()] == [2]
+    assert [group.error for group in client.failure_groups(until=early + timedelta(hours=1))] == ["ValueError"]
 
 
 def test_those_that_failed_before_the_upgrade_get_their_groups(engine, order, monkeypatch):
