@@ -9,7 +9,7 @@ from django.db.migrations.loader import MigrationLoader
 from durable.models import Instance
 from durable.testing.factories import InstanceFactory
 
-MIGRATIONS = ("0014_list_indexes", "0016_more_list_indexes")
+MIGRATIONS = ("0014_list_indexes", "0017_more_list_indexes")
 
 
 def names():

@@ -43,7 +43,7 @@ def store(newborns: Sequence[Newborn]) -> int:
         [row for born in newborns for row in born.inbox],
     )
     with turns.cursor(connection) as cursor:
-        cursor.execute(_statement(), [many.as_text(each) for each in rows])
+        cursor.execute(_statement(), [many.as_text(each) if each else "[]" for each in rows])
         return int(cursor.fetchone()[0])
 
 

@@ -7,7 +7,7 @@ class Migration(migrations.Migration):
     atomic = False  # no index can be built beside the work within a transaction
 
     dependencies = [
-        ("durable", "0015_audit_log_names"),
+        ("durable", "0016_saved_filters"),
     ]
 
     operations = [
