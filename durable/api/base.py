@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.db import transaction
 from drf_spectacular.openapi import AutoSchema
-from drf_spectacular.utils import OpenApiParameter
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.exceptions import ValidationError
 from rest_framework.generics import GenericAPIView
 from rest_framework.permissions import IsAuthenticated
@@ -88,9 +88,21 @@ class View(GenericAPIView):
             self.get_serializer_class()(found, many=many, context={**self.get_serializer_context(), **context}).data
         )
 
+    def told(self, found: Any) -> Response:
+        """Answer with a dict, or a list of such, or with those of its fields that the request names."""
+        only = self.get_serializer_context().get("only")
+        if only is None:
+            return Response(found)
+        rows = [
+            {name: row[name] for name in row if name in only} for row in (found if isinstance(found, list) else [found])
+        ]
+        return Response(rows if isinstance(found, list) else rows[0])
 
-ORDERING = OpenApiParameter("ordering", description="`-` before the field: the greatest first.")
-FIELDS = OpenApiParameter("fields", description="Show only these fields, with commas between.")
+
+FIELDS = OpenApiParameter(
+    "fields",
+    description="Show only these fields, with commas between; without it, all are there.",
+)
 
 
 class List(View):
@@ -128,6 +140,16 @@ class List(View):
             found = list(filter(context.pop("keep"), found))
         shown = self.get_serializer_class()(found, many=True, context={**self.get_serializer_context(), **context})
         return self.get_paginated_response(shown.data)
+
+
+def listing(operation_id: str, kind: Any, orderings: tuple[str, ...]) -> Any:
+    """Describe the ``get`` of a list, which has pages, filters and orders."""
+    fields = sorted(each.removeprefix("-") for each in orderings)
+    described = f"`-` before the field: the greatest first. It is `{orderings[0]}` if nothing is said."
+    ordering = OpenApiParameter(
+        "ordering", enum=[f"{way}{each}" for each in fields for way in ("", "-")], description=described
+    )
+    return extend_schema(operation_id=operation_id, parameters=[ordering, FIELDS], responses=kind(many=True))
 
 
 OF_INSTANCES = ("-created_at", "id", "started_at", "closed_at")

@@ -1,4 +1,4 @@
-"""What lists can be filtered by; a filter that does not exist is refused, so that no typing error lists everything."""
+"""What lists can be filtered by; one that does not exist, or is empty, is refused, so that no slip lists everything."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class Backend(filters.DjangoFilterBackend):
 
 
 def refuse_unknown(request: Request, known: set[str]) -> None:
-    """Refuse parameters that do not exist, or that no database can hold.
+    """Refuse parameters that do not exist, that say nothing, or that no database can hold.
 
     Raises:
         ValidationError: There is one.
@@ -132,5 +132,7 @@ def refuse_unknown(request: Request, known: set[str]) -> None:
     for name, values in request.query_params.lists():
         if name not in known:
             raise ValidationError({name: f"There is no such parameter; there are {', '.join(sorted(known))}."})
+        if "" in values:
+            raise ValidationError({name: "It is empty: give a value, or leave it out."})
         if any("\0" in value for value in values):
             raise ValidationError({name: "NUL characters cannot be stored, so there is nothing to be found."})

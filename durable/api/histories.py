@@ -31,7 +31,7 @@ class Children(base.List):
     serializer_class = serializers.InstanceSummary
     orderings = base.OF_INSTANCES
 
-    @extend_schema(operation_id="instance_children", parameters=[base.ORDERING, base.FIELDS])
+    @base.listing("instance_children", serializers.InstanceSummary, orderings)
     def get(self, request: Request, instance_id: str) -> Response:
         """List the children of an instance."""
         parent = access.find(request.user, instance_id)
@@ -46,7 +46,7 @@ class Executions(base.List):
     orderings = ("-number",)
     queryset = Execution.objects.none()
 
-    @extend_schema(operation_id="instance_executions", parameters=[base.ORDERING, base.FIELDS])
+    @base.listing("instance_executions", serializers.ExecutionSerializer, orderings)
     def get(self, request: Request, instance_id: str) -> Response:
         """List the executions of an instance."""
         found = access.find(request.user, instance_id)
@@ -151,7 +151,7 @@ class Work(base.List):
     orderings = ("event_id", "created_at")
     queryset = ActivityTask.objects.none()
 
-    @extend_schema(operation_id="instance_work", parameters=[base.ORDERING, base.FIELDS])
+    @base.listing("instance_work", serializers.OpenWorkSerializer, orderings)
     def get(self, request: Request, instance_id: str) -> Response:
         """List the activities that have not ended: attempts, next retries, heartbeats, failures and workers.
 

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, ClassVar
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers as rest
 from rest_framework.exceptions import ValidationError
-from rest_framework.response import Response
 
 from durable import client
 from durable.api import access, filters
-from durable.api.base import View
+from durable.api.base import FIELDS, View
 from durable.api.bodies import LARGEST
 from durable.api.plain import described, plain
 from durable.client import redacting
 
 if TYPE_CHECKING:
     from rest_framework.request import Request
+    from rest_framework.response import Response
 
 EXECUTION = OpenApiParameter("execution", description="The execution's id; else the current one.")
 
@@ -25,7 +25,7 @@ EXECUTION = OpenApiParameter("execution", description="The execution's id; else 
 class Explain(View):
     """Where the code stands."""
 
-    takes: ClassVar[set[str]] = {"at", "execution"}
+    takes: ClassVar[set[str]] = {"at", "execution", "fields"}
     serializer_class = described(client.Explanation, "redacted")
 
     @extend_schema(
@@ -33,6 +33,7 @@ class Explain(View):
         parameters=[
             OpenApiParameter("at", int, description="After the event of this `seq`; else the last."),
             EXECUTION,
+            FIELDS,
         ],
     )
     def get(self, request: Request, instance_id: str) -> Response:
@@ -43,7 +44,7 @@ class Explain(View):
         asked.is_valid(raise_exception=True)
         hides = not access.may(request.user, access.PAYLOAD, found)
         told = client.explain(found.pk, asked.validated_data["at"], request.query_params.get("execution") or None)
-        return Response({**plain(redacting.explanation(told) if hides else told), "redacted": hides})
+        return self.told({**plain(redacting.explanation(told) if hides else told), "redacted": hides})
 
 
 class _At(rest.Serializer):
@@ -53,23 +54,23 @@ class _At(rest.Serializer):
 class Why(View):
     """Why it does not go on."""
 
-    takes: ClassVar[set[str]] = set()
+    takes: ClassVar[set[str]] = {"fields"}
     serializer_class = described(client.Why, "redacted")
 
-    @extend_schema(operation_id="why")
+    @extend_schema(operation_id="why", parameters=[FIELDS])
     def get(self, request: Request, instance_id: str) -> Response:
         """Say what an instance waits for, and whether anybody is there to bring it."""
         found = access.find(request.user, instance_id)
         filters.refuse_unknown(request, {"format", *self.takes})
         hides = not access.may(request.user, access.PAYLOAD, found)
         why = client.why(found.pk)
-        return Response({**plain(redacting.why(why) if hides else why), "redacted": hides})
+        return self.told({**plain(redacting.why(why) if hides else why), "redacted": hides})
 
 
 class Compare(View):
     """Two executions side by side."""
 
-    takes: ClassVar[set[str]] = {"with", "execution", "other_execution"}
+    takes: ClassVar[set[str]] = {"with", "execution", "other_execution", "fields"}
     serializer_class = described(client.Comparison, "counts", "is_same", "redacted")
 
     @extend_schema(
@@ -77,6 +78,7 @@ class Compare(View):
         parameters=[
             OpenApiParameter("with", description="The other instance; else this one, to compare two executions of it."),
             EXECUTION,
+            FIELDS,
             OpenApiParameter("other_execution", description="Likewise of the other instance."),
         ],
     )
@@ -97,16 +99,16 @@ class Compare(View):
                 for event in told["events"]:
                     if event[side] is not None:
                         event[side]["data"] = None
-        return Response(told)
+        return self.told(told)
 
 
 class Family(View):
     """Reruns and restarts."""
 
-    takes: ClassVar[set[str]] = set()
+    takes: ClassVar[set[str]] = {"fields"}
     serializer_class = described(client.Lineage)
 
-    @extend_schema(operation_id="lineage")
+    @extend_schema(operation_id="lineage", parameters=[FIELDS])
     def get(self, request: Request, instance_id: str) -> Response:
         """List the reruns and restarts that led to an instance, and those that began with it."""
         found = access.find(request.user, instance_id)
@@ -117,4 +119,4 @@ class Family(View):
         )
         for side in ("ancestors", "descendants"):
             told[side] = [each for each in told[side] if each["instance_id"] in seen]
-        return Response(told)
+        return self.told(told)

@@ -13,13 +13,13 @@ from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
 from django.db import transaction
 from django.http import Http404
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
+from drf_spectacular.utils import OpenApiParameter, PolymorphicProxySerializer, extend_schema, extend_schema_view
 from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.response import Response
 
 from durable import client, conf
 from durable.api import access, bodies, filters, once, problems, serializers, verbs
-from durable.api.base import FIELDS, OF_INSTANCES, ORDERING, List, View, etag, located
+from durable.api.base import FIELDS, OF_INSTANCES, List, View, etag, listing, located
 from durable.api.plain import described, plain
 from durable.client import redacting
 from durable.core.errors import DurableError, UpdateTimeout
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from django.http.response import HttpResponseBase
     from rest_framework.request import Request
+    from rest_framework.serializers import BaseSerializer
 
     from durable.models import Instance
 
@@ -103,7 +104,7 @@ class Instances(Acting, List):
         self.throttle_scope = scope(self.request)
         return super().get_throttles()
 
-    @extend_schema(operation_id="instances", parameters=[ORDERING, FIELDS])
+    @listing("instances", serializers.InstanceSummary, OF_INSTANCES)
     def get(self, request: Request) -> Response:
         """List instances, the newest first."""
         access.require_view(request.user)
@@ -249,13 +250,19 @@ def _imagined(found: client.WhatIf, *, hides: bool) -> dict[str, Any]:
     return told
 
 
+def _or_preview(name: str, kind: type[BaseSerializer]) -> PolymorphicProxySerializer:
+    """Describe an answer that is a preview if the request is a dry run."""
+    kinds: list[Any] = [kind, serializers.PreviewSerializer]
+    return PolymorphicProxySerializer(component_name=name, serializers=kinds, resource_type_field_name=None)
+
+
 _ANSWERS: dict[str, Any] = {
-    "instance": {200: serializers.InstanceDetail},
+    "instance": {200: _or_preview("InstanceOrPreview", serializers.InstanceDetail)},
     "new": {201: serializers.InstanceDetail, 200: serializers.PreviewSerializer},
-    "outcome": {200: serializers.OutcomeSerializer},
+    "outcome": {200: _or_preview("OutcomeOrPreview", serializers.OutcomeSerializer)},
     "value": {200: serializers.Value},
     "imagined": {200: described(client.WhatIf, "redacted")},
-    "purged": {200: described(client.Purged)},
+    "purged": {200: _or_preview("PurgedOrPreview", described(client.Purged))},
 }
 
 

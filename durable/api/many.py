@@ -12,7 +12,7 @@ from rest_framework.response import Response
 
 from durable import client
 from durable.api import access, bodies, filters
-from durable.api.base import FIELDS, OF_INSTANCES, ORDERING, List, View
+from durable.api.base import FIELDS, OF_INSTANCES, List, View, listing
 from durable.api.ids import link
 from durable.api.instances import DRY_RUN, KEY, Acting, scope
 from durable.api.plain import described, plain
@@ -78,9 +78,9 @@ class Beginning(Acting):
     def begun(self, handle: client.Handle) -> Response:
         """Answer with the report of a batch that begins."""
         address = link(self.request, "batch", batch_id=handle.id)
-        return Response(self.told(handle.id, limit=0), status=201, headers={"Location": address})
+        return Response(self.report(handle.id, limit=0), status=201, headers={"Location": address})
 
-    def told(self, batch_id: str, **options: Any) -> dict[str, Any]:
+    def report(self, batch_id: str, **options: Any) -> dict[str, Any]:
         """Return the report of a batch, without payloads that errors quote to users who may not see any."""
         report = client.batch_report(batch_id, **options)
         if not access.may(self.request.user, access.PAYLOAD):
@@ -99,7 +99,7 @@ class Batches(Beginning, List):
         self.throttle_scope = scope(self.request)
         return super().get_throttles()
 
-    @extend_schema(operation_id="batches", parameters=[ORDERING, FIELDS])
+    @listing("batches", InstanceSummary, OF_INSTANCES)
     def get(self, request: Request) -> Response:
         """List the batches, which are instances, the newest first."""
         access.require_view(request.user)
@@ -123,10 +123,12 @@ class Batch(Beginning):
     """One batch."""
 
     throttle_scope = "durable-read"
+    serializer_class = Report
 
     @extend_schema(
         operation_id="batch",
         parameters=[
+            FIELDS,
             _OUTCOME,
             OpenApiParameter("limit", int, description="So many instances at most; 1000 if nothing is said."),
             OpenApiParameter("after", description="Only instances that come after this one."),
@@ -136,11 +138,11 @@ class Batch(Beginning):
     def get(self, request: Request, batch_id: str) -> Response:
         """Say how far a batch is, and what became of each instance."""
         access.require_view(request.user)
-        filters.refuse_unknown(request, {"outcome", "limit", "after", "format"})
+        filters.refuse_unknown(request, {"outcome", "limit", "after", "format", "fields"})
         asked = _Limit(data=request.query_params)
         asked.is_valid(raise_exception=True)
         options = {"outcomes": request.query_params.getlist("outcome"), "after": request.query_params.get("after")}
-        return Response(self.told(batch_id, **options, **asked.validated_data))
+        return self.told(self.report(batch_id, **options, **asked.validated_data))
 
 
 class _Limit(rest.Serializer):
@@ -167,11 +169,12 @@ class FailureGroups(View):
     """What failed, by its cause."""
 
     serializer_class = described(client.FailureGroup, "filter", "redacted")
-    takes: ClassVar[set[str]] = {"workflow", "status", "since", "until", "limit"}
+    takes: ClassVar[set[str]] = {"workflow", "status", "since", "until", "limit", "fields"}
 
     @extend_schema(
         operation_id="failure_groups",
         parameters=[
+            FIELDS,
             OpenApiParameter("workflow"),
             OpenApiParameter("status", enum=[str(status) for status in STATUSES]),
             OpenApiParameter("since", description="Failed at that time or later."),
@@ -191,7 +194,7 @@ class FailureGroups(View):
             {**asdict(group), "filter": group.filter, "redacted": hides}
             for group in client.failure_groups(**asked.validated_data)
         ]
-        return Response([{**group, "message": audit.HIDDEN} for group in groups] if hides else groups)
+        return self.told([{**group, "message": audit.HIDDEN} for group in groups] if hides else groups)
 
 
 class _Groups(rest.Serializer):

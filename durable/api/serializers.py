@@ -257,7 +257,7 @@ class OperationSerializer(Sparse, serializers.ModelSerializer):
         read_only_fields = fields
 
 
-class Health(serializers.Serializer):
+class Health(Sparse):
     """Whether workflows go on."""
 
     healthy = serializers.BooleanField()

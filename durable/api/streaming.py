@@ -12,7 +12,6 @@ from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIRequest
 from django.db import connections
 from django.http import HttpResponse, StreamingHttpResponse
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import serializers as rest
 from rest_framework.exceptions import ValidationError
@@ -52,6 +51,15 @@ class EventStream(JSONRenderer):
     format = "events"
 
 
+class SentEvent(rest.Serializer):
+    """An event of the stream."""
+
+    id = rest.CharField(required=False, help_text="Of an event of the history: what `Last-Event-ID` takes.")
+    event = rest.ChoiceField(["history", "instance", "problem", "end"], required=False)
+    data = rest.CharField(required=False, help_text="JSON.")  # type: ignore[assignment]
+    retry = rest.IntegerField(required=False, help_text="After how many milliseconds to ask again.")
+
+
 class StateSerializer(rest.Serializer):
     """How an instance is."""
 
@@ -73,17 +81,11 @@ class _Asked(rest.Serializer):
         return value
 
 
-_EXAMPLE = """\
-id: 0198f0c47e1a7c3e9f550d8f4f0f3f1b-7
-event: history
-data: {"seq":7,"kind":"ActivityCompleted","event_id":1,"name":"charge","data":{"result":"receipt"}}
-
-event: instance
-data: {"status":"completed","head":7}
-
-event: end
-data: {"why":"closed"}
-"""
+_EXAMPLE = {
+    "id": "0198f0c47e1a7c3e9f550d8f4f0f3f1b-7",
+    "event": "history",
+    "data": '{"seq":7,"kind":"ActivityCompleted","event_id":1,"name":"charge","data":{"result":"receipt"}}',
+}
 
 
 class Events(base.View):
@@ -108,8 +110,8 @@ class Events(base.View):
         ],
         responses={
             (200, "text/event-stream"): OpenApiResponse(
-                OpenApiTypes.STR,
-                "`history`, `instance`, `problem` and `end`, each with JSON.",
+                SentEvent,
+                "Server-sent events, each of which is such.",
                 examples=[OpenApiExample("Example", _EXAMPLE)],
             ),
             204: OpenApiResponse(None, "The instance is closed, and all of it is known: do not ask again."),

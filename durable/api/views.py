@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from drf_spectacular.utils import extend_schema
 from rest_framework.response import Response
@@ -106,7 +106,7 @@ class Audit(base.List):
     orderings = ("-at",)
     queryset = Operation.objects.none()
 
-    @extend_schema(operation_id="audit", parameters=[base.ORDERING, base.FIELDS])
+    @base.listing("audit", serializers.OperationSerializer, orderings)
     def get(self, request: Request) -> Response:
         """List what was done to instances, and what was tried."""
         rows = Operation.objects.using(conf.settings.DATABASE)
@@ -121,9 +121,8 @@ class Health(base.View):
     """Whether workflows go on."""
 
     serializer_class = serializers.Health
-    takes: ClassVar[set[str]] = set()
 
-    @extend_schema(operation_id="health")
+    @extend_schema(operation_id="health", parameters=[base.FIELDS])
     def get(self, request: Request) -> Response:
         """Say whether there are workers, whether somebody looks for due work, and how many instances are stalled."""
         access.require_view(request.user)

@@ -7,9 +7,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from durable import UnknownInstance, client
+from durable.client import batching
 from durable.models import Instance, Operation
 from durable.store import workers
 from durable.testing.factories import InstanceFactory
+from tests import driving
 from tests.api.conftest import Api
 
 
@@ -73,6 +75,31 @@ def test_only_the_fields_that_are_asked_for_are_shown(api, failed):
     assert api.get("instances/order%2F1/", fields="id").json() == {"id": "order/1"}
 
     problem(api.get("instances/", fields="id,nonsense"), 400, "invalid_request")
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        (f"instances/order%2F1/{view}/", field)
+        for view, field in [("explain", "seq"), ("why", "verdict"), ("lineage", "ancestors"), ("compare", "counts")]
+    ]
+    + [("health/", "healthy"), ("failure-groups/", "count"), ("batches/own/", "verb"), ("versions/", "name")]
+    + [("definitions/", "name"), ("workers/", "pid"), ("audit/", "verb"), ("batches/", "id")],
+)
+def test_every_answer_can_be_sparse(api, engine, failed, path, field):
+    driving.register_all(batching)
+    client.batch("cancel", ["order/1"], id="own", actor=api.user)
+    failed.restart(new_instance_id="b")
+    workers.beat(["default"])
+    query = {"with": "b"} if "compare" in path else {}
+
+    answer = api.get(path, fields=field, **query)
+    assert answer.status_code == 200, answer.json()
+    found = answer.json()
+    rows = found if isinstance(found, list) else found.get("results", [found])
+    assert rows
+    assert all(row.keys() == {field} for row in rows)
+    problem(api.get(path, fields="nonsense", **query), 400, "invalid_request")
 
 
 def test_hidden_payloads_stay_hidden_when_asked_for(someone, failed):
@@ -165,6 +192,11 @@ def test_filters_and_orders(api, some, query, found):
         {"tag": "a:\0"},
         {"ordering": "input"},
         {"ordering": "--id"},
+        {"workflow": ""},
+        {"status": ""},
+        {"limit": 0},
+        {"limit": 1001},
+        {"limit": "many"},
     ],
 )
 def test_what_is_no_filter_is_refused(api, some, query):
