@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 AT_ONCE = 1000
 
-_A_MESSAGE = 20
+_A_MESSAGE = 50
 """So many instances that are due together are one message at least: their turns are taken together."""
 
 

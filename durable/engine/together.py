@@ -34,6 +34,9 @@ _FEW = 8
 """Fewer than so many are given their turns one after the other: each may then run an activity in place."""
 
 _AT_ONCE = 50
+_LEAST = 4
+"""How many are locked together at most and at least, as far as there is time for them."""
+
 _SECONDS = 0.05
 """How long others may have to wait for the locks of those whose turns are taken together."""
 
@@ -60,11 +63,13 @@ def advance_all(ids: Iterable[str]) -> None:
     # Never all of them, and each time with others: should one kill the worker, it does not take
     # the same ones with it time and again.
     random.shuffle(waiting)
-    size = min(_AT_ONCE, len(waiting) // 2)
+    most = size = min(_AT_ONCE, len(waiting) // 2)
     while waiting:
         some, waiting = waiting[:size], waiting[size:]
         batch = _take(some)
         waiting += batch.later
+        # What was locked and read, and then there was no time for it, is locked and read again.
+        size = max(len(some) - len(batch.later), _LEAST) if batch.later else min(2 * size, most)
         for instance_id in batch.alone:
             single.advance(instance_id)
 
