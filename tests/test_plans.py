@@ -11,10 +11,11 @@ import pytest
 from django.db import connection, transaction
 
 from durable import activity, workflow
+from durable.core import events as ev
 from durable.engine import sweep
 from durable.engine.advance import advance
-from durable.models import ActivityTask, InboxEvent, Instance
-from durable.store import history, inbox, instances, tasks
+from durable.models import ActivityTask, InboxEvent, Instance, Status
+from durable.store import clock, gathered, history, inbox, instances, loading, tasks, turns
 from tests import clones
 
 pytestmark = pytest.mark.skipif(connection.vendor != "postgresql", reason="plans of PostgreSQL")
@@ -55,7 +56,8 @@ class Plans:
         self.nodes: list[tuple[str, dict[str, Any]]] = []
 
     def __call__(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
-        if sql.startswith(("SELECT", "UPDATE", "DELETE", "(SELECT")):
+        if sql.startswith(("SELECT", "UPDATE", "DELETE", "(SELECT", "WITH")):
+            # As the server plans it: what it binds itself it plans with the values, too.
             with connection.connection.cursor() as cursor:
                 (plan,) = cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}", params).fetchone()
             plan = json.loads(plan) if isinstance(plan, str) else plan
@@ -117,14 +119,66 @@ def test_what_is_announced_is_noted_by_index(sleeping, plans):
 
 def test_a_turn_finds_its_rows_by_index(sleeping, plans):
     with transaction.atomic():
-        instances.try_lock(sleeping.pk)
-        inbox.due(sleeping.execution_id, limit=1000)
+        assert loading.lock([sleeping.pk])
+        loading.read([(sleeping.execution_id, 0)], limit=1000)
         inbox.has_due(sleeping.execution_id)
         assert list(history.read(sleeping.execution_id))
         inbox.delete_timers(sleeping.execution_id, [7])
 
     assert len({sql for sql, _ in plans.nodes}) == 5
     assert plans.scans == set()
+
+
+@pytest.mark.parametrize("count", [1, 50])
+def test_turns_that_are_taken_together_find_their_rows_by_index(sleeping, plans, count):
+    some = list(Instance.objects.filter(pk__in=[f"sleeper-{number}" for number in range(1, count + 1)]))
+    plans.nodes.clear()
+    ended = [history.record(ev.ExecutionCompleted(result=None))]
+    with transaction.atomic():
+        locked = loading.lock([each.pk for each in some])
+        found = loading.read([(each.execution_id, 0) for each in locked], limit=100)
+        gathered.with_open_children(locked)
+        gathered.write(
+            [
+                gathered.Part(
+                    instance=each,
+                    values={"head": each.head + 1, "status": Status.COMPLETED},
+                    records=ended,
+                    at=each.created_at,
+                    consumed=[],
+                    ended=True,
+                    tasks=[],
+                    inbox=[],
+                )
+                for each in locked
+            ]
+        )
+
+    assert {len(one.rows) for one in found.values()} == {2}
+    assert len({sql for sql, _ in plans.nodes}) == 6
+    assert plans.scans == set()
+
+
+def test_the_end_of_an_instance_finds_its_rows_by_index(sleeping, plans):
+    values = {"head": sleeping.head + 1, "status": Status.COMPLETED, "closed_at": clock.now()}
+    records = [history.record(ev.ExecutionCompleted(result=None))]
+
+    assert turns.write(sleeping, values, records, head=sleeping.head, at=clock.now(), ends=True)
+
+    assert plans.nodes
+    assert plans.scans == set()
+
+
+def test_what_is_due_and_told_to_nobody_is_found_by_index(sleeping, plans):
+    ids = [f"sleeper-{number}" for number in range(1, 100)]
+    InboxEvent.objects.filter(execution__instance__in=ids).update(visible_at=sleeping.created_at)
+    plans.nodes.clear()
+
+    assert inbox.announce(ids, stale=sleeping.created_at) == set(ids)
+
+    assert plans.nodes
+    assert plans.scans == set()
+    assert inbox.announce(ids, stale=sleeping.created_at) == set()
 
 
 def test_what_a_late_message_is_still_about_is_found_by_index(sleeping, plans):

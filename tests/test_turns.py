@@ -11,7 +11,7 @@ from django.db import connection, transaction
 from durable import workflow
 from durable.core import events as ev
 from durable.core.errors import LimitExceeded
-from durable.models import HistoryEvent, InboxEvent, Instance, Status
+from durable.models import Execution, HistoryEvent, InboxEvent, Instance, Status
 from durable.store import clock, history, inbox, instances, turns
 from tests.driving import Together, cost
 
@@ -48,12 +48,12 @@ def instance(committing, way):
     return handle.instance
 
 
-def write(instance, events=EVENTS, *, lease=LEASE, consumed=(), **values):
+def write(instance, events=EVENTS, *, lease=LEASE, consumed=(), ends=False, **values):
     records = [history.record(event) for event in events]
     values = {"head": instance.head + len(events), **values}
     with transaction.atomic():
         return turns.write(
-            instance, values, records, head=instance.head, at=clock.now(), lease=lease, consumed=consumed
+            instance, values, records, head=instance.head, at=clock.now(), lease=lease, consumed=consumed, ends=ends
         )
 
 
@@ -132,6 +132,53 @@ def test_what_is_in_the_history_leaves_the_inbox(instance, moved):
 
     left = [kept] if not moved else [*consumed, kept]
     assert [pk for pk, _, _ in inbox.due(instance.execution_id, limit=9)] == left
+
+
+def end(instance, *, lease):
+    ended = [ev.ExecutionCompleted(result=1)]
+    return write(instance, ended, lease=lease, ends=True, status=Status.COMPLETED, closed_at=clock.now())
+
+
+@pytest.mark.parametrize("lease", [LEASE, None], ids=["in place", "locked"])
+def test_end_closes_the_execution_and_empties_the_inbox(instance, way, lease):
+    if way != "one statement":
+        pytest.skip("elsewhere an end is written by closing it")
+    later = clock.now() + timedelta(hours=1)
+    inbox.insert([inbox.row(instance.execution_id, ev.TimerFired(event_id=7), visible_at=later)])
+
+    with cost() as counted:
+        assert end(instance, lease=lease)
+
+    assert len(counted.statements) == 1
+    execution = Execution.objects.get(pk=instance.execution_id)
+    now = Instance.objects.get(pk=instance.pk)
+    assert (execution.status, execution.closed_at) == (now.status, now.closed_at) == ("completed", now.closed_at)
+    assert not InboxEvent.objects.exists()
+    assert [kind for _, kind, *_ in stored(instance)] == ["ExecutionCompleted"]
+
+
+@pytest.mark.parametrize("lease", [LEASE, None], ids=["in place", "locked"])
+@pytest.mark.parametrize("what", ["children", "moved"])
+def test_end_of_an_instance_that_has_open_children_or_moved_writes_nothing(instance, way, lease, what):
+    if way != "one statement":
+        pytest.skip("elsewhere an end is written by closing it")
+    later = clock.now() + timedelta(hours=1)
+    inbox.insert([inbox.row(instance.execution_id, ev.TimerFired(event_id=7), visible_at=later)])
+    if what == "moved":
+        instances.rows().update(head=2)
+    else:
+        child = Instance.objects.get(pk=instance.pk)
+        child.pk, child.parent_id, child.parent_execution_id = "child", instance.pk, instance.execution_id
+        child.save(force_insert=True)
+
+    assert not end(instance, lease=lease)
+
+    assert Execution.objects.get(pk=instance.execution_id).status == "running"
+    assert Instance.objects.get(pk=instance.pk).status == "running"
+    assert InboxEvent.objects.count() == 1
+    assert stored(instance) == []
+    Instance.objects.filter(pk="child").update(status=Status.COMPLETED)
+    assert end(instance, lease=lease) is (what == "children")
 
 
 def test_turn_without_events_deletes_what_it_dropped(instance):

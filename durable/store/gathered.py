@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _MOVE = """
 UPDATE {instance} SET {values} FROM json_to_recordset(%s::json) AS new (pk varchar, seen int, {types})
-WHERE {instance}.id = new.pk AND {instance}.head = new.seen
+WHERE {instance}.id = ANY(%s) AND {instance}.id = new.pk AND {instance}.head = new.seen
 """
 
 
@@ -96,7 +96,9 @@ def _moved(columns: tuple[str, ...], parts: Sequence[Part]) -> int:
     if turns.in_one_statement():
         rows = [{"pk": part.instance.pk, "seen": part.instance.head, **_plain(part.values)} for part in parts]
         with turns.cursor(connection) as client:
-            client.execute(_statement(columns), [msgspec.json.encode(rows).decode()])
+            # By their ids as well: how many rows there are in the JSON, the planner can only guess.
+            ids = [part.instance.pk for part in parts]
+            client.execute(_statement(columns), [msgspec.json.encode(rows).decode(), ids])
             return int(client.rowcount)
     values = [[_FIELDS[name].get_db_prep_save(part.values[name], connection) for name in columns] for part in parts]
     keys = [(part.instance.pk, part.instance.head) for part in parts]
