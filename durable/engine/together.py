@@ -113,6 +113,8 @@ class _Batch:
         """Take the turns of those that something is due for, as long as there is time."""
         self.alone += [each.pk for each in locked if not _fits(each)]
         self._choose([each for each in locked if _fits(each)])
+        if not self._seen:
+            return
         found = single.look_up(self._seen, limit=_ROWS)
         until = time.monotonic() + _SECONDS
         for instance in self._seen:
