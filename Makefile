@@ -20,7 +20,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv lint test test-core test-strict test-sqlite test-postgres test-debian test-browser test-pythons demo serve bench clean
+.PHONY: help venv lint test test-core test-strict test-sqlite test-postgres test-debian test-browser test-pythons messages demo serve bench clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -97,6 +97,9 @@ test-pythons: $(STAMP) ## Record histories on other Pythons and replay them on e
 	if [ -z "$$ready" ]; then echo 'No other Python found. Name some: make test-pythons PYTHONS="/path/to/python3.12"' >&2; exit 1; fi; \
 	echo "==> test-pythons:$$ready"; \
 	PYTHONS="$$ready" $(PYTEST) tests/test_pythons.py -n0 $(ARGS)
+
+messages: $(STAMP) ## Renew the catalogues of translations in durable/locale, and name what is to be translated
+	@$(BIN)/python -m tests.messages
 
 demo: $(STAMP) ## Show durable at work: crash, recover, and repair what failed
 	@env -u DATABASE_URL -u BROKER_URL $(BIN)/python manage.py durable_demo

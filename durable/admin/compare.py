@@ -18,6 +18,8 @@ from durable.client import access, redacting
 from durable.core.errors import DurableError, UnknownInstance
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from django.contrib.admin import AdminSite
     from django.http import HttpRequest, HttpResponse
 
@@ -74,7 +76,7 @@ def view(site: AdminSite, request: HttpRequest, object_id: str) -> HttpResponse:
     shown = base.context(site, request, tab="instance_changelist", title=_("Side by side"), compared=found)
     shown |= {
         "instance": one,
-        "pairs": [_pair(each, hides_a=hides[0], hides_b=hides[1]) for each in chosen[:SHOWN]],
+        "pairs": [_pair(each, whole=whole, hides_a=hides[0], hides_b=hides[1]) for each in chosen[:SHOWN]],
         "omitted": max(0, len(chosen) - SHOWN),
         "whole": whole,
         "toggle": _toggle(request, whole=whole),
@@ -91,16 +93,19 @@ def _toggle(request: HttpRequest, *, whole: bool) -> str:
     return f"?{query.urlencode()}"
 
 
-def _pair(event: ComparedEvent, *, hides_a: bool, hides_b: bool) -> Pair:
+def _pair(event: ComparedEvent, *, whole: bool, hides_a: bool, hides_b: bool) -> Pair:
     differs = event.change != "same"
+    fields = () if whole else event.fields
     return Pair(
         event=event,
         change=str(_CHANGES[event.change]),
-        a=_payload(event.a) if differs and not hides_a else "",
-        b=_payload(event.b) if differs and not hides_b else "",
+        a=_payload(event.a, fields) if differs and not hides_a else "",
+        b=_payload(event.b, fields) if differs and not hides_b else "",
     )
 
 
-def _payload(item: HistoryItem | None) -> str:
+def _payload(item: HistoryItem | None, fields: Collection[str]) -> str:
+    """Return a payload as JSON: what differs in it, or all of it if nothing is named."""
     data: dict[str, Any] = item.data if item is not None else {}
-    return forms.pretty(data)[:_LONG] if data else ""
+    shown = {name: data[name] for name in fields if name in data} or data
+    return forms.pretty(shown)[:_LONG] if shown else ""

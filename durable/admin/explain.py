@@ -43,7 +43,7 @@ def view(site: AdminSite, request: HttpRequest, object_id: str) -> HttpResponse:
         "address": links.instance(found.pk),
         "explained": redacting.explanation(explained) if hides else explained,
         "hides": hides,
-        "moment": datetime.fromtimestamp(explained.at, UTC),
+        "at": datetime.fromtimestamp(explained.at, UTC),
         **_neighbours(explained, at, execution),
     }
     return TemplateResponse(request, "admin/durable/instance/explain.html", shown)

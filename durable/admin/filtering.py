@@ -10,6 +10,7 @@ from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 from durable import registry
+from durable.client import wording
 from durable.core.errors import InvalidInput
 from durable.engine import stalling
 from durable.models import CLOSED, OPEN, Status
@@ -52,11 +53,14 @@ class Filters(forms.Form):
     workflow = _text(_("Workflow"), list="durable-workflows", autocomplete="off")
     version = forms.IntegerField(label=_("Version"), required=False, min_value=0, max_value=_LARGEST)
     queue = _text(_("Queue"))
-    tag = _text(_("Tag"), placeholder="name=value")
+    tag = _text(_("Tag"), placeholder=_("name=value"))
     stall = forms.ChoiceField(
         label=_("Stalled, because"),
         required=False,
-        choices=[("", _("any reason")), *((each, each) for each in (*stalling.REASONS.values(), stalling.POISON))],
+        choices=[
+            ("", _("any reason")),
+            *((each, wording.WORDS[each]) for each in (*stalling.REASONS.values(), stalling.POISON)),
+        ],
     )
     parent_is = forms.ChoiceField(
         label=_("Parent"), required=False, choices=[("", _("any")), ("yes", _("is a child")), ("no", _("is none"))]

@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 
 from durable.admin import base, filtering, health, paging, saved, words
 from durable.admin.verbs import of_many
-from durable.client import access
+from durable.client import access, wording
 from durable.models import Status
 from durable.store import clock, instances, listing
 
@@ -139,7 +139,7 @@ def row(found: Instance, links: base.Links, now: datetime) -> Row:
     return Row(
         instance=found,
         url=links.instance(found.pk),
-        reason=str((found.stall or {}).get("reason", "")) if found.status == Status.STALLED else "",
+        reason=wording.word((found.stall or {}).get("reason", "")) if found.status == Status.STALLED else "",
         progress=found.progress if found.status != Status.COMPLETED else None,
         age=words.ago(found.created_at, now),
         duration=words.lasted((ended - began).total_seconds()) if began else "",

@@ -13,6 +13,7 @@ from django.http import Http404, HttpResponseRedirect, QueryDict
 from django.template.response import TemplateResponse
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from durable import client
 from durable.admin import acting, base, feeds, filtering, forms, lists, verbs, words
@@ -40,12 +41,14 @@ class Chosen:
     Attributes:
         of: What a batch takes: ids, a filter or a queryset.
         sample: The ids of some.
-        total: How many there are, in words.
+        count: How many there are, up to a limit.
+        total: The same in words.
         hidden: What the form has to bring again.
     """
 
     of: Any
     sample: list[str]
+    count: int
     total: str
     hidden: list[tuple[str, str]]
 
@@ -92,16 +95,20 @@ def _chosen(request: HttpRequest) -> Chosen | None:
     if not request.POST.get("all"):
         ids = list(dict.fromkeys(request.POST.getlist("id")))
         hidden = [("query", query), *(("id", each) for each in ids)]
-        return Chosen(of=ids, sample=ids[:LOOKED], total=str(len(ids)), hidden=hidden) if ids else None
+        total = words.at_most(len(ids), len(ids))
+        return Chosen(of=ids, sample=ids[:LOOKED], count=len(ids), total=total, hidden=hidden) if ids else None
     form, plain = filtering.parse(QueryDict(query.removeprefix("?")))
     if plain is None:
         return None
     of_all, whole = lists.chosen(form, plain, payloads=access.may(request.user, access.PAYLOAD))
     found = listing.of_status(of_all, form.statuses())
     sample = [str(row.pk) for row in listing.page(found, None, LOOKED, read=lists.light).rows]
-    total = words.at_most(listing.count(found.rows, base.COUNTED), base.COUNTED)
+    if not sample:
+        return None
+    count = listing.count(found.rows, base.COUNTED)
+    hidden = [("query", query), ("all", "1")]
     of = found.rows if whole is None else whole
-    return Chosen(of=of, sample=sample, total=total, hidden=[("query", query), ("all", "1")]) if sample else None
+    return Chosen(of=of, sample=sample, count=count, total=words.at_most(count, base.COUNTED), hidden=hidden)
 
 
 def _form(verb: verbs.Verb, request: HttpRequest) -> forms.Verb:
@@ -155,7 +162,11 @@ def _begin(
         messages.error(request, str(error))
         return _show(site, request, verb, chosen, form, arguments, status=409)
     address = links.of("batch_report", begun.id)
-    text = _("{verb}: a batch for {total} instances has begun, <a href='{address}'>{id}</a>.")
+    text = ngettext(
+        "{verb}: a batch for {total} instance has begun, <a href='{address}'>{id}</a>.",
+        "{verb}: a batch for {total} instances has begun, <a href='{address}'>{id}</a>.",
+        chosen.count,
+    )
     messages.success(request, format_html(text, verb=verb.label, total=chosen.total, address=address, id=begun.id))
     return HttpResponseRedirect(address)
 
@@ -221,6 +232,7 @@ def report(site: AdminSite, request: HttpRequest, object_id: str) -> HttpRespons
         items = [redacting.outcome(item) for item in items]
     instance, total = instances.get(batch_id), sum(found.counts.values())
     shown = base.context(site, request, tab="batches", title=_("Batch"), report=found, outcome=outcome)
+    shown["verb_label"] = verbs.word(found.verb)
     shown |= {
         "items": [(links.instance(item.instance_id), item) for item in items],
         "next": items[-1].instance_id if len(found.items) > listing.SIZE else "",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
@@ -14,8 +15,9 @@ from django.urls import path
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
-from durable.admin import base, forms
-from durable.admin.verbs import VERBS
+from durable.admin import base, forms, verbs
+from durable.core import texts
+from durable.templatetags import durable_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -26,8 +28,6 @@ if TYPE_CHECKING:
     from django.urls import URLPattern
 
     from durable.models import Operation
-
-_OTHERS = ("start", "update", "batch")
 
 _COLUMNS = (
     "at",
@@ -51,7 +51,7 @@ class ByVerb(admin.SimpleListFilter):
     parameter_name = "verb"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(name, name) for name in sorted((*VERBS, *_OTHERS))]
+        return sorted(((name, verbs.word(name)) for name in (*verbs.VERBS, *verbs.OTHERS)), key=itemgetter(1))
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Operation]) -> QuerySet[Operation]:
         return queryset.filter(verb=self.value()) if self.value() else queryset
@@ -73,39 +73,57 @@ class ByInstance(admin.SimpleListFilter):
         return queryset.filter(instance_id=self.value()) if self.value() else queryset
 
 
+def _quoted(text: str) -> str:
+    """Return what somebody, or an error, said: nobody's words to translate."""
+    return format_html('<span translate="no">{}</span>', text) if text else ""
+
+
 class OperationAdmin(base.ReadOnly):
     """What somebody did to an instance, or tried to."""
 
-    list_display = ("at", "verb", "instance", "actor_name", "became", "why", "error")
-    list_display_links = ("at",)
+    list_display = ("moment", "what", "instance", "actor_name", "became", "why", "refusal")
+    list_display_links = ("moment",)
     list_filter = (ByVerb, "outcome", "dry_run", "at", ByInstance)
     search_fields = ("instance_id__startswith", "actor_name__startswith")
     search_help_text = _("The beginning of an instance's id, or of a name")
     ordering = ("-at", "-id")
     sortable_by = ()
-    fields = ("at", "verb", "instance", "actor_name", "reason", "told", "dry_run", "outcome", "error")
+    fields = ("moment", "what", "instance", "actor_name", "reason", "told", "dry_run", "outcome", "refusal")
     readonly_fields = fields
     change_list_template = "admin/durable/operation/change_list.html"
+
+    @admin.display(description=_("at"), ordering="at")
+    def moment(self, row: Operation) -> str:
+        return durable_words.moment(row.at)
+
+    @admin.display(description=_("verb"))
+    def what(self, row: Operation) -> str:
+        return verbs.word(row.verb)
 
     @admin.display(description=_("instance"))
     def instance(self, row: Operation) -> str:
         if not row.instance_id:
             return "-"
         return format_html(
-            '<a href="{}">{}</a>', base.links(self.admin_site).instance(row.instance_id), row.instance_id
+            '<a href="{}" translate="no">{}</a>', base.links(self.admin_site).instance(row.instance_id), row.instance_id
         )
 
     @admin.display(description=_("outcome"))
     def became(self, row: Operation) -> str:
-        return f"{row.outcome} ({_('dry run')})" if row.dry_run else row.outcome
+        outcome = row.get_outcome_display()
+        return f"{outcome} ({_('dry run')})" if row.dry_run else outcome
 
     @admin.display(description=_("reason"))
     def why(self, row: Operation) -> str:
-        return row.reason if len(row.reason) <= 80 else f"{row.reason[:77]}..."
+        return _quoted(texts.cut(row.reason, 80))
+
+    @admin.display(description=_("error"))
+    def refusal(self, row: Operation) -> str:
+        return _quoted(row.error)
 
     @admin.display(description=_("arguments"))
     def told(self, row: Operation) -> str:
-        return format_html("<pre>{}</pre>", forms.pretty(row.arguments))
+        return format_html('<pre translate="no">{}</pre>', forms.pretty(row.arguments))
 
     def get_urls(self) -> list[URLPattern]:
         """Return the addresses; ours comes before those of Django, which take any id."""

@@ -14,7 +14,7 @@ from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
 
 from durable import client
-from durable.admin import base, health, lists, paging, words
+from durable.admin import base, health, lists, paging, verbs, words
 from durable.client import access, batching
 from durable.models import Status
 from durable.operations.audit import HIDDEN
@@ -118,7 +118,8 @@ def batches(site: AdminSite, request: HttpRequest) -> HttpResponse:
     found = listing.listing({"name": batching.NAME})
     page = listing.page(found, paging.place(request), read=lists.light)
     shown["batches"] = [
-        (links.of("batch_report", row.pk), row.tags.get("verb", ""), lists.row(row, links, now)) for row in page.rows
+        (links.of("batch_report", row.pk), verbs.word(row.tags.get("verb", "")), lists.row(row, links, now))
+        for row in page.rows
     ]
     older = f"?{urlencode({'older': str(page.older)})}" if page.older else ""
     newer = f"?{urlencode({'newer': str(page.newer)})}" if page.newer else ""

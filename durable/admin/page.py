@@ -250,7 +250,7 @@ def _work(found: Instance, links: base.Links, *, now: datetime, hides: bool) -> 
         "why": shown,
         "work": [_of_task(task, leases, beats, now) for task in shown.tasks],
         "in_place": [lease for lease in why.leases if lease.in_place],
-        "awaited": [(links.instance(child), child, said) for child, said in shown.children.items()],
+        "awaited_children": [(links.instance(child), child, said) for child, said in shown.children.items()],
     }
 
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 class Tags(django_forms.CharField):
     """Tags, one a line; numbers and truths are such, anything else is a text."""
 
-    widget = django_forms.Textarea(attrs={"rows": 2, "spellcheck": "false", "placeholder": "name=value"})
+    widget = django_forms.Textarea(attrs={"rows": 2, "spellcheck": "false", "placeholder": gettext_lazy("name=value")})
 
     def clean(self, value: Any) -> dict[str, Any]:
         found: dict[str, Any] = {}

@@ -8,9 +8,11 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from durable.admin import scales, words
 from durable.admin.scales import WIDTH
+from durable.client import wording
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -173,7 +175,7 @@ def _marks(steps: Sequence[Step], drawing: _Drawing) -> Iterable[Row]:
         places = ((step, drawing.scale.x(step.began)) for step in found)
         bars = [_drawn(x, 0.0, "mark", step) for step, x in _thinned(places)]
         note = str(len(found)) if len(found) > 1 else ""
-        yield Row(kind=kind, label=kind, note=note, detail=_summary(found), **_led(found, drawing), bars=bars)
+        yield Row(kind=kind, label=wording.word(kind), note=note, detail=_summary(found), **_led(found, drawing), bars=bars)
 
 
 def _led(steps: Sequence[Step], drawing: _Drawing) -> dict[str, Any]:
@@ -185,7 +187,7 @@ def _summary(steps: Sequence[Step]) -> str:
     if len(steps) == 1:
         return _title(steps[0])
     counts = Counter(step.outcome or (_("still open") if step.is_open else "") for step in steps)
-    parts = [f"{_TIMES}{len(steps)}", *(f"{name}: {count}" for name, count in counts.items() if name)]
+    parts = [f"{_TIMES}{len(steps)}", *(f"{wording.word(name)}: {count}" for name, count in counts.items() if name)]
     took = [step.seconds for step in steps if step.seconds is not None]
     if took:
         parts.append(_("the longest %(time)s") % {"time": words.lasted(max(took))})
@@ -211,7 +213,7 @@ def _each(steps: Sequence[Step], drawing: _Drawing) -> Iterable[Row]:
         took = "" if step.seconds is None else words.lasted(step.seconds)
         yield Row(
             kind=step.kind,
-            label=step.name or step.kind,
+            label=step.name or wording.word(step.kind),
             note=" ".join(filter(None, (attempts, took))),
             detail=_title(step),
             **_led([step], drawing),
@@ -233,7 +235,7 @@ def _by_name(steps: Sequence[Step], drawing: _Drawing) -> Iterable[Row]:
             bars.setdefault((round(float(bar.x)), bar.look), bar)
         note, detail = f"{_TIMES}{len(found)}", _summary(found)
         led = _led(found, drawing)
-        rows.append(Row(kind=kind, label=name or kind, note=note, detail=detail, **led, bars=list(bars.values())))
+        rows.append(Row(kind=kind, label=name or wording.word(kind), note=note, detail=detail, **led, bars=list(bars.values())))
     rows.sort(key=lambda row: row.seq)
     return rows[:ROWS]
 
@@ -252,14 +254,14 @@ def _drawn(x: float, width: float, look: str, step: Step) -> Bar:
 
 
 def _title(step: Step) -> str:
-    what = f"{step.kind} {step.name}".strip()
+    what = f"{wording.word(step.kind)} {step.name}".strip()
     parts = [what if step.event_id is None else f"{what} ({step.event_id})"]
     if step.is_open:
         parts.append(_("still open"))
     if step.outcome:
-        parts.append(step.outcome)
+        parts.append(wording.word(step.outcome))
     if step.seconds is not None:
         parts.append(words.lasted(step.seconds))
     if step.attempts and step.attempts > 1:
-        parts.append(_("%(n)s attempts") % {"n": step.attempts})
+        parts.append(ngettext("%(n)s attempt", "%(n)s attempts", step.attempts) % {"n": step.attempts})
     return ", ".join(parts)

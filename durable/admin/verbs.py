@@ -216,6 +216,14 @@ VERBS: dict[str, Verb] = {
 }
 
 
+OTHERS = {"start": _("Start"), "batch": _("Batch")}
+
+
+def word(name: str) -> str:
+    """Return what a verb is called in the user's language."""
+    return str(VERBS[name].label if name in VERBS else OTHERS.get(name, name))
+
+
 def offered(user: Any, found: Instance) -> list[Verb]:
     """Return the verbs that a user may do to an instance as it is now."""
     return [v for v in VERBS.values() if found.status in v.statuses and access.may(user, v.permission, found)]

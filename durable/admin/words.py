@@ -17,7 +17,7 @@ def lasted(seconds: float) -> str:
     if seconds < 1:
         return _("%(n)s ms") % {"n": round(seconds * 1000)}
     if seconds < 10:
-        return _("%(n)s s") % {"n": number_format(seconds, decimal_pos=1)}
+        return _("%(n)s s") % {"n": number_format(round(seconds, 1), decimal_pos=1)}
     if seconds < 120:
         return _("%(n)s s") % {"n": round(seconds)}
     if seconds < 7200:

@@ -61,13 +61,3 @@ def check_plain(data: Any, where: str) -> Any:
 def cut(text: str, length: int) -> str:
     """Return the beginning of a text that is longer."""
     return text if len(text) <= length else f"{text[: length - 3]}..."
-
-
-def duration(seconds: float) -> str:
-    """Return a length of time in words, as exact as people need it; a negative one is none."""
-    if seconds < 10:
-        return f"{max(0.0, seconds):.1f} s"
-    for size, unit in ((86_400, "days"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"

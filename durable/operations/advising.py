@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from django.utils.translation import gettext as _
+
 from durable import conf, registry
 from durable.core import blame, edit
 from durable.core.errors import DurableError
@@ -23,7 +25,8 @@ def of_rewind(instance: Instance) -> str:
     root = parent
     while (above := _failed_parent(root)) is not None:
         root = above
-    return f"its parent {parent.pk} has failed and does not wait for it; rewind {root.pk} to have both go on"
+    told = _("its parent %(parent)s has failed and does not wait for it; rewind %(root)s to have both go on")
+    return told % {"parent": parent.pk, "root": root.pk}
 
 
 def _failed_parent(instance: Instance) -> Instance | None:

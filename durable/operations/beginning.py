@@ -7,6 +7,8 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from django.utils.translation import gettext as _
+
 from durable import dispatch
 from durable.core import events as ev
 from durable.core.branches import Replies
@@ -154,8 +156,8 @@ def handed_out(
 def warnings(*, is_foreseen: bool, end: ev.End | None) -> list[str]:
     """Return what to say of a rehearsal that could not see all, or that came to an end."""
     if not is_foreseen:
-        return ["the code comes to a side effect at once; what it calls off after it is not known"]
-    return [] if end is None else [f"the code ends at once: {end}"]
+        return [_("the code comes to a side effect at once; what it calls off after it is not known")]
+    return [] if end is None else [_("the code ends at once: %(end)s") % {"end": end}]
 
 
 def _fresh(instance: Instance, *, dry: bool = False) -> Execution:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from durable import conf, dispatch
 from durable.core import events as ev
@@ -52,7 +53,11 @@ def preview(planned: Plan) -> Preview:
         version=planned.instance.version,
         children=[preview(child) for child in planned.children],
         warnings=[
-            *([] if planned.changes else [f"it is {planned.instance.status}, nothing changes"]),
+            *(
+                []
+                if planned.changes
+                else [_("it is %(status)s, nothing changes") % {"status": planned.instance.get_status_display()}]
+            ),
             *planned.warnings,
         ],
     )
@@ -112,7 +117,7 @@ def ends(instance: Instance) -> Plan:
             case "cancel":
                 planned.children.append(Plan(verb="cancel", instance=child))
             case _:
-                planned.warnings.append(f"child {child.pk} goes on")
+                planned.warnings.append(_("child %(id)s goes on") % {"id": child.pk})
     return planned
 
 

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
+from django.utils.formats import number_format
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from durable import conf, dispatch
 from durable.core.errors import DurableError, NotClosed, UnknownInstance
@@ -140,27 +143,44 @@ def _warnings(tree: purging.Tree) -> list[str]:
     reruns = instances.rows().filter(rerun_from__in=tree.ids).exclude(pk__in=tree.ids).order_by("pk")
     ended = [instance for instance in (tree.root, *tree.unended) if instance.status in OPEN]
     events = found.events + len(ended)  # an end each
-    counts = {"instance": found.instances, "execution": found.executions, "event": events}
-    told = [f"{count:,} {what}{'' if count == 1 else 's'}" for what, count in counts.items()]
+    first = _("%(id)s is %(status)s, and is terminated first")
+    stays = _("%(id)s was begun like this one, and stays")
     return [
-        f"deletes {told[0]}, {told[1]} and {told[2]}",
-        *(f"{instance.pk} is {instance.status}, and is terminated first" for instance in ended),
+        _deletes(found.instances, found.executions, events),
+        *(first % {"id": instance.pk, "status": instance.get_status_display()} for instance in ended),
         *_spared(tree),
-        *(f"{pk} was begun like this one, and stays" for pk in reruns.values_list("pk", flat=True)[:_SHOWN]),
+        *(stays % {"id": pk} for pk in reruns.values_list("pk", flat=True)[:_SHOWN]),
     ]
+
+
+def _deletes(rows: int, executions: int, events: int) -> str:
+    """Return what is deleted, in words."""
+    return _("deletes %(instances)s, %(executions)s and %(events)s") % {
+        "instances": ngettext("%(count)s instance", "%(count)s instances", rows) % _counted(rows),
+        "executions": ngettext("%(count)s execution", "%(count)s executions", executions) % _counted(executions),
+        "events": ngettext("%(count)s event", "%(count)s events", events) % _counted(events),
+    }
+
+
+def _counted(count: int) -> dict[str, str]:
+    return {"count": number_format(count, use_l10n=True, force_grouping=True)}
 
 
 def _spared(tree: purging.Tree) -> Iterator[str]:
     """Yield what becomes of children that are not purged: ending their parent may end them."""
-    ids, told = set(tree.ids), {"terminate": "terminated", "cancel": "told to stop"}
+    ids = set(tree.ids)
+    told = {
+        "terminate": _("child %(id)s is terminated, and stays"),
+        "cancel": _("child %(id)s is told to stop, and stays"),
+    }
     for node in control.ends(tree.root).tree():
         if node.instance.pk not in ids:
             ids.add(node.instance.pk)
-            yield f"child {node.instance.pk} is {told[node.verb]}, and stays"
+            yield told[node.verb] % {"id": node.instance.pk}
     below = instances.rows().filter(parent=tree.root, status__in=OPEN).order_by("pk")
     for pk in dict.fromkeys([*(child.pk for child in tree.left), *below.values_list("pk", flat=True)]):
         if pk not in ids:
-            yield f"child {pk} goes on, without its parent"
+            yield _("child %(id)s goes on, without its parent") % {"id": pk}
 
 
 def _preview(instance: Instance, below: dict[str, list[Instance]], warnings: list[str]) -> Preview:

@@ -1,13 +1,20 @@
-"""Why an instance does not go on, from what is known of it: reasons in words, the one that counts most first."""
+"""Why an instance does not go on, from what is known of it: reasons in words, the one that counts most first.
+
+The words are in the language of whoever asks; the kinds are for programs.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from durable.core.texts import duration
+from django.utils.formats import number_format
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
 from durable.models import OPEN, ActivityTask, Status
+from durable.operations import saying
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -84,9 +91,12 @@ def of(facts: Facts, waits: Sequence[Wait], unread: Mapping[str, int], children:
 def verdict(reasons: Sequence[Reason]) -> str:
     """Return the first reason as a sentence, which says how many more there are."""
     if not reasons:
-        return "It is about to go on: nothing that it waits for is missing."
+        return _("It is about to go on: nothing that it waits for is missing.")
     first, others = reasons[0], len(reasons) - 1
-    return first.text if not others else f"{first.text[:-1]} (and {others} more)."
+    if not others:
+        return first.text
+    told = ngettext("%(reason)s (and %(count)s more).", "%(reason)s (and %(count)s more).", others)
+    return told % {"reason": first.text[:-1], "count": others}
 
 
 def _by_status(facts: Facts) -> Iterator[Reason]:
@@ -95,26 +105,29 @@ def _by_status(facts: Facts) -> Iterator[Reason]:
         failure = instance.failure or {}
         what = ": ".join(str(failure[key]) for key in ("type", "message") if failure.get(key))
         closed_at = instance.closed_at or facts.at
-        text = f"It {_ENDED[instance.status]} {_ago(facts, closed_at)}{f': {what}' if what else ''}."
-        yield Reason(kind="closed", text=text, since=instance.closed_at)
+        text = _ENDED[instance.status] % {"ago": _ago(facts, closed_at)}
+        yield Reason(kind="closed", text=f"{text}{f': {what}' if what else ''}.", since=instance.closed_at)
     elif instance.status == Status.SUSPENDED:
         why = f" ({facts.suspension})" if facts.suspension else ""
-        yield Reason(kind="suspended", text=f"It was suspended{why}: resume it.", since=facts.last_turn)
+        text = _("It was suspended%(why)s: resume it.") % {"why": why}
+        yield Reason(kind="suspended", text=text, since=facts.last_turn)
     elif instance.status == Status.STALLED:
         stall = instance.stall or {}
-        again = f" It is tried again {_in(facts, instance.retry_at)}." if instance.retry_at else ""
-        text = f"Its code cannot go on ({stall.get('reason', '')}): {_sentence(stall.get('message', ''))}{again}"
-        yield Reason(kind="stalled", text=text, since=facts.last_turn, due=instance.retry_at)
+        parts = {"reason": stall.get("reason", ""), "message": _sentence(stall.get("message", ""))}
+        told = [_("Its code cannot go on (%(reason)s): %(message)s") % parts]
+        if instance.retry_at:
+            told.append(_("It is tried again in %(time)s.") % {"time": _till(facts, instance.retry_at)})
+        yield Reason(kind="stalled", text=" ".join(told), since=facts.last_turn, due=instance.retry_at)
     elif facts.starts_at is not None and facts.starts_at > facts.at:
-        text = f"It is to start {_in(facts, facts.starts_at)}."
+        text = _("It is to start in %(time)s.") % {"time": _till(facts, facts.starts_at)}
         yield Reason(kind="delayed", text=text, since=instance.created_at, due=facts.starts_at)
 
 
-_ENDED: dict[str, str] = {
-    Status.COMPLETED: "completed",
-    Status.FAILED: "failed",
-    Status.CANCELED: "was canceled",
-    Status.TERMINATED: "was terminated",
+_ENDED: dict[str, Any] = {
+    Status.COMPLETED: gettext_lazy("It completed %(ago)s"),
+    Status.FAILED: gettext_lazy("It failed %(ago)s"),
+    Status.CANCELED: gettext_lazy("It was canceled %(ago)s"),
+    Status.TERMINATED: gettext_lazy("It was terminated %(ago)s"),
 }
 
 
@@ -124,12 +137,15 @@ def _by_lease(facts: Facts) -> Iterator[Reason]:
 
 
 def _running(lease: LeaseFacts, since: datetime | None = None) -> Reason:
-    what = f"activity {lease.name!r} (event {lease.event_id})"
+    parts = {"name": repr(lease.name), "id": lease.event_id, "worker": lease.worker}
     if lease.is_alive:
-        text = f"A{what[1:]} runs on {lease.worker}."
-        return Reason(kind="running", text=text, event_id=lease.event_id, since=since)
-    text = f"The worker {lease.worker}, which ran {what}, has shown no sign of life for long; others will get it."
-    return Reason(kind="lost_worker", text=text, event_id=lease.event_id, since=lease.until)
+        text = _("Activity %(name)s (event %(id)s) runs on %(worker)s.")
+        return Reason(kind="running", text=text % parts, event_id=lease.event_id, since=since)
+    text = _(
+        "The worker %(worker)s, which ran activity %(name)s (event %(id)s), has shown no sign of life for long; "
+        "others will get it."
+    )
+    return Reason(kind="lost_worker", text=text % parts, event_id=lease.event_id, since=lease.until)
 
 
 def _by_tasks(facts: Facts) -> Iterator[Reason]:
@@ -141,20 +157,44 @@ def _by_tasks(facts: Facts) -> Iterator[Reason]:
 def _of_task(facts: Facts, task: TaskFacts, queue: QueueFacts) -> Reason:
     if task.lease is not None:
         return _running(task.lease, since=task.created_at)
-    what = f"Activity {task.name!r} (event {task.event_id})"
-    failed = f", after {task.last_failure.type}: {task.last_failure.message}" if task.last_failure else ""
+    parts: dict[str, Any] = {"name": repr(task.name), "id": task.event_id, "queue": repr(queue.name)}
     if task.state == _State.EXTERNAL:
-        kind, text = "external", "has to be completed from outside, with client.complete_activity"
+        kind = "external"
+        text = _(
+            "Activity %(name)s (event %(id)s) has to be completed from outside, "
+            "with client.complete_activity%(failed)s."
+        )
     elif not queue.workers:
-        kind, text = "no_worker", f"waits on queue {queue.name!r}, and no worker that serves it shows a sign of life"
+        kind = "no_worker"
+        text = _(
+            "Activity %(name)s (event %(id)s) waits on queue %(queue)s, and no worker that serves it "
+            "shows a sign of life%(failed)s."
+        )
     elif task.due > facts.at:
-        kind, text = "retry", f"is tried again {_in(facts, task.due)}, attempt {task.attempt}"
+        kind, parts = "retry", {**parts, "time": _till(facts, task.due), "attempt": task.attempt}
+        text = _("Activity %(name)s (event %(id)s) is tried again in %(time)s, attempt %(attempt)s%(failed)s.")
     else:
-        others = f", with {queue.backlog - 1:,} others" if queue.backlog > 1 else ""
-        kind, text = "queued", f"has waited on queue {queue.name!r} for {_for(facts, task.due)}{others}"
+        kind, parts = "queued", {**parts, "time": _since(facts, task.due), "others": _others(queue.backlog - 1)}
+        text = _("Activity %(name)s (event %(id)s) has waited on queue %(queue)s for %(time)s%(others)s%(failed)s.")
     due = task.due if task.due > facts.at else None
     since = task.due if kind == "queued" else task.created_at
-    return Reason(kind=kind, text=f"{what} {text}{failed}.", event_id=task.event_id, since=since, due=due)
+    told = text % {**parts, "failed": _failed(task)}
+    return Reason(kind=kind, text=told, event_id=task.event_id, since=since, due=due)
+
+
+def _failed(task: TaskFacts) -> str:
+    """Return what an activity failed with the last time, as the end of a sentence."""
+    if task.last_failure is None:
+        return ""
+    return _(", after %(failure)s") % {"failure": f"{task.last_failure.type}: {task.last_failure.message}"}
+
+
+def _others(count: int) -> str:
+    """Return how many others wait as well, as the end of a sentence."""
+    if count < 1:
+        return ""
+    shown = {"count": number_format(count, use_l10n=True, force_grouping=True)}
+    return ngettext(", with %(count)s other", ", with %(count)s others", count) % shown
 
 
 def _by_waits(
@@ -165,13 +205,13 @@ def _by_waits(
         if wait.kind in _DERIVED or wait.event_id in handed_out or (facts.tasks_omitted and wait.kind == "activity"):
             continue
         if _is_lost(facts, wait):
-            text = f"Nothing stands behind {wait.text} any more, for which it waits at {_place(wait)}: recover it."
-            yield Reason(kind="lost_work", text=text, event_id=wait.event_id, since=_time(wait.since))
+            text = _("Nothing stands behind %(what)s any more, for which it waits at %(place)s: recover it.")
+            told = text % {"what": saying.wait(wait), "place": _place(wait)}
+            yield Reason(kind="lost_work", text=told, event_id=wait.event_id, since=_time(wait.since))
         elif not _is_answered(facts, wait):
             due = _time(wait.due)
             kind, text = _of_wait(facts, wait, unread, children)
-            limit = f", {_until(facts, due)}" if due is not None else ""
-            text = f"{text} at {_place(wait)}{limit}."
+            text = f"{text}{_limit(facts, due)}."
             yield Reason(kind=kind, text=text, event_id=wait.event_id, since=_time(wait.since), due=due)
 
 
@@ -200,20 +240,25 @@ def _is_lost(facts: Facts, wait: Wait) -> bool:
 
 
 def _of_wait(facts: Facts, wait: Wait, unread: Mapping[str, int], children: Mapping[str, str]) -> tuple[str, str]:
+    parts = {"what": saying.wait(wait), "place": _place(wait)}
     match wait.kind:
-        case "signal":
+        case "signal" if unread:
+            text = _("Nobody has sent %(what)s yet; unread are %(others)s: it waits at %(place)s")
             others = ", ".join(f"{name!r} ({count})" for name, count in unread.items())
-            near = f"; unread are {others}" if others else ""
-            return "signal", f"Nobody has sent {wait.text} yet{near}: it waits"
+            return "signal", text % {**parts, "others": others}
+        case "signal":
+            return "signal", _("Nobody has sent %(what)s yet: it waits at %(place)s") % parts
         case "child":
             status, said = facts.children[wait.name], children.get(wait.name)
-            return "child", f"It waits for {wait.text}, which is {status}{f' [{said}]' if said else ''},"
+            text = _("It waits for %(what)s, which is %(status)s, at %(place)s")
+            state = f"{saying.status(status)}{f' [{said}]' if said else ''}"
+            return "child", text % {**parts, "status": state}
         case "timer":
-            return "timer", "It sleeps"
+            return "timer", _("It sleeps at %(place)s") % parts
         case "condition" | "channel" as kind:
-            return kind, f"It waits for {wait.text}"
+            return kind, _("It waits for %(what)s at %(place)s") % parts
         case _:
-            return "other", f"It waits for {wait.text}"
+            return "other", _("It waits for %(what)s at %(place)s") % parts
 
 
 def _time(at: float | None) -> datetime | None:
@@ -226,20 +271,19 @@ def _by_inbox(facts: Facts) -> Iterator[Reason]:
     queue = next(queue for queue in facts.queues if queue.name == facts.instance.queue)
     what = ", ".join(f"{count} {kind}" if count > 1 else kind for kind, count in sorted(facts.unread.items()))
     since = facts.unread_since
+    parts = {"what": what, "ago": _ago(facts, since), "queue": repr(queue.name)}
     if queue.workers:
-        text = f"{what} came in {_ago(facts, since)} and a worker has yet to take the turn."
-        yield Reason(kind="unread", text=text, since=since)
+        text = _("%(what)s came in %(ago)s and a worker has yet to take the turn.")
+        yield Reason(kind="unread", text=text % parts, since=since)
     else:
-        text = (
-            f"{what} came in {_ago(facts, since)}, and no worker that serves queue {queue.name!r} shows a sign of life."
-        )
-        yield Reason(kind="no_worker", text=text, since=since)
+        text = _("%(what)s came in %(ago)s, and no worker that serves queue %(queue)s shows a sign of life.")
+        yield Reason(kind="no_worker", text=text % parts, since=since)
 
 
 def _by_sweep(facts: Facts, found: Sequence[Reason]) -> Iterator[Reason]:
     needed = [reason for reason in found if reason.due is not None or reason.kind in ("lost_worker", "unread")]
     if needed and not facts.is_swept:
-        text = "No worker looks for due work: timers, retries and what dead workers had will wait until one does."
+        text = _("No worker looks for due work: timers, retries and what dead workers had will wait until one does.")
         yield Reason(kind="no_sweep", text=text)
 
 
@@ -251,20 +295,24 @@ def _place(wait: Wait) -> str:
 
 
 def _ago(facts: Facts, at: datetime) -> str:
-    return f"{_for(facts, at)} ago"
+    return _("%(time)s ago") % {"time": _since(facts, at)}
 
 
-def _for(facts: Facts, at: datetime) -> str:
-    return duration((facts.at - at).total_seconds())
+def _since(facts: Facts, at: datetime) -> str:
+    return saying.duration((facts.at - at).total_seconds())
 
 
-def _in(facts: Facts, at: datetime) -> str:
-    return f"in {duration((at - facts.at).total_seconds())}"
+def _till(facts: Facts, at: datetime) -> str:
+    return saying.duration((at - facts.at).total_seconds())
 
 
-def _until(facts: Facts, at: datetime) -> str:
-    left = (at - facts.at).total_seconds()
-    return f"for {duration(left)} more" if left > 0 else f"which was due {duration(-left)} ago"
+def _limit(facts: Facts, due: datetime | None) -> str:
+    """Return until when it waits, as the end of a sentence."""
+    if due is None:
+        return ""
+    if due > facts.at:
+        return _(", for %(time)s more") % {"time": _till(facts, due)}
+    return _(", which was due %(ago)s") % {"ago": _ago(facts, due)}
 
 
 def _sentence(text: str) -> str:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from django.db import IntegrityError, transaction
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from durable import conf, registry
 from durable.core import edit, given, payloads, texts
@@ -37,7 +39,9 @@ if TYPE_CHECKING:
 
 SIBLINGS = ("rerun", "keep")
 
-_NOT_AT_ALL = "the activity will not run: with the results that its siblings keep, the code does not wait for it"
+_NOT_AT_ALL = gettext_lazy(
+    "the activity will not run: with the results that its siblings keep, the code does not wait for it"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -313,7 +317,10 @@ def _warnings(planned: Plan) -> list[str]:
     given = [child_id for child_id in ids if not child_id.startswith(f"{planned.source.pk}:")]
     taken = instances.rows().filter(pk__in=given).values_list("pk", flat=True)
     return [
-        *(f"a child with the id {child_id!r} exists: starting it again will fail" for child_id in sorted(taken)),
+        *(
+            _("a child with the id %(id)s exists: starting it again will fail") % {"id": repr(child_id)}
+            for child_id in sorted(taken)
+        ),
         *beginning.warnings(is_foreseen=planned.is_foreseen, end=planned.end),
-        *([_NOT_AT_ALL] if planned.target.event_id in planned.spared else []),
+        *([str(_NOT_AT_ALL)] if planned.target.event_id in planned.spared else []),
     ]

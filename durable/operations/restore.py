@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from durable import conf, dispatch
 from durable.core import events as ev
@@ -15,6 +16,7 @@ from durable.core.errors import InvalidInput, UnknownExecution, WorkWouldBeLost
 from durable.engine import closing
 from durable.fields import dump
 from durable.models import OPEN, Execution, Instance, Status
+from durable.operations import saying
 from durable.operations.shapes import Outcome, Preview, steps
 from durable.store import history, inbox, instances, patches, tasks, updates
 
@@ -242,9 +244,10 @@ def _outcome_of(node: Plan) -> dict[str, Any]:
 def preview(planned: Plan) -> Preview:
     """Return what a plan does, as callers see it."""
     instance, wanted = planned.instance, planned.wanted
-    warnings = [f"it is {wanted.status} afterwards"]
+    warnings = [_("it is %(status)s afterwards") % {"status": saying.status(wanted.status)}]
     if instance.status in OPEN:
-        warnings.append(f"it is {instance.status}: its current execution ends")
+        status = instance.get_status_display()
+        warnings.append(_("it is %(status)s: its current execution ends") % {"status": status})
     return Preview(
         verb="restore",
         instance_id=instance.pk,

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from django.utils.translation import gettext as _
+
 from durable import conf, dispatch, registry
 from durable.core import blame, edit
 from durable.core import events as ev
@@ -201,7 +203,7 @@ def _start_row(node: Plan) -> InboxEvent:
     source = instances.executions().get(pk=node.source_id)
     generation = source.number - 1
     if source.origin == Execution.Origin.CONTINUED and source.source_id is not None:
-        *_, end = history.read(source.source_id)
+        *_before, end = history.read(source.source_id)
         if isinstance(end, ev.ExecutionContinued):
             return creation.start_row(
                 node.instance, node.execution_id, arguments=end.input, carried=end.carried, generation=generation
@@ -288,13 +290,18 @@ def preview(planned: Plan, *, verb: str = "rewind") -> Preview:
         children=[preview(child, verb=verb) for child in planned.rewound],
         warnings=[
             *([advice] if advice else []),
-            *(f"child {each.instance_id} is started again" for each in rerun if isinstance(each, ev.ChildScheduled)),
             *(
-                f"{asked.name} ({asked.event_id}) still runs, and is not started again if its input is the same now"
+                _("child %(id)s is started again") % {"id": each.instance_id}
+                for each in rerun
+                if isinstance(each, ev.ChildScheduled)
+            ),
+            *(
+                _("%(name)s (%(id)s) still runs, and is not started again if its input is the same now")
+                % {"name": asked.name, "id": asked.event_id}
                 for asked in rerun
                 if asked.event_id in planned.in_flight
             ),
-            *(["it was suspended, and stays so until it is resumed"] if edited.is_halted else []),
+            *([_("it was suspended, and stays so until it is resumed")] if edited.is_halted else []),
             *beginning.warnings(is_foreseen=planned.is_foreseen, end=planned.end),
         ],
     )

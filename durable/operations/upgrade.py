@@ -7,6 +7,8 @@ from copy import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from django.utils.translation import gettext as _
+
 from durable import conf, dispatch, registry
 from durable.core import edit
 from durable.core import events as ev
@@ -176,5 +178,5 @@ def preview(planned: Plan) -> Preview:
         allowed=True,
         version=planned.version,
         kept=steps(event for event in planned.history if isinstance(event, ev.Asked)),
-        warnings=[f"goes on at once: {command}" for command in planned.rest],
+        warnings=[_("goes on at once: %(command)s") % {"command": command} for command in planned.rest],
     )

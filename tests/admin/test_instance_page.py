@@ -253,9 +253,9 @@ def test_numbers_in_addresses_and_drawings_are_the_same_in_every_language(site, 
 
     page = site.page("long", history="full", after=2100)
 
-    assert page.ids == first.ids
+    assert sorted(page.ids) == sorted(first.ids)  # the menu goes by the alphabet
     assert "event-1099" in page.ids
-    assert page.links == first.links
+    assert sorted(page.links) == sorted(first.links)
     assert any("event_id=1099" in link for link in page.links)
     drawn = r' (?:x|x1|width)="[^"]*"'
     assert re.findall(drawn, page.text) == re.findall(drawn, first.text)

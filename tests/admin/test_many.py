@@ -75,7 +75,7 @@ def test_all_that_match_are_done(site, crowd, query, expected):
     if not expected:
         assert page.status == 302
         return
-    assert f"to {expected} instances" in page.text
+    assert f"to {expected} instance{'s' if expected > 1 else ''}" in page.text
 
     done = confirm(site, page)
     crowd.run_until_quiet()

@@ -474,7 +474,7 @@ def test_an_update_is_asked_for_and_its_outcome_is_on_the_page(site, engine, des
     engine.run_until_quiet()
     page = site.page("desk")
     assert json.loads(site.page("desk", "live/").text)["state"] != state
-    assert 'data-label="Outcome" class="durable-id">2<' in page.text
+    assert 'data-label="Outcome" class="durable-id" translate="no">2<' in page.text
     row = operation("update")
     assert (row.reason, row.actor, row.outcome) == ("asked by phone", site.user, "done")
     client.signal("desk", "close")
@@ -538,7 +538,7 @@ def test_what_came_of_an_update_is_hidden_from_those_who_see_no_payloads(staff, 
     site.do("desk", "update", name="say", input='"hello"')
     engine.run_until_quiet()
 
-    assert 'data-label="Outcome" class="durable-id"><' in site.page("desk").text
+    assert 'data-label="Outcome" class="durable-id" translate="no"><' in site.page("desk").text
 
 
 def test_a_preview_is_drawn_in_the_colours_of_what_would_become_of_each_step(site, failed):

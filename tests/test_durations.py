@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from durable.core.texts import duration
+from durable.operations.saying import duration
 
 
 @pytest.mark.parametrize(
