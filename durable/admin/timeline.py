@@ -175,7 +175,9 @@ def _marks(steps: Sequence[Step], drawing: _Drawing) -> Iterable[Row]:
         places = ((step, drawing.scale.x(step.began)) for step in found)
         bars = [_drawn(x, 0.0, "mark", step) for step, x in _thinned(places)]
         note = str(len(found)) if len(found) > 1 else ""
-        yield Row(kind=kind, label=wording.word(kind), note=note, detail=_summary(found), **_led(found, drawing), bars=bars)
+        yield Row(
+            kind=kind, label=wording.word(kind), note=note, detail=_summary(found), **_led(found, drawing), bars=bars
+        )
 
 
 def _led(steps: Sequence[Step], drawing: _Drawing) -> dict[str, Any]:
@@ -235,7 +237,9 @@ def _by_name(steps: Sequence[Step], drawing: _Drawing) -> Iterable[Row]:
             bars.setdefault((round(float(bar.x)), bar.look), bar)
         note, detail = f"{_TIMES}{len(found)}", _summary(found)
         led = _led(found, drawing)
-        rows.append(Row(kind=kind, label=name or wording.word(kind), note=note, detail=detail, **led, bars=list(bars.values())))
+        rows.append(
+            Row(kind=kind, label=name or wording.word(kind), note=note, detail=detail, **led, bars=list(bars.values()))
+        )
     rows.sort(key=lambda row: row.seq)
     return rows[:ROWS]
 
