@@ -15,7 +15,7 @@ from durable.engine import cache
 from durable.engine.advance import advance
 from durable.engine.perform import perform
 from durable.models import ActivityTask, HistoryEvent, InboxEvent, Instance
-from durable.store import clock, history
+from durable.store import clock, driver, history
 from tests.driving import cost, kinds
 
 pytestmark = pytest.mark.lenient
@@ -133,8 +133,14 @@ def test_signal_costs_the_same_at_any_length_while_the_execution_is_cached(commi
 def cursors(monkeypatch):
     """Return the list that the database's cursors to come are noted in."""
     made = []
-    chunked = connection.chunked_cursor
+    chunked, reader = connection.chunked_cursor, driver.reader
+
+    def read(connection, *, whole):
+        made.extend([1] * (not whole))
+        return reader(connection, whole=whole)
+
     monkeypatch.setattr(connection, "chunked_cursor", lambda: made.append(1) or chunked())
+    monkeypatch.setattr(driver, "reader", read)
     return made
 
 

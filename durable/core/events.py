@@ -13,7 +13,7 @@ some for each step, and a frozen dataclass takes ten times as long to make.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import msgspec
 from msgspec import field
@@ -21,6 +21,9 @@ from msgspec.structs import fields, force_setattr
 
 from durable.core.errors import UndecodableEvent
 from durable.core.failures import Failure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, eq=False):  # noqa: PLW1641 - dicts have no hash either
@@ -442,15 +445,25 @@ def decode(kind: str, data: str, *, at: float, seq: int) -> Event:
     Raises:
         UndecodableEvent: The kind is unknown here, or the data does not fit it.
     """
-    decoder = _DECODERS.get(kind)
-    if decoder is None:
-        raise UndecodableEvent(seq, kind, "this release does not know the kind; a newer one may have written it")
-    try:
-        event = decoder.decode(data)
-    except (msgspec.MsgspecError, RecursionError) as error:
-        raise UndecodableEvent(seq, kind, str(error)) from None
-    force_setattr(event, "at", at)
-    return event
+    return next(decode_all([(seq, kind, at, data)]))
+
+
+def decode_all(rows: Iterable[tuple[int, str, float, str]]) -> Iterator[Event]:
+    """Build events, one after the other, of rows of a history: ``seq``, kind, time and data of each.
+
+    Raises:
+        UndecodableEvent: One cannot be built; those before it have been.
+    """
+    for seq, kind, at, data in rows:
+        try:
+            event = _DECODERS[kind].decode(data)
+        except KeyError:
+            problem = "this release does not know the kind; a newer one may have written it"
+            raise UndecodableEvent(seq, kind, problem) from None
+        except (msgspec.MsgspecError, RecursionError) as error:
+            raise UndecodableEvent(seq, kind, str(error)) from None
+        force_setattr(event, "at", at)
+        yield event
 
 
 def complete(kind: str, data: dict[str, Any]) -> dict[str, Any]:

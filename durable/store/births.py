@@ -12,7 +12,7 @@ from django.db import connections
 
 from durable import conf
 from durable.models import Execution, InboxEvent, Instance
-from durable.store import many, turns
+from durable.store import driver, many
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +42,7 @@ def store(newborns: Sequence[Newborn]) -> int:
         [born.execution for born in newborns],
         [row for born in newborns for row in born.inbox],
     )
-    with turns.cursor(connection) as cursor:
+    with driver.cursor(connection) as cursor:
         cursor.execute(_statement(), [many.as_text(each) if each else "[]" for each in rows])
         return int(cursor.fetchone()[0])
 

@@ -4,45 +4,37 @@ from __future__ import annotations
 
 import logging
 from contextlib import closing, nullcontext
+from functools import lru_cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from django.db.models import DateTimeField, ExpressionWrapper, F, Func, TextField
+from django.db import connections
+from django.db.models import ExpressionWrapper, F, TextField
 
 from durable import conf
+from durable.codecs import PlainCodec
 from durable.core import events as ev
 from durable.core.errors import LimitExceeded, UndecodableEvent
 from durable.fields import Dumped, dump, problem
 from durable.models import HistoryEvent
-from durable.store import clock
+from durable.store import clock, driver
 
 if TYPE_CHECKING:
     import uuid
-    from collections.abc import Callable, Collection, Generator, Sequence
+    from collections.abc import Callable, Collection, Generator, Iterable, Sequence
     from datetime import datetime
-
-    from django.db.backends.base.base import BaseDatabaseWrapper
 
 logger = logging.getLogger("durable.store")
 
 # Not through the model field: replay decodes the text straight into an event.
 _TEXT = ExpressionWrapper(F("data"), output_field=TextField())
 
-
-class _Seconds(Func):
-    """A time, read as seconds since 1970."""
-
-    template = "%(expressions)s"
-    output_field = DateTimeField()
-
-    def as_postgresql(self, compiler: Any, connection: BaseDatabaseWrapper, **_: Any) -> Any:
-        # A number: to make a datetime of a row's text takes the driver longer than all else of the row.
-        return self.as_sql(compiler, connection, template="EXTRACT(EPOCH FROM %(expressions)s)::float8")
-
-    def get_db_converters(self, connection: BaseDatabaseWrapper) -> list[Callable[..., float]]:
-        return [] if connection.vendor == "postgresql" else [lambda time, *_: time.timestamp()]
-
-
-_AT = _Seconds("recorded_at")
+# ``date_part`` and not ``extract``: that goes by way of a decimal number.
+_SELECT = """
+SELECT seq, kind, date_part('epoch', recorded_at), data FROM {history}
+WHERE execution_id = %s AND seq > %s AND seq <= %s ORDER BY seq
+"""
+_LAST = 2**31 - 1
 
 
 Record = tuple[ev.Event, str]
@@ -166,26 +158,53 @@ def read(execution_id: uuid.UUID, *, after: int = 0, until: int | None = None) -
     Args:
         execution_id: Whose.
         after: The ``seq`` of the last one that is known.
-        until: The ``seq`` of the last one that there is, if that is known.
+        until: The ``seq`` of the last one to read, if that is known.
 
     Raises:
         UndecodableEvent: One cannot be read.
     """
-    return _read(_rows(execution_id).filter(seq__gt=after), short=until is not None and until - after <= _AT_ONCE)
+    connection: Any = connections[conf.settings.DATABASE]
+    chunks = (_fetched if driver.is_at_hand(connection) else _found)(connection, execution_id, after, until)
+    # A cursor is closed by us, not by the collector: the database keeps it.
+    with closing(chunks):
+        rows: Iterable[_Row] = chain.from_iterable(chunks)
+        codec = conf.codec()
+        if type(codec) is not PlainCodec:
+            rows = ((seq, kind, at, _plain(codec.decode, seq, kind, text)) for seq, kind, at, text in rows)
+        yield from ev.decode_all(rows)
+
+
+_Row = tuple[int, str, float, str]
+
+
+def _fetched(
+    connection: Any, execution_id: uuid.UUID, after: int, until: int | None
+) -> Generator[Iterable[_Row], None, None]:
+    with driver.reader(connection, whole=_is_short(after, until)) as cursor:
+        cursor.execute(_statement(), [execution_id, after, _LAST if until is None else until])
+        while rows := cursor.fetchmany(_AT_ONCE):
+            yield rows
+
+
+@lru_cache
+def _statement() -> str:
+    return _SELECT.format(history=HistoryEvent._meta.db_table).strip()
+
+
+def _found(_: Any, execution_id: uuid.UUID, after: int, until: int | None) -> Generator[Iterable[_Row], None, None]:
+    found = _rows(execution_id).filter(seq__gt=after, seq__lte=_LAST if until is None else until).order_by("seq")
+    rows = found.values_list("seq", "kind", "recorded_at", _TEXT)
+    with nullcontext(rows) if _is_short(after, until) else closing(rows.iterator(chunk_size=_AT_ONCE)) as each:
+        yield ((seq, kind, at.timestamp(), text) for seq, kind, at, text in each)
+
+
+def _is_short(after: int, until: int | None) -> bool:
+    # To declare a cursor, fetch from it and close it takes a statement each: what is short is fetched without.
+    return until is not None and until - after <= _AT_ONCE
 
 
 def _rows(execution_id: uuid.UUID) -> Any:
     return HistoryEvent.objects.using(conf.settings.DATABASE).filter(execution_id=execution_id)
-
-
-def _read(found: Any, *, short: bool) -> Generator[ev.Event, None, None]:
-    decode = conf.codec().decode
-    rows = found.order_by("seq").values_list("seq", "kind", _AT, _TEXT)
-    # A cursor is closed by us, not by the collector: the database keeps it. To declare one, fetch from it and close
-    # it takes a statement each: what is short is fetched without.
-    with nullcontext(rows) if short else closing(rows.iterator(chunk_size=_AT_ONCE)) as each:
-        for seq, kind, at, text in each:
-            yield ev.decode(kind, _plain(decode, seq, kind, text), at=at, seq=seq)
 
 
 def _plain(decode: Callable[[str], str], seq: int, kind: str, text: str) -> str:
@@ -201,7 +220,7 @@ def first(execution_id: uuid.UUID) -> ev.ExecutionStarted | None:
     Raises:
         UndecodableEvent: It cannot be read.
     """
-    with closing(_read(_rows(execution_id).filter(seq=1), short=True)) as events:
+    with closing(read(execution_id, until=1)) as events:
         event = next(events, None)
     return event if isinstance(event, ev.ExecutionStarted) else None
 
@@ -227,9 +246,9 @@ def asked(execution_id: uuid.UUID, event_id: int) -> ev.ActivityScheduled:
     seq, kind, at, text = (
         HistoryEvent.objects.using(conf.settings.DATABASE)
         .filter(execution_id=execution_id, event_id=event_id, kind=ev.ActivityScheduled.__name__)
-        .values_list("seq", "kind", _AT, _TEXT)
+        .values_list("seq", "kind", "recorded_at", _TEXT)
         .get()
     )
-    event = ev.decode(kind, _plain(conf.codec().decode, seq, kind, text), at=at, seq=seq)
+    event = ev.decode(kind, _plain(conf.codec().decode, seq, kind, text), at=at.timestamp(), seq=seq)
     assert isinstance(event, ev.ActivityScheduled)  # noqa: S101 - by its kind
     return event

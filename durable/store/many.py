@@ -11,7 +11,7 @@ from django.db.models import AutoField
 
 from durable import conf
 from durable.fields import JSONText
-from durable.store import turns
+from durable.store import driver, turns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +35,7 @@ def insert(rows: Sequence[Model]) -> None:
         model._default_manager.using(conf.settings.DATABASE).bulk_create(rows)
         return
     connection: Any = connections[conf.settings.DATABASE]
-    with turns.cursor(connection) as cursor:
+    with driver.cursor(connection) as cursor:
         cursor.execute(statement(model), [as_text(rows)])
 
 

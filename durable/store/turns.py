@@ -18,7 +18,7 @@ from django.db.models import JSONField
 from durable import conf
 from durable.fields import JSONText
 from durable.models import OPEN, Execution, HistoryEvent, InboxEvent, Instance, Status
-from durable.store import clock, history, inbox, instances
+from durable.store import clock, driver, history, inbox, instances
 
 if TYPE_CHECKING:
     import uuid
@@ -59,8 +59,7 @@ _CONSUMED = """, consumed AS (
 
 def in_one_statement() -> bool:
     """Say whether ``write`` is one statement, and so all or nothing by itself."""
-    connection: Any = connections[conf.settings.DATABASE]
-    return connection.vendor == "postgresql" and hasattr(connection.Database, "Cursor")  # not psycopg 2
+    return driver.is_at_hand(connections[conf.settings.DATABASE])
 
 
 def write(
@@ -132,17 +131,9 @@ def _at_once(
     elif consumed:
         parameters.append(list(consumed))
     parameters += [instance.execution_id, at, _rows(records, head)]
-    with cursor(connection) as client:
+    with driver.cursor(connection) as client:
         client.execute(_statement(tuple(values), lease is not None, ends=ends, consumes=bool(consumed)), parameters)
         return bool(client.rowcount)
-
-
-def cursor(connection: Any) -> Any:
-    """Return a cursor that leaves it to the server to bind values: Django's own puts them into the text."""
-    connection.close_if_health_check_failed()
-    connection.ensure_connection()
-    raw = connection.Database.Cursor(connection.connection)
-    return (connection.make_debug_cursor if connection.queries_logged else connection.make_cursor)(raw)
 
 
 def _rows(records: Sequence[history.Record], head: int) -> str:

@@ -102,6 +102,16 @@ def test_an_event_does_not_change():
     assert (ev.replace(event, event_id=2), event) == (ev.TimerFired(event_id=2), ev.TimerFired(event_id=1))
 
 
+def test_rows_are_decoded_one_after_the_other_up_to_the_one_that_cannot_be():
+    rows = [(1, "ChildStarted", 1.5, '{"event_id":7}'), (2, "TimerFired", 2.5, '{"event_id":8}')]
+    events = ev.decode_all([*rows, (3, "TimerFired", 3.5, "{}"), *rows])
+
+    assert list(ev.decode_all(rows)) == [ev.ChildStarted(event_id=7), ev.TimerFired(event_id=8)]
+    assert [next(events).at, next(events).at] == [1.5, 2.5]
+    with pytest.raises(UndecodableEvent, match="3"):
+        next(events)
+
+
 def test_unknown_kind_is_refused_with_its_place():
     with pytest.raises(UndecodableEvent, match=r"event 7 \(MoonRose\).*newer one may have written") as caught:
         ev.decode("MoonRose", "{}", at=0.0, seq=7)
