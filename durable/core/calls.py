@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 async def activity(definition: ActivityDefinition, arguments: dict[str, Any]) -> Any:
     """Schedule an activity and wait for its result."""
     execution = current(definition.name)
-    future = execution.loop.create_future()
     event_id = execution.next_id()
+    future = execution.loop.create_wait()
     event = ev.ActivityScheduled(event_id=event_id, name=definition.name, input=arguments, options=definition.overrides)
     execution.ask(event, future, place=frames.place())
     try:
@@ -34,7 +34,7 @@ async def activity(definition: ActivityDefinition, arguments: dict[str, Any]) ->
     except asyncio.CancelledError:
         execution.call_off(event_id)
         raise
-    return definition.signature.decode_result(result, execution.converter, where=f"result of {definition.name}")
+    return definition.signature.result.decode(result, execution.converter)
 
 
 class ChildHandle:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from durable.core import calls, context
+from durable.core import calls, context, payloads
 from durable.core.errors import InvalidDefinition, InvalidInput, OutsideWorkflow, quoted
 from durable.core.given import choice, whole
 from durable.core.retry import NO_RETRY, RetryPolicy, seconds
@@ -82,7 +82,8 @@ class ActivityDefinition:
         if execution is None:
             raise OutsideWorkflow(f"{self.name}(...)", f"to call the plain function, use {self.name}.run(...)")
         arguments = self.signature.bind(args, kwargs, execution.converter)
-        return _named(self.name, calls.activity(self, execution.within_limit(arguments, f"input of {self.name}")))
+        payloads.encoded(arguments, self.signature.input, execution.limits["payload"])
+        return _named(self.name, calls.activity(self, arguments))
 
     def __await__(self) -> NoReturn:
         raise _not_called(self.name)

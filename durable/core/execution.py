@@ -12,6 +12,8 @@ import contextvars
 import random
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import msgspec
+
 from durable.core import events as ev
 from durable.core import frames, payloads
 from durable.core.channels import Channel
@@ -50,7 +52,7 @@ LIMITS = {"payload": 2_000_000, "tags": 100}
 """The limits that code meets, unless the settings say otherwise."""
 
 
-class Open:
+class Open(msgspec.Struct, eq=False):
     """Something that the code asked for and that is not answered yet.
 
     Attributes:
@@ -60,11 +62,9 @@ class Open:
         called_off: Whether the code gave up on it.
     """
 
-    __slots__ = ("called_off", "event", "waiter")
-
-    def __init__(self, event: ev.Asked, waiter: asyncio.Future[Any] | Timer | None) -> None:
-        self.event, self.waiter = event, waiter
-        self.called_off = False
+    event: ev.Asked
+    waiter: asyncio.Future[Any] | Timer | None
+    called_off: bool = False
 
     @property
     def is_awaited(self) -> bool:
@@ -82,6 +82,7 @@ class Execution:
         version: The version that the code goes by at this place of its history.
         open: What is asked for and not answered, by event id.
         outcome: The event that ended it, or None.
+        recordable: What a history records of what the code asked for in the step at hand, in order.
         replaying: Whether the step at hand is one that was taken before.
         sealed: Whether all that it asked for is known.
         dry: Whether this is a look ahead: what would reach outside, a side effect that is not recorded, ends the step.
@@ -117,6 +118,7 @@ class Execution:
         self.length = 0
         self.open: dict[int, Open] = {}
         self.outcome: ev.End | None = None
+        self.recordable: list[Command] = []
         self.replaying = self.sealed = False
         self.cancel_requested = self.suspended = False
         self.status: Any = None
@@ -134,6 +136,7 @@ class Execution:
         self._issued: dict[int | str, Command] = {}
         self._places: dict[int, Place | None] = {}
         self._recorded: Mapping[int, ev.Event] = {}
+        self._gives_up = False
         self._signals: dict[str, Channel[Any]] = {}
         self.queries: dict[str, Callable[..., Any]] = {}
         self.patches = Patches()
@@ -161,6 +164,7 @@ class Execution:
         """
         self.length += 1
         self._issued, self._places = {}, {}
+        self._gives_up, self.recordable = False, []
         if type(event) in _ASIDE and self._is_aside(event):
             return []
         self._recorded = recorded or {}
@@ -170,14 +174,17 @@ class Execution:
         if self.outcome is None:
             try:
                 self._deliver(event)
-                self._settle()
+                self.loop.drain()
+                if self.conditions.waiting:
+                    self._settle()
             except (ForbiddenInWorkflow, SystemExit) as error:
                 if isinstance(error, SystemExit) and frames.stops_the_worker(error):
                     raise
                 self._issued.clear()
                 self.end(ev.ExecutionFailed(failure=Failure.of(error)))
         issued = list(self._issued.values())
-        self.length += len([command for command in issued if isinstance(command, ev.Event)])
+        self.recordable = [c for c in issued if isinstance(c, ev.Event)] if self._gives_up else issued
+        self.length += len(self.recordable)
         return issued
 
     def _is_aside(self, event: ev.Event) -> bool:
@@ -205,11 +212,9 @@ class Execution:
         self.loop.stopped = True
 
     def _settle(self) -> None:
-        self.loop.drain()
-        if self.conditions.waiting:
-            self.conditions.begin_step()
-            while not self.loop.stopped and self.conditions.look_again():
-                self.loop.drain()
+        self.conditions.begin_step()
+        while not self.loop.stopped and self.conditions.look_again():
+            self.loop.drain()
 
     def _deliver(self, event: ev.Event) -> None:
         match event:
@@ -306,7 +311,8 @@ class Execution:
         return None if found is None else found.waiter
 
     def _resolve(self, event_id: int, result: Any) -> None:
-        waiter = self._close(event_id)
+        found = self.open.pop(event_id, None)
+        waiter: Any = None if found is None else found.waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(result)
 
@@ -351,9 +357,10 @@ class Execution:
     def next_id(self) -> int:
         """Return the number of the next thing asked for."""
         self.go_on()
-        self._skip_markers()
+        if self._recorded:
+            self._skip_markers()
         event_id = self._next_id
-        self._next_id += 1
+        self._next_id = event_id + 1
         return event_id
 
     def next_span(self) -> int:
@@ -411,9 +418,10 @@ class Execution:
 
     def ask(self, event: ev.Asked, waiter: asyncio.Future[Any] | Timer | None, *, place: Place | None) -> None:
         """Issue a command that will be answered."""
-        self._issued[event.event_id] = event
-        self._places[event.event_id] = place
-        self.open[event.event_id] = Open(event, waiter)
+        event_id = event.event_id
+        self._issued[event_id] = event
+        self._places[event_id] = place
+        self.open[event_id] = Open(event, waiter)
 
     def record(self, event: ev.Asked, *, place: Place | None) -> None:
         """Issue a command that is its own answer."""
@@ -438,7 +446,7 @@ class Execution:
         if event_id in self._issued and not child:
             del self._issued[event_id], self.open[event_id]  # asked for in this very step: it never was
             return
-        asked.called_off = True
+        asked.called_off = self._gives_up = True
         if child:
             self._issued[-2 - event_id] = CancelChild(event_id=event_id)
         else:

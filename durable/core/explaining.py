@@ -185,7 +185,8 @@ def _explained(replayed: _Replayed, trouble: DurableError | None) -> Explanation
     tasks = execution.loop.tasks()
     stacks = [shown.stack(execution, task.get_coro()) for task in tasks[:TASKS]]
     fires = {event.event_id: event.fire_at for event in replayed.history if isinstance(event, ev.TimerStarted)}
-    waiting = waits.of(execution, replayed.moments, fires)[:TASKS]
+    asked = {event_id: at for event_id, (at, _) in replayed.asked.items()}
+    waiting = waits.of(execution, replayed.moments, fires, asked)[:TASKS]
     return Explanation(
         instance_id=execution.instance_id,
         execution_id=execution.execution_id,

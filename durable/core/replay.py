@@ -113,8 +113,8 @@ def catch_up(
         NondeterminismError: The code does not do what the history records.
     """
     rest: list[cmd.Command] = []
-    for rest in retake(execution, history, whole=whole, differs=differs):  # noqa: B007 - the last one counts
-        pass
+    for step in steps(history):
+        rest = _retake(execution, *step, whole=whole, differs=differs)
     return rest
 
 
@@ -130,11 +130,8 @@ def retake(
     Raises:
         NondeterminismError: The code does not do what the history records.
     """
-    for trigger, recorded, following in steps(history):
-        rest = _retake(execution, trigger, recorded, following, sealed=whole or following is not None, differs=differs)
-        if rest and following is not None:
-            raise mismatch(execution, following, rest[0], seq=execution.head + 1)
-        yield rest
+    for step in steps(history):
+        yield _retake(execution, *step, whole=whole, differs=differs)
 
 
 def steps(history: Iterable[ev.Event]) -> Iterator[tuple[ev.Event, list[ev.Event], ev.Event | None]]:
@@ -158,7 +155,7 @@ def _retake(
     recorded: list[ev.Event],
     following: ev.Event | None,
     *,
-    sealed: bool,
+    whole: bool,
     differs: Callable[[Any, Any], bool],
 ) -> list[cmd.Command]:
     """Take one recorded step again and return what the code asks for beyond the record."""
@@ -167,9 +164,12 @@ def _retake(
         execution.retake_refused(trigger, end)
         execution.head = first + 1
         return []
-    by_id = {event.event_id: event for event in recorded if isinstance(event, ev.Asked)}
+    by_id = {}
+    for asked in recorded:
+        if isinstance(asked, ev.Asked):
+            by_id[asked.event_id] = asked
     try:
-        issued = execution.step(trigger, by_id, sealed=sealed)
+        execution.step(trigger, by_id, sealed=whole or following is not None)
     except NondeterminismError as error:
         if error.seq:
             raise  # it knows its place
@@ -188,15 +188,20 @@ def _retake(
     except BeyondRecord:
         _compare_by_number(execution, recorded, first=first, differs=differs)
         raise
-    rest: list[cmd.Command] = [command for command in issued if isinstance(command, ev.Event)]
+    rest = execution.recordable
     matched = 0
-    for place, event in enumerate(recorded):
+    for event in recorded:
+        first += 1
         got = rest[matched] if matched < len(rest) else None
         if got is not None and not differs(event, got):
             matched += 1
         elif not (isinstance(event, ev.PatchMarked) and event.deprecated):
-            raise mismatch(execution, event, got, seq=first + 1 + place)
-    execution.head = first + len(recorded)
+            raise mismatch(execution, event, got, seq=first)
+    execution.head = first
+    if matched == len(rest):
+        return []
+    if following is not None:
+        raise mismatch(execution, following, rest[matched], seq=first + 1)
     return rest[matched:]
 
 

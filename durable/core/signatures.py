@@ -89,6 +89,8 @@ class Signature:
 
     Attributes:
         name: What errors call the function.
+        input: What they call all of its arguments.
+        result: What its result passes through.
     """
 
     def __init__(self, shape: inspect.Signature, name: str, names: dict[str, Any]) -> None:
@@ -103,7 +105,9 @@ class Signature:
         self._shape = shape
         parameters = shape.parameters.values()
         slots = {p.name: Slot(p.annotation, f"{name}({p.name})", names) for p in parameters}
-        self._all = [*slots.values(), Slot(shape.return_annotation, f"result of {name}", names)]
+        self.input = f"input of {name}"
+        self.result = Slot(shape.return_annotation, f"result of {name}", names)
+        self._all = [*slots.values(), self.result]
         self._by_place = [slots[p.name] for p in parameters if p.kind in _BY_PLACE]
         self._by_name = {p.name: slots[p.name] for p in parameters if p.kind in _BY_NAME}
         self._rest = [slots[p.name] for p in parameters if p.kind is p.VAR_POSITIONAL]
@@ -174,12 +178,11 @@ class Signature:
         Raises:
             InvalidInput: They do not fit the parameters, or one has no JSON form.
         """
-        slots = self._slots(args, kwargs)
-        # Atoms are looked at here as well: a call for each takes longer than what it does.
-        encoded = [
-            value if type(value) in _ATOMS else slot.encode(value, converter)
-            for slot, value in zip(slots, args, strict=True)
-        ]
+        slots = self._by_place if len(args) == self._usual and not kwargs else self._slots(args, kwargs)
+        encoded = []
+        for slot, value in zip(slots, args):  # noqa: B905 - there are as many; to check it takes as long as the loop
+            # Atoms are looked at here as well: a call for each takes longer than what it does.
+            encoded.append(value if type(value) in _ATOMS else slot.encode(value, converter))
         if not kwargs:
             return {"args": encoded, "kwargs": {}}
         return {"args": encoded, "kwargs": {k: self._named(k).encode(v, converter) for k, v in kwargs.items()}}
@@ -235,7 +238,7 @@ class Signature:
         Raises:
             InvalidInput: It has no JSON form.
         """
-        return converter.encode(value, where or self._all[-1].where)
+        return converter.encode(value, where or self.result.where)
 
     def decode_result(self, data: Any, converter: Converter, *, where: str = "") -> Any:
         """Return the function's result, as its annotation calls for.
@@ -244,12 +247,10 @@ class Signature:
             InvalidInput: It does not fit the annotation.
             InvalidDefinition: The annotation cannot be used.
         """
-        return self._all[-1].decode(data, converter, where)
+        return self.result.decode(data, converter, where)
 
     def _slots(self, args: Sequence[Any], kwargs: dict[str, Any]) -> list[Slot]:
         """Return the parameter of each positional argument, having checked that all arguments fit."""
-        if len(args) == self._usual and not kwargs:
-            return self._by_place
         count, known = len(args), len(self._by_place)
         # The short way is a tenth of the work, and the way of nearly all calls.
         if kwargs or not self._is_simple or not self._least <= count <= known:

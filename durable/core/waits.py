@@ -51,6 +51,7 @@ def of(
     execution: Execution,
     moments: Sequence[tuple[int, float]] = (),
     fires: Mapping[int, float] = MappingProxyType({}),
+    asked: Mapping[int, float] = MappingProxyType({}),
 ) -> list[Wait]:
     """Return what each live task of an execution waits for, in order of the tasks' creation.
 
@@ -60,9 +61,10 @@ def of(
             time of the step; without it nobody knows since when a task waits.
         fires: When timers are due, by event id, where the history has it: one that was
             set again fires later than the code, which goes by its first setting, thinks.
+        asked: When activities were asked for, by event id: their futures have no number.
     """
     limits = _limits(execution, fires)
-    return [_of(task, execution, moments, limits) for task in execution.loop.tasks()]
+    return [_of(task, execution, moments, limits, asked) for task in execution.loop.tasks()]
 
 
 def _of(
@@ -70,6 +72,7 @@ def _of(
     execution: Execution,
     moments: Sequence[tuple[int, float]],
     limits: dict[Any, tuple[float, int]],
+    asked: Mapping[int, float],
 ) -> Wait:
     coroutine = task.get_coro()
     location = frames.waiting_at(coroutine) or execution.waiting_at()
@@ -86,7 +89,7 @@ def _of(
         text=text,
         location=location,
         source=source(location),
-        since=_since(awaited, moments),
+        since=asked.get(event_id or 0) if kind == "activity" else _since(awaited, moments),
         due=due,
     )
 
