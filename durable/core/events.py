@@ -23,7 +23,7 @@ from durable.core.errors import UndecodableEvent
 from durable.core.failures import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, eq=False):  # noqa: PLW1641 - dicts have no hash either
@@ -448,7 +448,7 @@ def decode(kind: str, data: str, *, at: float, seq: int) -> Event:
     return next(decode_all([(seq, kind, at, data)]))
 
 
-def decode_all(rows: Iterable[tuple[int, str, float, str]]) -> Iterator[Event]:
+def decode_all(rows: Iterable[tuple[int, str, float, str]]) -> Generator[Event, None, None]:
     """Build events, one after the other, of rows of a history: ``seq``, kind, time and data of each.
 
     Raises:

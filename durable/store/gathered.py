@@ -14,7 +14,7 @@ from durable import conf
 from durable.core.errors import ConcurrencyConflict
 from durable.fields import JSONText
 from durable.models import Instance, Status
-from durable.store import clock, history, inbox, instances, many, tasks, turns
+from durable.store import clock, driver, history, inbox, instances, many, tasks, turns
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -95,7 +95,7 @@ def _moved(columns: tuple[str, ...], parts: Sequence[Part]) -> int:
     connection: Any = connections[conf.settings.DATABASE]
     if turns.in_one_statement():
         rows = [{"pk": part.instance.pk, "seen": part.instance.head, **_plain(part.values)} for part in parts]
-        with turns.cursor(connection) as client:
+        with driver.cursor(connection) as client:
             # By their ids as well: how many rows there are in the JSON, the planner can only guess.
             ids = [part.instance.pk for part in parts]
             client.execute(_statement(columns), [msgspec.json.encode(rows).decode(), ids])

@@ -141,15 +141,16 @@ def rows_after(known: Collection[tuple[uuid.UUID, int]]) -> list[tuple[uuid.UUID
     return [(of, seq, kind, at.timestamp(), text) for of, seq, kind, at, text in rows if seq > seen[of]]
 
 
-def events(rows: Sequence[Row]) -> Generator[ev.Event, None, None]:
+def events(rows: Iterable[Row]) -> Generator[ev.Event, None, None]:
     """Return the events of rows.
 
     Raises:
         UndecodableEvent: One cannot be read.
     """
-    decode = conf.codec().decode
-    for seq, kind, at, text in rows:
-        yield ev.decode(kind, _plain(decode, seq, kind, text), at=at, seq=seq)
+    codec = conf.codec()
+    if type(codec) is not PlainCodec:
+        rows = ((seq, kind, at, _plain(codec.decode, seq, kind, text)) for seq, kind, at, text in rows)
+    return ev.decode_all(rows)
 
 
 def read(execution_id: uuid.UUID, *, after: int = 0, until: int | None = None) -> Generator[ev.Event, None, None]:
@@ -167,19 +168,12 @@ def read(execution_id: uuid.UUID, *, after: int = 0, until: int | None = None) -
     chunks = (_fetched if driver.is_at_hand(connection) else _found)(connection, execution_id, after, until)
     # A cursor is closed by us, not by the collector: the database keeps it.
     with closing(chunks):
-        rows: Iterable[_Row] = chain.from_iterable(chunks)
-        codec = conf.codec()
-        if type(codec) is not PlainCodec:
-            rows = ((seq, kind, at, _plain(codec.decode, seq, kind, text)) for seq, kind, at, text in rows)
-        yield from ev.decode_all(rows)
-
-
-_Row = tuple[int, str, float, str]
+        yield from events(chain.from_iterable(chunks))
 
 
 def _fetched(
     connection: Any, execution_id: uuid.UUID, after: int, until: int | None
-) -> Generator[Iterable[_Row], None, None]:
+) -> Generator[Iterable[Row], None, None]:
     with driver.reader(connection, whole=_is_short(after, until)) as cursor:
         cursor.execute(_statement(), [execution_id, after, _LAST if until is None else until])
         while rows := cursor.fetchmany(_AT_ONCE):
@@ -191,7 +185,7 @@ def _statement() -> str:
     return _SELECT.format(history=HistoryEvent._meta.db_table).strip()
 
 
-def _found(_: Any, execution_id: uuid.UUID, after: int, until: int | None) -> Generator[Iterable[_Row], None, None]:
+def _found(_: Any, execution_id: uuid.UUID, after: int, until: int | None) -> Generator[Iterable[Row], None, None]:
     found = _rows(execution_id).filter(seq__gt=after, seq__lte=_LAST if until is None else until).order_by("seq")
     rows = found.values_list("seq", "kind", "recorded_at", _TEXT)
     with nullcontext(rows) if _is_short(after, until) else closing(rows.iterator(chunk_size=_AT_ONCE)) as each:
@@ -220,8 +214,8 @@ def first(execution_id: uuid.UUID) -> ev.ExecutionStarted | None:
     Raises:
         UndecodableEvent: It cannot be read.
     """
-    with closing(read(execution_id, until=1)) as events:
-        event = next(events, None)
+    with closing(read(execution_id, until=1)) as found:
+        event = next(found, None)
     return event if isinstance(event, ev.ExecutionStarted) else None
 
 

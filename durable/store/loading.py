@@ -15,7 +15,7 @@ from django.db import connections
 
 from durable import conf
 from durable.models import HistoryEvent, InboxEvent, Instance
-from durable.store import clock, history, inbox, instances, turns
+from durable.store import clock, driver, history, inbox, instances, turns
 
 if TYPE_CHECKING:
     import uuid
@@ -26,13 +26,13 @@ SELECT {columns} FROM {instance} WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDAT
 """
 
 _READ = """
-SELECT true, e.id, w.id, w.kind, EXTRACT(EPOCH FROM w.visible_at)::float8, w.data
+SELECT true, e.id, w.id, w.kind, date_part('epoch', w.visible_at), w.data
 FROM unnest(%s::uuid[]) AS e (id), LATERAL (
     SELECT id, kind, visible_at, data FROM {inbox}
     WHERE execution_id = e.id AND visible_at <= %s ORDER BY visible_at, id LIMIT %s
 ) AS w
 UNION ALL
-SELECT false, e.id, h.seq, h.kind, EXTRACT(EPOCH FROM h.recorded_at)::float8, h.data
+SELECT false, e.id, h.seq, h.kind, date_part('epoch', h.recorded_at), h.data
 FROM unnest(%s::uuid[], %s::int[]) AS e (id, seen), LATERAL (
     SELECT seq, kind, recorded_at, data FROM {history} WHERE execution_id = e.id AND seq > e.seen
 ) AS h
@@ -67,7 +67,7 @@ def lock(ids: Sequence[str]) -> list[Instance]:
     if not turns.in_one_statement():
         return instances.try_lock_all(ids)
     connection: Any = connections[conf.settings.DATABASE]
-    with turns.cursor(connection) as client:
+    with driver.cursor(connection) as client:
         client.execute(_locking(), [list(ids)])
         found = client.fetchall()
     return [_instance(connection, row) for row in found]
@@ -94,7 +94,7 @@ def read(wanted: Sequence[tuple[uuid.UUID, int | None]], *, limit: int) -> dict[
 
 def _read_at_once(found: dict[uuid.UUID, Found], behind: Sequence[tuple[uuid.UUID, int]], *, limit: int) -> None:
     known = [execution_id for execution_id, _ in behind], [seen for _, seen in behind]
-    with turns.cursor(connections[conf.settings.DATABASE]) as client:
+    with driver.cursor(connections[conf.settings.DATABASE]) as client:
         client.execute(_reading(), [list(found), clock.now(), limit, *known])
         answer = client.fetchall()
     waiting: dict[uuid.UUID, list[tuple[float, int, str, str]]] = {}
