@@ -125,7 +125,7 @@ class Instances(Acting, List):
         if not (access.may(user, access.VIEW) and access.may(user, access.OPERATE)):
             access.deny(user, data.get("id", ""), verb="start", reason=data["reason"], dry_run=self.dry_run)
         if self.dry_run:
-            return Response(_tried("start", data.get("id", ""), partial(verbs.start, data, actor=user)))
+            return Response(tried("start", data.get("id", ""), partial(verbs.start, data, actor=user)))
         return self.detail(verbs.start(data, actor=user).instance, 201)
 
 
@@ -191,7 +191,7 @@ class Doing(Acting):
         if dry_run and not verb.previews:
             if verb.answers in ("value", "imagined"):
                 raise ValidationError({"dry_run": f"A {verb.name} cannot be tried without doing it."})
-            return Response(_tried(verb.name, found.pk, call))
+            return Response(tried(verb.name, found.pk, call))
         done = call(dry_run=True) if dry_run else call()
         if isinstance(done, UpdateTimeout):
             return Response({"update_id": done.update_id, "state": done.state}, status=202)
@@ -228,7 +228,7 @@ def _preview(found: client.Preview, *, hides: bool) -> dict[str, Any]:
     return found.to_json()
 
 
-def _tried(verb: str, instance_id: str, call: Callable[[], Any]) -> dict[str, Any]:
+def tried(verb: str, instance_id: str, call: Callable[[], Any]) -> dict[str, Any]:
     """Do a verb that has no preview and undo it; say whether it was refused."""
     refusal = None
     try:
@@ -256,8 +256,10 @@ def _or_preview(name: str, kind: type[BaseSerializer]) -> PolymorphicProxySerial
     return PolymorphicProxySerializer(component_name=name, serializers=kinds, resource_type_field_name=None)
 
 
+INSTANCE_OR_PREVIEW = _or_preview("InstanceOrPreview", serializers.InstanceDetail)
+
 _ANSWERS: dict[str, Any] = {
-    "instance": {200: _or_preview("InstanceOrPreview", serializers.InstanceDetail)},
+    "instance": {200: INSTANCE_OR_PREVIEW},
     "new": {201: serializers.InstanceDetail, 200: serializers.PreviewSerializer},
     "outcome": {200: _or_preview("OutcomeOrPreview", serializers.OutcomeSerializer)},
     "value": {200: serializers.Value},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import include, path, register_converter
 
-from durable.api import histories, ids, insight, instances, many, streaming, verbs, views
+from durable.api import activities, histories, ids, insight, instances, many, streaming, verbs, views
 
 app_name = "durable-api"
 
@@ -26,6 +26,8 @@ v1 = [
     path(f"{_ONE}lineage/", insight.Family.as_view(), name="lineage"),
     path(f"{_ONE}compare/", insight.Compare.as_view(), name="compare"),
     path(_ONE, instances.One.as_view(), name="instance"),
+    path("activities/complete/", activities.Complete.as_view(), name="complete-activity"),
+    path("activities/fail/", activities.Fail.as_view(), name="fail-activity"),
     path("batches/", many.Batches.as_view(), name="batches"),
     path("batches/<durable_id:batch_id>/retry/", many.BatchRetry.as_view(), name="batch-retry"),
     path("batches/<durable_id:batch_id>/", many.Batch.as_view(), name="batch"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ from durable.operations import audit, control
 from durable.store import tasks
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from durable.models import ActivityTask
     from durable.operations.shapes import Preview
 
@@ -179,8 +182,17 @@ def resume(
     )
 
 
-def complete_activity(token: str, result: Any = None) -> None:
+def complete_activity(token: str, result: Any = None, *, reason: str = "", actor: Any = None) -> None:
     """Complete an activity that called ``complete_later``.
+
+    Programs complete activities all the time, and the history says so; an ``actor`` or a ``reason`` makes it an
+    operation that the audit keeps as well, without the result.
+
+    Args:
+        token: What ``complete_later`` returned.
+        result: Anything that has JSON.
+        reason: Why; recorded.
+        actor: Who does it: a user or a name.
 
     Raises:
         UnknownToken: No open activity has this token: it was completed, given up or called off. One of an instance
@@ -190,26 +202,28 @@ def complete_activity(token: str, result: Any = None) -> None:
     """
     encoded = conf.converter().encode(result, "result")
     payloads.dumps(encoded, "result", conf.limit("payload"))
-    with transaction.atomic(using=conf.settings.DATABASE):
+    with _noted("complete", token, reason=reason, actor=actor), transaction.atomic(using=conf.settings.DATABASE):
         task = _external(token)
         task.delete()
         event = ev.ActivityCompleted(event_id=task.event_id, result=encoded, attempts=task.attempt)
         lost.end(task, task.execution.instance, event)
 
 
-def fail_activity(token: str, error: BaseException | str) -> None:
+def fail_activity(token: str, error: BaseException | str, *, reason: str = "", actor: Any = None) -> None:
     """Fail an activity that called ``complete_later``; it is retried by its policy.
 
     Args:
         token: What ``complete_later`` returned.
         error: An exception or a message.
+        reason: Why; recorded, as for ``complete_activity``.
+        actor: Who does it: a user or a name.
 
     Raises:
         UnknownToken: No open activity has this token.
         InvalidInput: The token or the error is none.
     """
     failure = _failure(error)
-    with transaction.atomic(using=conf.settings.DATABASE):
+    with _noted("fail", token, reason=reason, actor=actor), transaction.atomic(using=conf.settings.DATABASE):
         lost.fail_attempt(_external(token), failure)
 
 
@@ -221,7 +235,27 @@ def _failure(error: BaseException | str) -> Failure:
     return Failure.of(error)
 
 
+def instance_of(token: str) -> str:
+    """Return the id of the instance of an activity that called ``complete_later``.
+
+    Raises:
+        UnknownToken: No open activity has this token.
+        InvalidInput: It is none.
+    """
+    return _found(token, tasks.rows()).execution.instance_id
+
+
+def _noted(verb: str, token: str, *, reason: str, actor: Any) -> AbstractContextManager[None]:
+    if actor is None and not reason:
+        return nullcontext()
+    return audit.audited(verb, instance_of(token), actor=actor, reason=reason, atomic=True)
+
+
 def _external(token: str) -> ActivityTask:
+    return _found(token, tasks.locked())
+
+
+def _found(token: str, query: Any) -> ActivityTask:
     try:
         execution_id, event_id, attempt, *pk = token.split(":")
         key: dict[str, Any] = {"execution_id": uuid.UUID(execution_id)}
@@ -234,7 +268,7 @@ def _external(token: str) -> ActivityTask:
             key[name] = given.whole(int(digits), "token")
     except (AttributeError, TypeError, ValueError, InvalidInput):
         raise given.unfit(token, "token", "what activity.complete_later() returned") from None
-    waiting = tasks.locked().filter(**key, state=tasks.State.EXTERNAL)
+    waiting = query.filter(**key, state=tasks.State.EXTERNAL)
     found: ActivityTask | None = tasks.without_payloads(waiting).first()
     if found is None:
         raise UnknownToken(token)
