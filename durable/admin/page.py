@@ -140,7 +140,7 @@ def _head(
         "executions": list(instances.executions().filter(instance=found).order_by("-number")[:SHOWN]),
         "verbs": offered,
         "restore": links.verb(found.pk, "restore") if repairs else "",
-        "rerun": links.verb(found.pk, "rerun") if repairs and found.status in CLOSED else "",
+        "rerun": links.verb(found.pk, "rerun") if repairs else "",
         "rewind": links.verb(found.pk, "rewind") if repairs and found.status in CLOSED else "",
         "payloads": [] if hides else [(label, _payload(found, name)) for name, label in PAYLOADS],
         "failures": [] if hides else list(_chain(_read(partial(getattr, found, "failure"), None)[0])),

@@ -23,4 +23,7 @@ def test_a_site_of_its_own_leads_to_its_own_pages_for_any_users():
     assert set(seen.values()) <= {200, 302}, seen
     assert len([where for where in seen if where.startswith("/ops/durable/instance/it/do/")]) >= 5
     assert told["led"] == "/ops/durable/instance/it/change/"
+    assert told["also"] == ["/ops/durable/instance/other/change/", "/ops/durable/instance/?status=open"]
+    assert told["owns"] is True
+    assert "/ops/durable/instance/definitions/wait/start/" in seen
     assert (told["status"], told["actor"]) == ("terminated", True)

@@ -549,3 +549,23 @@ def test_a_preview_is_drawn_in_the_colours_of_what_would_become_of_each_step(sit
     assert "durable-fate-dropped" not in page.text
     assert any(link.startswith("/admin/durable/instance/order_2F1/change/?after=") for link in page.links)
     assert "durable-legend" not in site.page("order/1", "do/purge/").text
+
+
+def test_a_rerun_of_what_is_open_says_why_not_and_what_to_do(site, engine, fresh):
+    @activity.defn
+    def look_up() -> None: ...
+
+    @workflow.defn
+    async def slow() -> None:
+        await look_up()
+        await workflow.wait_signal("go")
+
+    slow.options(id="slow").start()
+    engine.run_until_quiet()
+    (link,) = [link for link in site.page("slow").links if "do/rerun/?event_id=0" in link]
+
+    page = site.get(link)
+
+    assert "It is refused" in page.text
+    assert "/admin/durable/instance/slow/do/cancel/" in page.links
+    assert 'name="confirm"' not in page.text

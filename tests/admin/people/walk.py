@@ -15,7 +15,7 @@ from django.test import Client  # noqa: E402
 
 from durable import client as durable  # noqa: E402
 from durable import workflow  # noqa: E402
-from durable.models import Operation  # noqa: E402
+from durable.models import Operation, SavedFilter  # noqa: E402
 from tests.admin.people.models import Person  # noqa: E402
 
 
@@ -59,5 +59,25 @@ while waiting:
 form = Links(browser.get("/ops/durable/instance/it/do/terminate/").content.decode()).fields
 done = browser.post("/ops/durable/instance/it/do/terminate/", {**form, "confirm": "1"})
 row = Operation.objects.get(verb="terminate", dry_run=False)
-told = {"seen": seen, "led": done["Location"], "status": durable.status("it"), "actor": row.actor == user}
+start = Links(browser.get("/ops/durable/instance/definitions/wait/start/").content.decode()).fields
+begun = browser.post("/ops/durable/instance/definitions/wait/start/", {**start, "id": "other", "confirm": "1"})
+begun = (
+    begun
+    if begun.status_code == 302
+    else browser.post(
+        "/ops/durable/instance/definitions/wait/start/",
+        {**Links(begun.content.decode()).fields, "id": "other", "confirm": "1"},
+    )
+)
+saved = browser.post("/ops/durable/instance/filters/", {"query": "?status=open", "name": "open", "is_shared": "1"})
+owner = SavedFilter.objects.get(name="open").owner_key
+led = [begun["Location"], saved["Location"]]
+told = {
+    "seen": seen,
+    "also": led,
+    "owns": owner == str(user.pk),
+    "led": done["Location"],
+    "status": durable.status("it"),
+    "actor": row.actor == user,
+}
 json.dump(told, sys.stdout)
