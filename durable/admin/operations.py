@@ -57,6 +57,14 @@ class ByVerb(admin.SimpleListFilter):
         return queryset.filter(verb=self.value()) if self.value() else queryset
 
 
+class ByTime(admin.DateFieldListFilter):
+    """By when it was done."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.title = _("time")
+
+
 class ByInstance(admin.SimpleListFilter):
     """By instance; there are too many to list, so that the pages of instances lead here."""
 
@@ -83,7 +91,7 @@ class OperationAdmin(base.ReadOnly):
 
     list_display = ("moment", "what", "instance", "actor_name", "became", "why", "refusal")
     list_display_links = ("moment",)
-    list_filter = (ByVerb, "outcome", "dry_run", "at", ByInstance)
+    list_filter = (ByVerb, "outcome", "dry_run", ("at", ByTime), ByInstance)
     search_fields = ("instance_id__startswith", "actor_name__startswith")
     search_help_text = _("The beginning of an instance's id, or of a name")
     ordering = ("-at", "-id")

@@ -49,3 +49,16 @@ def test_a_file_of_what_cannot_be_a_filter_is_none(site, waiting):
 def test_the_file_is_for_those_who_may_see_the_list(staff, waiting):
     assert Site(staff("operate_instance", name="a")).get(f"{AUDIT}export/").status == 403
     assert Site(staff("view_instance", name="b")).client.get(f"{AUDIT}export/").status_code == 200
+
+
+def test_it_is_filtered_by_verb_outcome_and_time(site, waiting):
+    client.suspend("talk", actor=site.user)
+
+    page = site.get(AUDIT)
+
+    for name in ("verb", "outcome", "dry run", "time"):
+        assert f"By {name}" in page.text
+    for verb in ("update", "start", "batch", "suspend"):
+        assert len([link for link in page.links if link == f"?verb={verb}"]) == 1
+    (today,) = [link for link in page.links if link.startswith("?at__gte=") and "at__lt=" in link][:1]
+    assert "talk" in site.get(f"{AUDIT}{today}").text
