@@ -116,6 +116,7 @@ class List(View):
     pagination_class = Pages
     filter_backends = [filters.Backend]
     orderings: ClassVar[tuple[str, ...]] = ()
+    filters: Any = None
 
     def get_ordering(self) -> list[str]:
         """Return what the request wants the list to be ordered by.
@@ -128,6 +129,10 @@ class List(View):
         if wanted.removeprefix("-") not in known:
             raise ValidationError({"ordering": f"Order by one of {', '.join(sorted(known))}."})
         return [wanted] if wanted.endswith("id") else [wanted, "pk"]
+
+    def along(self, field: str) -> list[QuerySet[Any]]:
+        """Return among what to look for a page, in the order of a field, if nothing else bounds that."""
+        return []
 
     def page(self, rows: QuerySet[Any], **context: Any) -> Response:
         """Return a page of rows."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -12,12 +14,30 @@ from rest_framework.exceptions import ValidationError
 
 from durable.models import ActivityTask, Instance, Operation, Status
 from durable.store import filters as stored
+from durable.store import instances, listing
 
 if TYPE_CHECKING:
     from rest_framework.request import Request
 
 ALWAYS = {"fields", "limit", "cursor", "ordering", "format"}
 """What a request of any list may have beside its filters."""
+
+
+_STORED = {
+    **{"workflow": "name", "id_prefix": "id__startswith", "parent": "parent", "rerun_from": "rerun_from"},
+    **{f"{name}_since": f"{name}_at__gte" for name in ("created", "started", "closed")},
+    **{f"{name}_before": f"{name}_at__lt" for name in ("created", "started", "closed")},
+    **{"version": "version", "queue": "queue", "attempt": "attempt", "attempt_min": "attempt__gte"},
+}
+"""What the filters are called where they are stored."""
+
+_CREATED = {"workflow", "created_since", "created_before", "status"}
+_OF = {
+    "started_at": {"started_since", "started_before"},
+    "closed_at": {"closed_since", "closed_before"},
+    "id": {"id_prefix"},
+}
+"""The filters that indexes in the order of a field are by."""
 
 
 class Number(filters.NumberFilter):
@@ -65,6 +85,35 @@ class Instances(filters.FilterSet):
         model = Instance
         fields: list[str] = []
 
+    @cached_property
+    def chosen(self) -> listing.Listing:
+        """What is known of those that are chosen, whatever their status, when it comes to finding them."""
+        found: dict[str, Any] = {}
+        for name, key in _STORED.items():
+            if (value := self.form.cleaned_data.get(name)) not in (None, ""):
+                found[key] = value.isoformat() if isinstance(value, datetime) else value
+        if tags := self.data.getlist("tag"):
+            key, _colon, value = tags[0].partition(":")
+            found["tags__in"] = {key: [value, _json(value)]}
+        return listing.listing(found)
+
+    def along(self, field: str) -> list[QuerySet[Instance]]:
+        """Return what indexes in the order of a field narrow them to, a part for each status; none if that is all."""
+        given = {name for name in self.base_filters if self.data.get(name)}
+        statuses = self.form.cleaned_data.get("status") or []
+        if field == "created_at":
+            if self.chosen.few or (self.chosen.fits and given <= _CREATED and len(statuses) < 2):
+                return []
+            return listing.of_status(self.chosen, statuses).along
+        part, own = instances.rows().order_by().filter(**{f"{field}__isnull": False}), _OF[field]
+        if given <= own:
+            return []
+        for name in given & own:
+            part = part.filter(**{_STORED[name]: self.form.cleaned_data[name]})
+        if field == "closed_at":  # the one other index that goes by the status
+            return [part.filter(status=status) for status in statuses] or [part]
+        return [part]
+
     def by_end(self, found: QuerySet[Instance], field: str, before: Any) -> QuerySet[Instance]:
         # Lists are in the order of creation, which comes first.
         return found.filter(**{f"{field}__lt": before, "created_at__lt": before})
@@ -74,7 +123,8 @@ class Instances(filters.FilterSet):
             key, colon, value = given.partition(":")
             if not (key and colon):
                 raise ValidationError({name: "Write it as name:value."})
-            found = stored.tagged(found, key, [value, _json(value)])
+            # What many have is found on the way; its index would find all of them at once.
+            found = stored.tagged(found, key, [value, _json(value)], by_tag=self.chosen.few)
         return found
 
 
@@ -116,6 +166,10 @@ class Tasks(filters.FilterSet):
 
 class Backend(filters.DjangoFilterBackend):
     """Filters as the view says, and refuses what is no filter."""
+
+    def get_filterset(self, request: Request, queryset: Any, view: Any) -> Any:
+        view.filters = super().get_filterset(request, queryset, view)
+        return view.filters
 
     def filter_queryset(self, request: Request, queryset: Any, view: Any) -> Any:
         known = {*ALWAYS, *getattr(getattr(view, "filterset_class", None), "base_filters", ())}

@@ -29,6 +29,7 @@ from durable.store import instances
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from django.db.models import QuerySet
     from django.http.response import HttpResponseBase
     from rest_framework.request import Request
     from rest_framework.serializers import BaseSerializer
@@ -103,6 +104,10 @@ class Instances(Acting, List):
     def get_throttles(self) -> Any:
         self.throttle_scope = scope(self.request)
         return super().get_throttles()
+
+    def along(self, field: str) -> list[QuerySet[Any]]:
+        found: list[QuerySet[Any]] = self.filters.along(field)
+        return found
 
     @listing("instances", serializers.InstanceSummary, OF_INSTANCES)
     def get(self, request: Request) -> Response:

@@ -1,4 +1,7 @@
-"""Pages by cursor, which cost the same wherever they are."""
+"""Pages by cursor, which cost the same wherever they are.
+
+One that looks for what no index finds may be short, or empty, and yet have a next one.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,12 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import DataError
+from django.db.models import Q
 from rest_framework.exceptions import NotFound
 from rest_framework.exceptions import ValidationError as Refused
 from rest_framework.pagination import CursorPagination
+
+from durable.store import listing
 
 
 class Pages(CursorPagination):
@@ -36,7 +42,41 @@ class Pages(CursorPagination):
 
     def paginate_queryset(self, queryset: Any, request: Any, view: Any = None) -> Any:
         try:
-            return super().paginate_queryset(queryset, request, view)
+            bound, among = self._bound(queryset, request, view)
+            return self._page(queryset.filter(among), bound, request, view)
         except (ValidationError, ValueError, TypeError, DataError):
             # A cursor of another ordering, or one that somebody made up.
             raise NotFound("Invalid cursor") from None
+
+    def _bound(self, queryset: Any, request: Any, view: Any) -> tuple[Any, Q]:
+        """Return how far to look for what no index finds, as a position and as a condition; None is to the end."""
+        order = self.get_ordering(request, queryset, view)[0]
+        field, cursor = order.removeprefix("-"), self.decode_cursor(request)
+        downwards = order.startswith("-") != (cursor is not None and cursor.reverse)
+        beyond = Q()
+        if cursor is not None and cursor.position is not None:
+            beyond = Q(**{f"{field}__{'lte' if downwards else 'gte'}": cursor.position})
+        ends = []
+        for part in view.along(field):
+            times = part.filter(beyond).order_by(f"{'-' if downwards else ''}{field}").values_list(field, flat=True)
+            ends += times[listing.SPAN - 1 : listing.SPAN]
+        if not ends:
+            return None, beyond
+        end = max(ends) if downwards else min(ends)
+        return end, beyond & Q(**{f"{field}__{'gte' if downwards else 'lte'}": end})
+
+    def _page(self, queryset: Any, bound: Any, request: Any, view: Any) -> Any:
+        found: Any = super().paginate_queryset(queryset, request, view)
+        position = None if bound is None else str(bound)
+        cursor: Any = self.cursor
+        if cursor is not None and cursor.reverse:
+            if position is not None and not self.has_previous:
+                self.has_previous, self.previous_position = True, position
+            if not found:  # the way back begins beyond what was looked at
+                self.next_position = position
+            return found
+        if position is not None and not self.has_next:
+            self.has_next, self.next_position = True, position
+        if not found and cursor is not None:
+            self.previous_position = position
+        return found
