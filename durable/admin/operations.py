@@ -96,6 +96,7 @@ class OperationAdmin(base.ReadOnly):
     search_help_text = _("The beginning of an instance's id, or of a name")
     ordering = ("-at", "-id")
     sortable_by = ()
+    empty_value_display = ""
     fields = ("moment", "what", "instance", "actor_name", "reason", "told", "dry_run", "outcome", "refusal")
     readonly_fields = fields
     change_list_template = "admin/durable/operation/change_list.html"

@@ -69,9 +69,15 @@ def arrive(driver, site, transactional_db):
     """Open a browser; whatever is wrong on its console fails the test."""
     visits = []
 
-    def make(*, width: int = 1280, height: int = 800, scheme: str = "light") -> Visit:
+    def make(
+        *, width: int = 1280, height: int = 800, scheme: str = "light", locale: str = "en-US", scripts: bool = True
+    ) -> Visit:
         context = driver.new_context(
-            viewport={"width": width, "height": height}, color_scheme=scheme, locale="en-US", timezone_id="UTC"
+            viewport={"width": width, "height": height},
+            color_scheme=scheme,
+            locale=locale,
+            java_script_enabled=scripts,
+            timezone_id="UTC",
         )
         # The site has no icon, and Chromium asks for one.
         context.route("**/favicon.ico", lambda route: route.fulfill(status=204))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 
 import pytest
 from playwright.sync_api import expect
 
 from durable import client
 from durable.models import Instance, Operation
+from project.demo.workflows import refund
 from tests.browser.conftest import INVOICES
 
 pytestmark = pytest.mark.timeout(300)
@@ -238,3 +240,91 @@ def test_a_filter_is_saved_and_gone_by(visit, invoices, refunds, arrive, staff):
     visit.shoot("saved-filters")
     page.get_by_role("button", name="Delete Unpaid").click()
     expect(page.get_by_text("No filter is saved.")).to_be_visible()
+
+
+def test_time_travel_shows_the_code_as_it_stood(visit, invoices):
+    page = visit.instance(LAST).page
+
+    visit.click("link", "Where the code stands")
+    expect(page.get_by_role("heading", name=re.compile("ActivityError: activity collect"))).to_be_visible()
+    for at in (7, 6, 5):  # what the code did at once is one moment
+        page.get_by_role("link", name=re.compile("A step back")).click()
+        page.wait_for_url(re.compile(f"at={at}(&|$)"))
+    expect(page.locator(".durable-head")).to_contain_text(re.compile(r"after event [1-7] of 8"))
+    expect(page.get_by_role("heading", name=re.compile("Task .* waits for"))).not_to_have_count(0)
+    visit.shoot("time-travel")
+    page.get_by_role("link", name=re.compile("A step on")).click()
+    expect(page.locator(".durable-head")).to_contain_text("of 8")
+    visit.instance(LAST)
+    page.get_by_role("row", name=re.compile("activity look_up")).get_by_role("link", name="Code then").click()
+    expect(page.get_by_role("heading", name="Where the code stands")).to_be_visible()
+    expect(page.locator("#content")).to_contain_text("look_up")
+
+
+def test_what_a_rewind_changed_is_laid_side_by_side(visit, crew, invoices, operator):
+    crew.do(lambda: client.rewind(LAST, reason="the bank is back", actor=operator))
+    crew.work()
+    page = visit.instance(LAST).page
+
+    visit.click("link", "Compare with the current one")
+    expect(page.get_by_role("heading", name="Side by side")).to_be_visible()
+    changes = page.locator(".durable-compare tbody tr")
+    some = changes.count()
+    assert some > 0
+    expect(page.locator(".durable-change-only_b").first).to_contain_text("Execution")
+    visit.click("link", "All events")
+    expect(page.get_by_text("same", exact=True).first).to_be_visible()
+    assert changes.count() > some
+
+
+def test_two_hundred_are_canceled_by_a_batch_that_shows_its_progress(visit, crew):
+    crew.do(lambda: [refund.options(id=f"many-{n:03}", delay=3600).start(n, Decimal(20)) for n in range(200)])
+    page = visit.go("durable/instance/?q=many-").page
+
+    page.get_by_label("all 200 that match").check()
+    page.get_by_label("With the chosen ones:").select_option("cancel")
+    visit.click("button", "Preview")
+    expect(page.locator("#preview")).to_contain_text("Of the first 20, 20 would be done and 0 refused.")
+    visit.click("button", "Cancel: 200 instances")
+    expect(page.get_by_text("0/200").or_(page.get_by_text("0/0"))).to_be_visible()
+    crew.work()
+
+    expect(page.get_by_text("200/200")).to_be_visible()  # by itself
+    expect(page.locator("progress")).to_have_attribute("max", "200")
+    visit.shoot("batch-of-200")
+
+
+def test_forms_work_without_scripts(arrive, crew, invoices, operator):
+    visit = arrive(scripts=False).sign_in(operator)
+    page = visit.go("durable/instance/?status=failed").page
+
+    expect(page.get_by_label("Refresh by itself")).to_be_hidden()
+    page.get_by_label(LAST, exact=True).check()
+    page.get_by_label("With the chosen ones:").select_option("rewind")
+    visit.click("button", "Preview")
+    visit.click("button", "Rewind: 1 instance")
+    crew.work()
+
+    assert client.status(LAST) == "completed"
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_pages_can_be_read_from_right_to_left(arrive, invoices, operator, width):
+    visit = arrive(locale="ar", width=width).sign_in(operator)
+    for name, address in {"list": "", "failed": f"{LAST}/change/", "rewind": f"{LAST}/do/rewind/"}.items():
+        page = visit.go(f"durable/instance/{address}").page
+        assert page.locator("html").get_attribute("dir") == "rtl"
+        visit.shoot(f"rtl-{name}-{width}")
+        assert visit.overflow() <= 0, name
+    for n in range(page.locator("pre").count()):
+        assert page.locator("pre").nth(n).evaluate("e => getComputedStyle(e).direction") == "ltr"
+
+
+@pytest.mark.parametrize("language", ["de", "fr", "es"])
+def test_words_of_other_languages_fit(arrive, invoices, operator, language):
+    visit = arrive(locale=language, width=390, height=844).sign_in(operator)
+    for name, address in {"list": "", "failed": f"{LAST}/change/", "rewind": f"{LAST}/do/rewind/"}.items():
+        page = visit.go(f"durable/instance/{address}").page
+        assert page.locator("html").get_attribute("lang") == language
+        visit.shoot(f"{language}-{name}")
+        assert visit.overflow() <= 0, name
