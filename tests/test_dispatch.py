@@ -159,6 +159,17 @@ def test_starts_of_one_transaction_are_announced_together(sent, order):
     assert [pk for _, args in sent for pk in args] == ids
 
 
+def test_start_in_a_test_case_is_announced_by_itself(engine, order, django_capture_on_commit_callbacks, monkeypatch):
+    told = []
+    monkeypatch.setattr(dispatch, "_send", lambda task, args, queue: told.extend(args))
+    order.start()
+    with django_capture_on_commit_callbacks(execute=True) as callbacks:
+        handle = order.start()
+
+    assert len(callbacks) == 1
+    assert told == [handle.id]
+
+
 def test_starts_of_other_transactions_are_announced_by_themselves(sent, order):
     ids = []
     for _ in range(2):
