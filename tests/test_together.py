@@ -222,6 +222,39 @@ def test_child_that_ends_tells_its_parent(napping, committing):
     assert handle.result(timeout=0) == ["dozed"] * 9
 
 
+def test_turn_that_is_thrown_away_has_called_nothing_off(napping, alone, settings):
+    """What it called off would stay so, and the turn by itself find nothing any more that it could call off."""
+    settings.DURABLE = {"RUN_INLINE": False}
+
+    @activity.defn
+    def work() -> None:
+        pass
+
+    @workflow.defn
+    async def spare() -> None:
+        pass
+
+    @workflow.defn
+    async def impatient() -> None:
+        try:
+            async with asyncio.timeout(3600):
+                await work()
+        except TimeoutError:
+            await spare()
+
+    handles = [impatient.start() for _ in range(8)]
+    for handle in handles:
+        advance(handle.id)
+    assert ActivityTask.objects.count() == 8
+    make_due(handles)
+
+    advance_all(ids(handles))
+
+    assert sorted(alone) == sorted(ids(handles))
+    assert not ActivityTask.objects.exists()
+    assert {kinds(handle).count("ActivityCanceled") for handle in handles} == {1}
+
+
 def test_one_that_cannot_go_on_keeps_nobody_from_it(napping, alone):
     handles = napping(*["end"] * 8)
     HistoryEvent.objects.filter(execution__instance=handles[3].id, kind="TimerStarted").update(kind="Nonsense")
