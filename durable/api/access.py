@@ -10,11 +10,15 @@ from durable.client.access import (
     PAYLOAD,
     REPAIR,
     VIEW,
+    check_new,
     deny,
     find,
     find_for,
+    listed,
     may,
+    related,
     require_view,
+    seen,
     visible,
 )
 
@@ -25,11 +29,15 @@ __all__ = [
     "REPAIR",
     "VIEW",
     "Throttle",
+    "check_new",
     "deny",
     "find",
     "find_for",
+    "listed",
     "may",
+    "related",
     "require_view",
+    "seen",
     "visible",
 ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.db import transaction
@@ -19,10 +20,13 @@ from durable.api import access, filters, problems, serializers
 from durable.api.ids import link
 from durable.api.pagination import Pages
 from durable.api.parsing import JSON
+from durable.client import redacting
+from durable.core.errors import DurableError
 from durable.models import Instance
+from durable.store import instances
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from django.db.models import QuerySet
     from rest_framework.request import Request
@@ -80,6 +84,15 @@ class View(GenericAPIView):
             raise ValidationError({"fields": f"There is no field {min(unknown)!r}."})
         return {**context, "only": only}
 
+    @contextmanager
+    def redacting(self, found: Instance) -> Iterator[bool]:
+        """Say whether the user may not see an instance's payloads; errors of the block do not quote them then."""
+        hides = not access.may(self.request.user, access.PAYLOAD, found)
+        try:
+            yield hides
+        except DurableError as error:
+            raise (redacting.error(error) if hides else error) from None
+
     def show(self, found: Any, **context: Any) -> Response:
         """Return what was found, as the serializer shows it."""
         filters.refuse_unknown(self.request, {"format", *self.takes})
@@ -135,14 +148,14 @@ class List(View):
         return []
 
     def page(self, rows: QuerySet[Any], **context: Any) -> Response:
-        """Return a page of rows."""
+        """Return a page of rows; of instances, without payloads."""
+        if rows.model is Instance:
+            rows = rows.defer(*instances.PAYLOADS)
         # Those that have no such time are in no place; open instances have not closed.
         field = self.get_ordering()[0].removeprefix("-")
         if field in ("closed_at", "started_at"):
             rows = rows.filter(**{f"{field}__isnull": False})
         found = self.paginate_queryset(self.filter_queryset(rows)) or []
-        if "keep" in context:
-            found = list(filter(context.pop("keep"), found))
         shown = self.get_serializer_class()(found, many=True, context={**self.get_serializer_context(), **context})
         return self.get_paginated_response(shown.data)
 

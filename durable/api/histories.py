@@ -34,9 +34,8 @@ class Children(base.List):
     @base.listing("instance_children", serializers.InstanceSummary, orderings)
     def get(self, request: Request, instance_id: str) -> Response:
         """List the children of an instance."""
-        parent = access.find(request.user, instance_id)
-        rows = instances.rows().filter(parent=parent).defer(*instances.PAYLOADS)
-        return self.page(rows, keep=lambda child: access.may(request.user, access.VIEW, child))
+        parent = access.find(request.user, instance_id, payloads=False)
+        return self.page(access.related(request.user, instances.rows().filter(parent=parent)))
 
 
 class Executions(base.List):
@@ -49,7 +48,7 @@ class Executions(base.List):
     @base.listing("instance_executions", serializers.ExecutionSerializer, orderings)
     def get(self, request: Request, instance_id: str) -> Response:
         """List the executions of an instance."""
-        found = access.find(request.user, instance_id)
+        found = access.find(request.user, instance_id, payloads=False)
         return self.page(instances.executions().filter(instance=found))
 
 
@@ -121,7 +120,8 @@ class History(Part):
         asked, kinds = self.asked(), request.query_params.getlist("kind")
         execution, limit = self.execution(found), asked["limit"]
         # One more than asked for, which tells whether there are any.
-        items = parts.part(execution.pk, status=found.status, after=asked["after"], limit=limit + 1, kinds=kinds)
+        with self.redacting(found):
+            items = parts.part(execution.pk, status=found.status, after=asked["after"], limit=limit + 1, kinds=kinds)
         return self.part(items, limit, instance=found)
 
 
@@ -139,7 +139,8 @@ class Timeline(Part):
         """List what an execution did and what came to it, each with when it began, when and how it ended."""
         found = access.find(request.user, instance_id, payloads=False)
         asked = self.asked()
-        known = steps.of(client.history(found.pk, self.execution(found).pk))
+        with self.redacting(found):
+            known = steps.of(client.history(found.pk, self.execution(found).pk))
         return self.part([step for step in known if step.seq > asked["after"]], asked["limit"])
 
 

@@ -38,12 +38,12 @@ class Explain(View):
     )
     def get(self, request: Request, instance_id: str) -> Response:
         """Replay an instance, and say where its code stands or stood: stacks, variables, and what it waits for."""
-        found = access.find(request.user, instance_id)
+        found = access.find(request.user, instance_id, payloads=False)
         asked = _At(data=request.query_params)
         filters.refuse_unknown(request, {"format", *self.takes})
         asked.is_valid(raise_exception=True)
-        hides = not access.may(request.user, access.PAYLOAD, found)
-        told = client.explain(found.pk, asked.validated_data["at"], request.query_params.get("execution") or None)
+        with self.redacting(found) as hides:
+            told = client.explain(found.pk, asked.validated_data["at"], request.query_params.get("execution") or None)
         return self.told({**plain(redacting.explanation(told) if hides else told), "redacted": hides})
 
 
@@ -60,10 +60,11 @@ class Why(View):
     @extend_schema(operation_id="why", parameters=[FIELDS])
     def get(self, request: Request, instance_id: str) -> Response:
         """Say what an instance waits for, and whether anybody is there to bring it."""
-        found = access.find(request.user, instance_id)
+        found = access.find(request.user, instance_id, payloads=False)
         filters.refuse_unknown(request, {"format", *self.takes})
-        hides = not access.may(request.user, access.PAYLOAD, found)
-        why = client.why(found.pk)
+        with self.redacting(found) as hides:
+            why = client.why(found.pk)
+        why = redacting.without_children(why, access.visible(request.user, set(why.children)))
         return self.told({**plain(redacting.why(why) if hides else why), "redacted": hides})
 
 
@@ -86,12 +87,13 @@ class Compare(View):
         """Lay two executions side by side, event by event."""
         filters.refuse_unknown(request, {"format", *self.takes})
         asked = request.query_params
-        one = access.find(request.user, instance_id)
-        other = access.find(request.user, asked.get("with") or instance_id)
+        one = access.find(request.user, instance_id, payloads=False)
+        other = access.find(request.user, asked.get("with") or instance_id, payloads=False)
         executions = {name: asked.get(name) or None for name in ("execution", "other_execution")}
         if one.pk == other.pk and executions["execution"] == executions["other_execution"]:
             raise ValidationError({"with": "Name another instance, or two executions."})
-        compared = client.compare(one.pk, other.pk, **executions)
+        with self.redacting(one), self.redacting(other):
+            compared = client.compare(one.pk, other.pk, **executions)
         told = {**plain(compared), "counts": compared.counts, "is_same": compared.is_same, "redacted": False}
         for side, instance in (("a", one), ("b", other)):
             if not access.may(request.user, access.PAYLOAD, instance):
@@ -111,7 +113,7 @@ class Family(View):
     @extend_schema(operation_id="lineage", parameters=[FIELDS])
     def get(self, request: Request, instance_id: str) -> Response:
         """List the reruns and restarts that led to an instance, and those that began with it."""
-        found = access.find(request.user, instance_id)
+        found = access.find(request.user, instance_id, payloads=False)
         filters.refuse_unknown(request, {"format", *self.takes})
         told = plain(client.lineage(found.pk))
         seen = access.visible(

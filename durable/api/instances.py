@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
     from durable.models import Instance
 
+_ID = "instance_id"
+
 _CAUGHT = (DurableError, APIException, Http404, DjangoPermissionDenied)
 
 KEY = OpenApiParameter(
@@ -61,8 +63,8 @@ class Acting(View):
         """
         answered = partial(self._answered, work)
         key = once.key_of(self.request)
-        if key and not outside:
-            return once.answer(self.request, key, answered)
+        if key:
+            return (once.known if outside else once.answer)(self.request, key, answered, about=self.kwargs.get(_ID))
         with nullcontext() if outside else transaction.atomic(using=conf.settings.DATABASE):
             return answered()
 
@@ -112,8 +114,7 @@ class Instances(Acting, List):
     @listing("instances", serializers.InstanceSummary, OF_INSTANCES)
     def get(self, request: Request) -> Response:
         """List instances, the newest first."""
-        access.require_view(request.user)
-        return self.page(instances.rows().defer(*instances.PAYLOADS))
+        return self.page(access.listed(request.user, instances.rows()))
 
     @extend_schema(
         operation_id="start",
@@ -172,6 +173,8 @@ class Doing(Acting):
         found = access.find_for(user, instance_id, verb.permission, **tried)
         if data.get("terminate_first"):
             access.find_for(user, instance_id, access.DESTROY, **tried)
+        replaces = data.get("id_reuse") == "replace_closed"
+        access.check_new(user, found, data.get("new_instance_id"), replaces=replaces, **tried)
         self._match(found)
         hides = verb.quotes and not access.may(user, access.PAYLOAD, found)
         try:

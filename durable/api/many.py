@@ -80,6 +80,10 @@ class Beginning(Acting):
         address = link(self.request, "batch", batch_id=handle.id)
         return Response(self.report(handle.id, limit=0), status=201, headers={"Location": address})
 
+    def _check_view(self, batch_id: str, reason: str) -> None:
+        if not access.may(self.request.user, access.VIEW):
+            access.deny(self.request.user, batch_id, verb="batch", reason=reason, dry_run=self.dry_run)
+
     def report(self, batch_id: str, **options: Any) -> dict[str, Any]:
         """Return the report of a batch, without payloads that errors quote to users who may not see any."""
         report = client.batch_report(batch_id, **options)
@@ -102,8 +106,7 @@ class Batches(Beginning, List):
     @listing("batches", InstanceSummary, OF_INSTANCES)
     def get(self, request: Request) -> Response:
         """List the batches, which are instances, the newest first."""
-        access.require_view(request.user)
-        return self.page(instances.rows().filter(name=NAME).defer(*instances.PAYLOADS))
+        return self.page(access.listed(request.user, instances.rows().filter(name=NAME)))
 
     @extend_schema(operation_id="batch_start", request=NewBatch, parameters=[KEY, DRY_RUN], responses={201: Report})
     def post(self, request: Request) -> Response:
@@ -112,7 +115,7 @@ class Batches(Beginning, List):
 
     def _begin(self) -> Response:
         data, user = self.body(NewBatch), self.request.user
-        access.require_view(user)
+        self._check_view(data.get("id", ""), data["reason"])
         arguments, chosen = data.pop("arguments"), data.pop("ids", None)
         of = data.pop("filter") if chosen is None else chosen
         verb = data.pop("verb")
@@ -161,7 +164,7 @@ class BatchRetry(Beginning):
 
     def _retry(self, batch_id: str) -> Response:
         data, user = self.body(Retry), self.request.user
-        access.require_view(user)
+        self._check_view(batch_id, data["reason"] or "")
         return self.begun(client.batch_retry(batch_id, actor=user, dry_run=self.dry_run, **data))
 
 

@@ -12,7 +12,8 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
 
 from durable import conf
-from durable.api import problems
+from durable.api import access, problems
+from durable.core.errors import PermissionDenied
 from durable.operations import audit
 from durable.store import answers
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from durable.models import Answer
 
 _HEADERS = ("Location", "ETag")
+_SEEN = "seen"
+"""Beside the headers: what the user could see when the answer was made."""
+
 _NOT_KEPT = frozenset({401, 403, 404, 429})
 
 
@@ -39,41 +43,76 @@ def key_of(request: Request) -> str:
     return key
 
 
-def answer(request: Request, key: str, work: Callable[[], Response]) -> Response:
+def answer(request: Request, key: str, work: Callable[[], Response], *, about: str | None) -> Response:
     """Do the work and keep its answer, in one transaction; or return the answer that is kept.
 
     Two requests at once: the second one waits for the first. A crash undoes the work and the key together.
 
+    Args:
+        request: The request.
+        key: What it is known by.
+        work: Does what it asks for.
+        about: The instance that it is about, or None.
+
     Raises:
         KeyReused: The key came with another request before.
+        PermissionDenied: The answer may tell what the user may not see any more.
     """
-    mine = {"actor_key": audit.key_of(request.user), "key": key}
-    fingerprint = _fingerprint(request)
+    seen = access.seen(request.user, about)
     with transaction.atomic(using=conf.settings.DATABASE):
-        row = answers.claim(fingerprint=fingerprint, **mine)
-        if row is None:
-            return _again(answers.rows().get(**mine), fingerprint)
+        row, is_first = _claim(request, key)
+        if not is_first:
+            return _again(row, request, seen)
         response = work()
         if response.status_code in _NOT_KEPT:
             row.delete()  # may well be another one tomorrow
         else:
-            _keep(row, response)
+            _keep(row, response, seen)
     answers.forget()
     return response
 
 
-def _again(row: Answer, fingerprint: str) -> Response:
-    if row.fingerprint != fingerprint:
-        raise problems.KeyReused
-    headers = {**row.headers, "Idempotent-Replayed": "true"}
+def known(request: Request, key: str, work: Callable[[], Response], *, about: str | None) -> Response:
+    """Do work that knows by the key itself what was done; the key stands for one request all the same.
+
+    Raises:
+        KeyReused: The key came with another request before.
+    """
+    with transaction.atomic(using=conf.settings.DATABASE):
+        row, is_first = _claim(request, key)
+    response = work()
+    if is_first and response.status_code in _NOT_KEPT:
+        row.delete()
+    answers.forget()
+    return response
+
+
+def _claim(request: Request, key: str) -> tuple[Answer, bool]:
+    """Return the row of a request, and whether it comes for the first time."""
+    mine = {"actor_key": audit.key_of(request.user), "key": key}
+    fingerprint = _fingerprint(request)
+    while (row := answers.claim(fingerprint=fingerprint, **mine)) is None:
+        before: Answer | None = answers.rows().filter(**mine).first()
+        if before is None:
+            continue  # it was given up a moment ago
+        if before.fingerprint != fingerprint:
+            raise problems.KeyReused
+        return before, False
+    return row, True
+
+
+def _again(row: Answer, request: Request, seen: list[str] | None) -> Response:
+    if seen is not None and (lost := set(row.headers.pop(_SEEN, ())) - set(seen)):
+        raise PermissionDenied(audit.name_of(request.user), f"see what was answered before: {max(lost)} is gone")
+    headers = {name: row.headers[name] for name in _HEADERS if name in row.headers} | {"Idempotent-Replayed": "true"}
     content_type = problems.CONTENT_TYPE if row.status >= 400 else None
     return Response(row.body, status=row.status, headers=headers, content_type=content_type)
 
 
-def _keep(row: Answer, response: Response) -> None:
+def _keep(row: Answer, response: Response, seen: list[str] | None) -> None:
     row.status = response.status_code
     row.body = msgspec.json.decode(JSONRenderer().render(response.data) or b"null")
-    row.headers = {name: response.headers[name] for name in _HEADERS if name in response.headers}
+    row.headers = {name: response.headers[name] for name in _HEADERS if name in response.headers} | {_SEEN: seen or []}
     row.save(using=conf.settings.DATABASE)
 
 

@@ -63,6 +63,21 @@ class Redacted(serializers.BooleanField):
         return False
 
 
+class Relative(serializers.CharField):
+    """The id of another instance; null for users who may not know that there is one."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_null=True, read_only=True, **options)
+
+    def to_representation(self, value: Any) -> Any:
+        seen = self.context.setdefault("relatives", {})
+        if value not in seen:
+            user = self.context["request"].user
+            # The id of a source is kept when that is purged.
+            seen[value] = bool(access.may(user, access.VIEW) or access.visible(user, {value}))
+        return super().to_representation(value) if seen[value] else None
+
+
 class InstanceSummary(Sparse, serializers.ModelSerializer):
     """An instance in a list: without payloads."""
 
@@ -72,7 +87,8 @@ class InstanceSummary(Sparse, serializers.ModelSerializer):
     tags = JSON()
     progress = JSON(allow_null=True)
     stall = JSON(allow_null=True, help_text="Why it is stalled.")
-    parent = serializers.CharField(source="parent_id", allow_null=True)  # type: ignore[assignment]
+    parent = Relative(source="parent_id")  # type: ignore[assignment]
+    rerun_from = Relative(help_text="The instance that it is a rerun or a restart of.")
     execution = serializers.UUIDField(source="execution_id")
 
     class Meta:

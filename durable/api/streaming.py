@@ -20,6 +20,7 @@ from rest_framework.response import Response
 
 from durable import conf
 from durable.api import access, base, filters, problems, serializers
+from durable.client import redacting
 from durable.client.following import Following, Look, Place, State
 from durable.core.errors import DurableError
 from durable.store import instances
@@ -126,11 +127,12 @@ class Events(base.View):
         following = Following(found.pk, self._place(found, asked.validated_data["after"]))
         if request.method == "HEAD":
             return self._headed(HttpResponse(content_type=EventStream.media_type))
-        first = following.look()
+        with self.redacting(found) as hides:
+            first = following.look()
         if first.is_last and not first.events and "Last-Event-ID" in request.headers:
             return Response(status=204)
         lasts = asked.validated_data.get("timeout", min(LASTS, conf.limit("stream")))
-        sent = beats(following, first, self._told(found), until=time.monotonic() + lasts)
+        sent = beats(following, first, self._told(found), until=time.monotonic() + lasts, hides=hides)
         under_asgi = isinstance(request._request, ASGIRequest)
         content = _alive(sent) if under_asgi else _live(sent)
         return self._headed(StreamingHttpResponse(content, content_type=EventStream.media_type))
@@ -170,6 +172,7 @@ def beats(
     tell: Callable[[Look], Iterator[str]],
     *,
     until: float,
+    hides: bool = False,
     now: Callable[[], float] = time.monotonic,
 ) -> Iterator[Beat]:
     """Yield what is to be sent, and how long to wait before the next look.
@@ -179,6 +182,7 @@ def beats(
         look: What it found first.
         tell: Makes texts of what a look found.
         until: When to end, by ``now``.
+        hides: Whether errors may not quote payloads.
         now: The clock.
     """
     yield f"retry: {_RETRY}\n\n"
@@ -206,7 +210,7 @@ def beats(
         try:
             look = following.look()
         except DurableError as error:
-            yield _event("problem", problems.told(error))
+            yield _event("problem", problems.told(redacting.error(error) if hides else error))
             return
 
 

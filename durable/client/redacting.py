@@ -11,13 +11,25 @@ from durable.core.errors import DurableError
 from durable.operations.audit import HIDDEN
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from durable.client.batches import BatchOutcome
     from durable.client.whys import Why
     from durable.core.explaining import Explanation
     from durable.core.shown import Frame
 
-_SILENT = ("NotOpen", "NotClosed", "NotFailed", "NotAnActivity", "AlreadyExists", "UnknownInstance", "UnknownEvent")
-"""Errors that never quote payloads, whoever caused them."""
+SILENT = frozenset(
+    {
+        *("UnknownInstance", "UnknownExecution", "UnknownEvent", "UnknownWorkflow", "UnknownActivity"),
+        *("AlreadyExists", "NotOpen", "NotClosed", "NotFailed", "NotAnActivity", "WorkWouldBeLost"),
+        *("ConcurrencyConflict", "VersionNotAvailable", "InTransaction", "PermissionDenied", "InvalidId"),
+        *("PayloadTooLarge", "LimitExceeded", "ResultTimeout", "UpdateTimeout"),
+    }
+)
+"""Errors that never quote payloads, whoever caused them; of all others nothing is told but what they are."""
+
+_PLAIN = frozenset({"to", "version", "execution", "at", "update_id", "reason", "siblings", "actor"})
+"""What a value is given for that is no payload, so that what is wrong with it can be told."""
 
 
 def code_of(kind: type[Exception]) -> str:
@@ -27,13 +39,13 @@ def code_of(kind: type[Exception]) -> str:
 
 def error(error: DurableError) -> DurableError:
     """Return an error as it may be told to somebody who may not see payloads, which it may quote."""
+    if type(error).__name__ in SILENT:
+        return error
     if isinstance(error, errors.InvalidInput):
-        return errors.InvalidInput(error.where, HIDDEN)
+        return error if error.where in _PLAIN else errors.InvalidInput(error.where, HIDDEN)
     if isinstance(error, errors.NondeterminismError):
         return error.without_arguments()
-    if hasattr(error, "failure"):
-        return _saying(error, f"{code_of(type(error)).replace('_', ' ')}: {HIDDEN}")
-    return error
+    return _saying(error, f"{code_of(type(error)).replace('_', ' ')}: {HIDDEN}")
 
 
 def _saying(error: DurableError, text: str) -> DurableError:
@@ -69,6 +81,19 @@ def why(found: Why) -> Why:
     )
 
 
+def without_children(found: Why, seen: Collection[str]) -> Why:
+    """Return why an instance does not go on, without how those of its children are that are not ``seen``."""
+    if found.children.keys() <= set(seen):
+        return found
+    reasons = [replace(reason, text=HIDDEN) if reason.kind == "child" else reason for reason in found.reasons]
+    return replace(
+        found,
+        verdict=HIDDEN if any(reason.text == HIDDEN for reason in reasons) else found.verdict,
+        reasons=tuple(reasons),
+        children={child: said for child, said in found.children.items() if child in seen},
+    )
+
+
 def explanation(found: Explanation) -> Explanation:
     """Return where code stands, without its variables and what it raised."""
     raised = found.raised
@@ -88,4 +113,4 @@ def _bare(stack: tuple[Frame, ...]) -> tuple[Frame, ...]:
 def outcome(item: BatchOutcome) -> BatchOutcome:
     """Return what became of an instance in a batch, without what the error quotes."""
     kind = item.error.partition(":")[0]
-    return item if not kind or kind in _SILENT else replace(item, error=f"{kind}: {HIDDEN}")
+    return item if not kind or kind in SILENT else replace(item, error=f"{kind}: {HIDDEN}")
