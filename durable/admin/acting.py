@@ -138,6 +138,9 @@ def _arguments(asked: Asked, form: forms.Verb) -> dict[str, Any]:
 
 
 def _looked(asked: Asked, arguments: dict[str, Any], *, audited: bool) -> Any:
+    taken = access.taken(asked.request.user, asked.found, arguments.get("new_instance_id"))
+    if taken is not None:
+        return client.Preview(verb=asked.verb.name, instance_id=asked.found.pk, allowed=False, refusal=taken)
     looked = offering.look(asked.verb, asked.found.pk, arguments, actor=asked.request.user, audited=audited)
     return offering.without_payloads(looked) if asked.hides else looked
 
@@ -159,6 +162,9 @@ def _confirm(asked: Asked, form: forms.Verb, arguments: dict[str, Any]) -> HttpR
     """Do it, once, in a transaction that a refusal does not roll back: it holds its row in the audit."""
     request, verb, found = asked.request, asked.verb, asked.found
     token = request.POST.get("once", "")
+    if not once.is_token(token):
+        messages.warning(request, _("This form is not complete: look at it anew, and confirm it."))
+        return _show(asked, form, arguments, _looked(asked, arguments, audited=True), status=400)
     with transaction.atomic(using=conf.settings.DATABASE):
         row = once.claim(request.user, token)
         if row is None:
@@ -169,6 +175,7 @@ def _confirm(asked: Asked, form: forms.Verb, arguments: dict[str, Any]) -> HttpR
         try:
             _check_unmoved(asked)
             reason = form.cleaned_data["reason"]
+            access.check_new(request.user, found, arguments.get("new_instance_id"), verb=verb.name, reason=reason)
             result = verb.call(found.pk, **arguments, reason=reason, actor=request.user)
         except DurableError as error:
             refusal = error
@@ -187,7 +194,8 @@ def _check_unmoved(asked: Asked) -> None:
     seen = asked.request.POST.get("seen", "")
     if state(now, by_head=asked.verb.by_head) != seen:
         head = seen.rpartition("-")[2]
-        raise errors.ConcurrencyConflict(now.pk, expected=int(head) if head.isdecimal() else 0, found=now.head)
+        known = head.isdecimal() and len(head) < 10
+        raise errors.ConcurrencyConflict(now.pk, expected=int(head) if known else 0, found=now.head)
 
 
 def _refused(asked: Asked, form: forms.Verb, arguments: dict[str, Any], refusal: DurableError) -> HttpResponse:

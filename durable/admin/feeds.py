@@ -13,8 +13,8 @@ from django.http import HttpResponse, HttpResponseRedirect, JsonResponse
 
 from durable import client
 from durable.admin import base
-from durable.client import access
-from durable.core.errors import UndecodablePayload, UnknownExecution
+from durable.client import access, redacting
+from durable.core.errors import UndecodableEvent, UndecodablePayload, UnknownExecution
 from durable.models import CLOSED
 from durable.store import instances, tasks, updates
 
@@ -68,8 +68,8 @@ def download(site: AdminSite, request: HttpRequest, object_id: str) -> HttpRespo
     try:
         execution = instances.execution(found, request.GET.get("execution") or None)
         items = client.history(found.pk, execution.pk)
-    except (UnknownExecution, UndecodablePayload) as error:
-        messages.error(request, str(error))
+    except (UnknownExecution, UndecodablePayload, UndecodableEvent) as error:
+        messages.error(request, str(redacting.error(error) if hides else error))
         return HttpResponseRedirect(base.links(site).instance(found.pk))
     shown = {
         "instance": found.pk,

@@ -17,11 +17,12 @@ from django.utils.translation import ngettext
 
 from durable import client
 from durable.admin import acting, base, feeds, filtering, forms, lists, verbs, words
-from durable.client import access, redacting
+from durable.client import access, batching, redacting
 from durable.client.start import new_id
 from durable.core import errors
 from durable.core.errors import DurableError, NotClosed
 from durable.models import OPEN
+from durable.operations import audit
 from durable.store import instances, listing
 
 if TYPE_CHECKING:
@@ -62,14 +63,14 @@ def view(site: AdminSite, request: HttpRequest) -> HttpResponse:
     """
     if request.method != "POST":
         return HttpResponseRedirect(base.links(site).to("instance_changelist"))
-    if not access.may(request.user, access.VIEW):
-        raise PermissionDenied
     verb = verbs.VERBS.get(request.POST.get("verb", ""))
+    if not access.may(request.user, access.VIEW):
+        _deny(request, verb.name if verb is not None else "batch")
     if verb is None or not verb.many:
         messages.warning(request, _("Choose what shall be done."))
         return _back(site, request)
     if not access.may(request.user, verb.permission):
-        _deny(request, verb)
+        _deny(request, verb.name)
     chosen = _chosen(request)
     if chosen is None:
         messages.warning(request, _("Choose the instances to which it shall be done."))
@@ -83,9 +84,9 @@ def _back(site: AdminSite, request: HttpRequest) -> HttpResponse:
     return HttpResponseRedirect(f"{address}{query}" if query.startswith("?") else address)
 
 
-def _deny(request: HttpRequest, verb: verbs.Verb) -> None:
+def _deny(request: HttpRequest, verb: str, batch_id: str = "") -> None:
     try:
-        access.deny(request.user, "", verb=verb.name, reason=request.POST.get("reason", ""))
+        access.deny(request.user, batch_id, verb=verb, reason=request.POST.get("reason", "")[: audit.REASON])
     except errors.PermissionDenied:
         raise PermissionDenied from None
 
@@ -132,7 +133,7 @@ def _answer(site: AdminSite, request: HttpRequest, verb: verbs.Verb, chosen: Cho
         return _show(site, request, verb, chosen, form, None, status=400)
     arguments = form.arguments()
     if arguments.get("terminate_first") and not access.may(request.user, access.DESTROY):
-        _deny(request, verb)
+        _deny(request, verb.name)
     if "preview" in request.POST:
         return _show(site, request, verb, chosen, form, arguments)
     if request.POST.get("previewed") != acting.fingerprint(arguments):
@@ -216,16 +217,18 @@ def report(site: AdminSite, request: HttpRequest, object_id: str) -> HttpRespons
         PermissionDenied: The user may not see all instances.
         Http404: It is no batch.
     """
-    if not access.may(request.user, access.VIEW):
-        raise PermissionDenied
     links, batch_id = base.links(site), unquote(object_id)
+    if not access.may(request.user, access.VIEW):
+        if request.method == "POST":
+            _deny(request, "batch", batch_id)
+        raise PermissionDenied
     outcome = request.GET.get("outcome", "")
     options: dict[str, Any] = {"outcomes": [outcome] if outcome else [], "limit": listing.SIZE + 1}
     try:
         if request.method == "POST":
             return _again(request, links, batch_id)
         found = client.batch_report(batch_id, after=request.GET.get("after"), **options)
-    except errors.InvalidInput:
+    except (errors.InvalidInput, errors.InvalidId):
         raise Http404 from None
     items = found.items[: listing.SIZE]
     if not access.may(request.user, access.PAYLOAD):
@@ -241,7 +244,7 @@ def report(site: AdminSite, request: HttpRequest, object_id: str) -> HttpRespons
         "live": links.of("live", batch_id) if found.status in OPEN else "",
         "state": feeds.state(instance),
         "cancel": links.verb(batch_id, "cancel") if _may_cancel(request, instance) else "",
-        "may_retry": found.status not in OPEN and any(found.counts.get(each) for each in ("refused", "failed")),
+        "may_retry": _may_retry(request, found, instance),
         "instance": instance,
     }
     return TemplateResponse(request, "admin/durable/batch.html", shown)
@@ -251,12 +254,18 @@ def _may_cancel(request: HttpRequest, batch: Instance) -> bool:
     return batch.status in OPEN and access.may(request.user, access.OPERATE, batch)
 
 
+def _may_retry(request: HttpRequest, found: client.BatchReport, batch: Instance) -> bool:
+    order = batch.input["args"][0]
+    is_done = found.status not in OPEN and any(found.counts.get(each) for each in ("refused", "failed"))
+    return is_done and batching.permitted(request.user, order["verb"], order["arguments"])
+
+
 def _again(request: HttpRequest, links: base.Links, batch_id: str) -> HttpResponse:
     try:
         begun = client.batch_retry(batch_id, actor=request.user, dry_run="look" in request.POST)
     except errors.PermissionDenied:
         raise PermissionDenied from None
-    except NotClosed as error:
+    except (NotClosed, errors.LimitExceeded) as error:
         messages.error(request, str(error))
         return HttpResponseRedirect(links.of("batch_report", batch_id))
     messages.success(request, _("Another batch has begun, for those that were not done."))

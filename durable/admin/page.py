@@ -98,14 +98,14 @@ def view(site: AdminSite, request: HttpRequest, object_id: str) -> HttpResponse:
         messages.error(request, str(error))
         return HttpResponseRedirect(links.instance(found.pk))
     hides, now = not access.may(request.user, access.PAYLOAD, found), clock.now()
-    items, unread = _read(partial(client.history, found.pk, execution.pk), [])
+    items, unread = _read(partial(client.history, found.pk, execution.pk), [], hides=hides)
     known = steps.of(items)
     shown = base.context(site, request, tab="instance_changelist", title=found.pk, instance=found, hides=hides)
     shown |= _head(request, found, execution, links, now=now, hides=hides)
     shown |= _history(request, items, known, hides=hides)
     shown["unread"] = unread
     if execution.pk == found.execution_id:
-        shown |= _read(partial(_work, found, links, now=now, hides=hides), {})[0]
+        shown |= _read(partial(_work, request.user, found, links, now=now, hides=hides), {}, hides=hides)[0]
     going, visible = now if execution.closed_at is None else None, shown["visible"]
     shown |= drawing.context(request, known, shown.get("work", ()), visible, now=going)
     shown |= family.context(request.user, found, links)
@@ -120,12 +120,12 @@ def _find(request: HttpRequest, object_id: str) -> Instance:
         return access.find(request.user, unquote(object_id), payloads=False)
 
 
-def _read(read: Callable[[], Any], instead: Any) -> tuple[Any, str]:
+def _read(read: Callable[[], Any], instead: Any, *, hides: bool = False) -> tuple[Any, str]:
     """Return what a function reads, or what is to be shown instead, and why."""
     try:
         return read(), ""
     except (UndecodablePayload, UndecodableEvent) as error:
-        return instead, str(error)
+        return instead, str(redacting.error(error) if hides else error)
 
 
 def _head(
@@ -236,7 +236,7 @@ def _line(step: steps.Step, start: datetime | None, *, hides: bool) -> Line:
     )
 
 
-def _work(found: Instance, links: base.Links, *, now: datetime, hides: bool) -> dict[str, Any]:
+def _work(user: Any, found: Instance, links: base.Links, *, now: datetime, hides: bool) -> dict[str, Any]:
     """Return what is open, and why the instance does not go on."""
     if found.status in CLOSED:
         return {}
@@ -245,7 +245,8 @@ def _work(found: Instance, links: base.Links, *, now: datetime, hides: bool) -> 
     told = rows.values_list("event_id", "heartbeat_at", "heartbeat_details")[:SHOWN]
     beats = {event_id: (at, None if hides else details) for event_id, at, details in told}
     leases = {lease.event_id: lease for lease in why.leases}
-    shown = redacting.why(why) if hides else why
+    shown = redacting.without_children(why, access.visible(user, set(why.children)))
+    shown = redacting.why(shown) if hides else shown
     return {
         "why": shown,
         "work": [_of_task(task, leases, beats, now) for task in shown.tasks],

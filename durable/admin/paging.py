@@ -15,11 +15,12 @@ def place(request: HttpRequest) -> Place | None:
     """Return the place that a request asks for; None is the beginning, also for what is no place."""
     for name in ("older", "newer"):
         at, space, instance_id = request.GET.get(name, "").partition(" ")
-        if space:
+        if space and instance_id.isprintable():
             try:
                 created_at = datetime.fromisoformat(at)
-            except ValueError:
+                utc = created_at.astimezone(UTC)
+            except (ValueError, OverflowError):
                 return None
             if created_at.tzinfo is not None:
-                return Place(created_at=created_at, id=instance_id, older=name == "older")
+                return Place(created_at=utc, id=instance_id, older=name == "older")
     return None

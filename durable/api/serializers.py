@@ -70,7 +70,8 @@ class Relative(serializers.CharField):
         super().__init__(allow_null=True, read_only=True, **options)
 
     def to_representation(self, value: Any) -> Any:
-        seen = self.context.setdefault("relatives", {})
+        context: Any = self.context
+        seen = context.setdefault("relatives", {})
         if value not in seen:
             user = self.context["request"].user
             # The id of a source is kept when that is purged.

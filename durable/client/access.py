@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import auth
 
 from durable.client import redacting
-from durable.core.errors import AlreadyExists, PermissionDenied, UndecodablePayload, UnknownInstance
+from durable.core.errors import AlreadyExists, DurableError, PermissionDenied, UndecodablePayload, UnknownInstance
 from durable.operations import audit
 from durable.store import instances
 
@@ -94,31 +94,39 @@ def find_for(user: Any, instance_id: str, permission: str, *, payloads: bool = T
     return _read(user, instance_id, payloads=True) if payloads else found
 
 
-def check_new(user: Any, source: Instance, instance_id: str | None, *, replaces: bool = False, **audited: Any) -> None:
-    """Check that what a user begins with an instance as its source may get an id.
+def taken(user: Any, source: Instance, instance_id: str | None, *, replaces: bool = False) -> DurableError | None:
+    """Return why what a user begins from an instance may not get an id; None if nothing of others is in the way.
 
     Args:
         user: Who.
         source: The instance that it is begun from.
         instance_id: The id; None is a new one.
         replaces: Whether it is to take the place of a closed instance that has the id.
-        audited: The ``verb``, and ``reason`` and ``dry_run``.
-
-    Raises:
-        AlreadyExists: It is the id of an instance that they may not see: nothing else is told of that.
-        PermissionDenied: It would take the place of one that they may not repair.
     """
     if instance_id in (None, source.pk) or (may(user, VIEW) and may(user, REPAIR)):
-        return
+        return None
     try:
         existing = instances.get(str(instance_id), payloads=False)
     except UnknownInstance:
-        return
+        return None
     if not may(user, VIEW, existing):
-        with audit.audited(actor=user, instance_id=source.pk, **audited):
-            raise AlreadyExists(existing.pk)
+        return AlreadyExists(existing.pk)  # and no word of how it is
     if replaces and not may(user, REPAIR, existing):
-        deny(user, existing.pk, **audited)
+        return PermissionDenied(audit.name_of(user), f"replace {existing.pk}")
+    return None
+
+
+def check_new(user: Any, source: Instance, instance_id: str | None, *, replaces: bool = False, **audited: Any) -> None:
+    """Check that what a user begins from an instance may get an id, as ``taken`` says; if not, that is audited.
+
+    Raises:
+        AlreadyExists: It is the id of an instance that they may not see.
+        PermissionDenied: It would take the place of one that they may not repair.
+    """
+    error = taken(user, source, instance_id, replaces=replaces)
+    if error is not None:
+        with audit.audited(actor=user, instance_id=source.pk, **audited):
+            raise error
 
 
 def listed(user: Any, rows: QuerySet[Instance]) -> QuerySet[Instance]:
