@@ -188,6 +188,9 @@ def _tried(asked: Asked, form: Start) -> DurableError | None:
 def _confirm(asked: Asked, form: Start) -> HttpResponse:
     """Start it, once, in a transaction that a refusal does not roll back: it holds its row in the audit."""
     request, token = asked.request, asked.request.POST.get("once", "")
+    if not once.is_token(token):
+        messages.warning(request, _("This form is not complete: look at it anew, and confirm it."))
+        return _show(asked, form, refusal=_tried(asked, form), looked=True, status=400)
     instance_id = form.cleaned_data["id"]
     address = asked.links.instance(instance_id)
     with transaction.atomic(using=conf.settings.DATABASE):

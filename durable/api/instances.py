@@ -181,6 +181,8 @@ class Doing(Acting):
             return self._answer(found, data, dry_run=dry_run, hides=hides)
         except DurableError as error:
             raise (redacting.error(error) if hides else error) from None
+        except problems.QueryFailed as error:
+            raise (problems.QueryFailed(error.name, audit.HIDDEN) if hides else error) from None
 
     def _match(self, found: Instance) -> None:
         wanted = self.request.headers.get("If-Match")

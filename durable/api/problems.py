@@ -62,6 +62,22 @@ class KeyReused(exceptions.APIException):
     default_detail = "This Idempotency-Key came with another request before. Send a new one with each new request."
 
 
+class QueryFailed(exceptions.APIException):
+    """The workflow's query raised an exception of its own.
+
+    Attributes:
+        name: The query's.
+        raised: What it raised, in words.
+    """
+
+    status_code = 409
+    default_code = "query_failed"
+
+    def __init__(self, name: str, raised: str) -> None:
+        self.name, self.raised = name, raised
+        super().__init__(f"query {name!r} raised {raised}")
+
+
 def status_of(error: DurableError) -> int:
     """Return the HTTP status that stands for an error."""
     return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 409)

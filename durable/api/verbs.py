@@ -6,11 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from django.db import DatabaseError
+
 from durable import client
-from durable.api import access, bodies
+from durable.api import access, bodies, problems
 from durable.client import change
 from durable.client.start import operate
-from durable.core.errors import UpdateTimeout
+from durable.core import texts
+from durable.core.errors import DurableError, UpdateTimeout
 from durable.operations.shapes import given_input
 
 Data = dict[str, Any]
@@ -51,7 +54,12 @@ def _same(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _query(instance_id: str, data: Data, **_: Any) -> Any:
-    return client.query(instance_id, data["name"], *data["args"], **data["kwargs"])
+    try:
+        return client.query(instance_id, data["name"], *data["args"], **data["kwargs"])
+    except (DurableError, DatabaseError):
+        raise
+    except Exception as error:  # noqa: BLE001 - the query is code of the project
+        raise problems.QueryFailed(data["name"], texts.cut(f"{type(error).__name__}: {error}", 1000)) from None
 
 
 def _update(instance_id: str, data: Data, *, actor: Any, **_: Any) -> Any:
