@@ -7,7 +7,7 @@ from django.contrib.admin.utils import quote
 
 from durable import client
 from durable.client import batching
-from durable.models import Instance, Operation
+from durable.models import BatchItem, Instance, Operation
 from durable.testing.factories import InstanceFactory
 from tests.admin.conftest import Site
 from tests.admin.test_verbs import everything
@@ -191,9 +191,12 @@ def test_errors_in_the_report_quote_no_payloads(staff, site, crowd, fresh):
     done = confirm(site, chosen(site, "upgrade", ["t00"]), ["t00"], to="7")
     crowd.run_until_quiet()
     where = done.response["Location"]
+    assert "version 7" in Site(staff("view_instance", name="eve")).get(where).text, "which is no payload"
 
-    assert "version 7" in site.get(where).text
-    assert "version 7" not in Site(staff("view_instance", name="bob")).get(where).text
+    BatchItem.objects.update(error="InvalidInput: charge(amount): 'swordfish' is no int")
+
+    assert "swordfish" in site.get(where).text
+    assert "InvalidInput: ***" in Site(staff("view_instance", name="bob")).get(where).text
 
 
 def test_a_group_of_failures_is_rewound_from_its_row(site, staff, engine, flow, bank, crowd):
