@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from durable.core import errors
 from durable.core.errors import DurableError
+from durable.core.errors.code import bare_step
 from durable.operations.audit import HIDDEN
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def _saying(error: DurableError, text: str) -> DurableError:
 def stall(stall: dict[str, Any]) -> dict[str, Any]:
     """Return why an instance is stalled, without what its code raised."""
     quoting = {"message", "traceback"}
-    steps = {name: errors.bare_step(stall[name]) for name in ("expected", "got") if isinstance(stall.get(name), str)}
+    steps = {name: bare_step(stall[name]) for name in ("expected", "got") if isinstance(stall.get(name), str)}
     return {name: value for name, value in {**stall, **steps}.items() if name not in quoting}
 
 

@@ -14,7 +14,8 @@ from durable import conf, dispatch, registry
 from durable.client import handle as handles
 from durable.core import given, payloads, texts
 from durable.core.definitions import WorkflowDefinition, workflow_options
-from durable.core.errors import AlreadyExists, InvalidInput, LimitExceeded, quoted
+from durable.core.errors import AlreadyExists, InvalidInput, LimitExceeded
+from durable.core.errors.telling import quoted
 from durable.engine import intercepting, routing
 from durable.interceptors import StartCall
 from durable.models import CLOSED, Instance

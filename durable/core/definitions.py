@@ -10,7 +10,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from durable.core import calls, context, payloads
-from durable.core.errors import InvalidDefinition, InvalidInput, OutsideWorkflow, quoted
+from durable.core.errors import InvalidDefinition, InvalidInput, OutsideWorkflow
+from durable.core.errors.telling import quoted
 from durable.core.given import choice, whole
 from durable.core.retry import NO_RETRY, RetryPolicy, seconds
 from durable.core.signatures import Signature

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from durable.core.errors import InvalidInput, quoted
+from durable.core.errors import InvalidInput
+from durable.core.errors.telling import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from durable.core.context import current
-from durable.core.errors import DurableError, InvalidDefinition, InvalidInput, ReadOnly, choices
+from durable.core.errors import DurableError, InvalidDefinition, InvalidInput, ReadOnly
+from durable.core.errors.telling import choices
 from durable.core.signatures import Signature
 
 if TYPE_CHECKING:

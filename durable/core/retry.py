@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from durable.core.errors import InvalidInput, quoted
+from durable.core.errors import InvalidInput
+from durable.core.errors.telling import quoted
 
 if TYPE_CHECKING:
     from durable.core.failures import Failure

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from durable.core.errors import InvalidId, InvalidInput, quoted
+from durable.core.errors import InvalidId, InvalidInput
+from durable.core.errors.telling import quoted
 
 
 def check_name(value: Any, where: str, *, longest: int = 200) -> str:

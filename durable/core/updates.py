@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from durable.core import events as ev
 from durable.core import frames
 from durable.core.context import current
-from durable.core.errors import InvalidDefinition, NondeterminismError, choices
+from durable.core.errors import InvalidDefinition, NondeterminismError
+from durable.core.errors.telling import choices
 from durable.core.failures import Failure
 from durable.core.loop import Liable, liable
 from durable.core.queries import look

@@ -18,8 +18,8 @@ from durable.core.errors import (
     PermissionDenied,
     UpdateFailed,
     UpdateRejected,
-    quoted,
 )
+from durable.core.errors.telling import quoted
 from durable.models import Operation
 from durable.store import clock
 

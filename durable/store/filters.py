@@ -15,7 +15,8 @@ from django.db.models.fields.json import KeyTransform
 
 from durable import conf
 from durable.core import given, texts
-from durable.core.errors import InvalidInput, quoted
+from durable.core.errors import InvalidInput
+from durable.core.errors.telling import quoted
 from durable.models import Status
 from durable.store import instances
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from durable.core import waits
-from durable.core.errors import choices
+from durable.core.errors.telling import choices
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from durable.core import given
-from durable.core.errors import InvalidInput, quoted
+from durable.core.errors import InvalidInput
+from durable.core.errors.telling import quoted
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
 CHOICES = ("a", "b")
