@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from durable.core.definitions import ActivityDefinition, WorkflowDefinition
 
+OURS = "durable."
+"""How the names begin of the workflows that come with this package."""
+
 _workflows: dict[str, dict[int, WorkflowDefinition]] = {}
 _activities: dict[str, ActivityDefinition] = {}
 

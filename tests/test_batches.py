@@ -474,6 +474,26 @@ def test_recover_leaves_what_others_are_at_for_a_retry(engine, orders, monkeypat
     assert [(item.instance_id, item.outcome) for item in client.batch_report(again).items] == [("w1", "done")]
 
 
+@pytest.mark.parametrize(
+    "again",
+    [
+        client.restart,
+        lambda batch_id, **options: client.rerun_from_activity(batch_id, 1, **options),
+    ],
+    ids=["restart", "rerun"],
+)
+def test_nobody_does_again_what_another_asked_for(engine, orders, django_user_model, again):
+    root = django_user_model.objects.create_superuser("root")
+    handle = client.batch("rewind", orders.failed(*names(2)), actor=root)
+    engine.run()
+
+    with pytest.raises(InvalidInput, match="batch_retry"):
+        again(handle.id, actor="ada")
+    preview = again(handle.id, actor="ada", dry_run=True)
+    assert not preview.allowed
+    assert set(Operation.objects.filter(actor_name="ada").values_list("outcome", flat=True)) == {"refused"}
+
+
 def test_new_instances_are_named_in_the_report(engine, orders):
     ids = orders.failed(*names(2))
 

@@ -15,7 +15,6 @@ from django.utils.translation import gettext_lazy
 from durable import conf, registry
 from durable.admin import base, health, typed, words
 from durable.client import access
-from durable.client.start import OURS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -80,7 +79,7 @@ def view(site: AdminSite, request: HttpRequest) -> HttpResponse:
 
 
 def _ours_apart(found: Iterable[Any]) -> Iterator[Any]:
-    return (each for each in found if not each.name.startswith(OURS))
+    return (each for each in found if not each.name.startswith(registry.OURS))
 
 
 def _row(definition: Definition, name: str, *, start: str = "") -> Row:

@@ -20,7 +20,7 @@ from django.utils.translation import gettext_lazy
 from durable import conf, registry
 from durable.admin import acting, base, definitions, forms, health, once, typed
 from durable.client import access
-from durable.client.start import OURS, new_id, operate
+from durable.client.start import new_id, operate
 from durable.core import errors
 from durable.core.errors import AlreadyExists, DurableError, InvalidDefinition, InvalidInput, UnknownWorkflow
 from durable.operations.shapes import UNSET
@@ -122,7 +122,7 @@ def view(site: AdminSite, request: HttpRequest, object_id: str) -> HttpResponse:
     type_name = unquote(object_id)
     try:
         definition = registry.workflow_type(type_name)
-        if definition.name.startswith(OURS):
+        if definition.name.startswith(registry.OURS):
             raise UnknownWorkflow(type_name)
     except UnknownWorkflow as error:
         messages.error(request, str(error))

@@ -82,7 +82,7 @@ def rerun_from_activity(
         UnknownInstance, UnknownExecution, UnknownEvent: There is none of this id.
         NotClosed: The source is still open.
         NotAnActivity: The event is something else.
-        InvalidInput: The input has no JSON, or does not fit the activity; or the reason is too long.
+        InvalidInput: The input has no JSON, or does not fit the activity; the reason is too long; or it is a batch.
         VersionNotAvailable, UnknownWorkflow: This process does not have the code.
         NondeterminismError: The code does not do what the history records.
         AlreadyExists: The new id is taken, in whatever state.

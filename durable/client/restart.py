@@ -17,6 +17,7 @@ from durable.core.errors import NotClosed, UnknownWorkflow
 from durable.engine import routing
 from durable.models import OPEN, Execution
 from durable.operations import control, elsewhere
+from durable.operations.beginning import refuse_batch
 from durable.operations.shapes import Preview, Step
 from durable.store import history, instances
 
@@ -101,7 +102,7 @@ def restart(
         UnknownInstance: There is none of this id.
         NotClosed: It is still open.
         UnknownWorkflow, VersionNotAvailable: This process does not have the code.
-        InvalidInput: The input does not fit the code at hand, or an option cannot be taken.
+        InvalidInput: The input does not fit the code at hand, or an option cannot be taken; or it is a batch.
         InvalidId: The new id cannot be one.
         AlreadyExists: The new id is taken.
     """
@@ -132,6 +133,7 @@ def _plan(
     instance_id: str, *, new_instance_id: str | None, id_reuse: str, terminate_first: bool, version: int | None
 ) -> Plan:
     source = instances.lock(instance_id)
+    refuse_batch(source)
     is_open = source.status in OPEN
     if is_open and not terminate_first:
         raise NotClosed(instance_id, status=source.status, verb="restart it, or say terminate_first")

@@ -34,10 +34,6 @@ if TYPE_CHECKING:
     from durable.client.handle import Handle
 
 
-OURS = "durable."
-"""What the names of our own workflows and activities begin with."""
-
-
 def start(
     workflow: str | WorkflowDefinition,
     args: Sequence[Any] = (),
@@ -101,7 +97,7 @@ def operate(
     chosen = new_id() if id is None else id
     with audit.audited("start", chosen, actor=actor, reason=reason, atomic=True, workflow=workflow):
         definition = registry.workflow_type(workflow)
-        if definition.name.startswith(OURS):
+        if definition.name.startswith(registry.OURS):
             # What a batch may do is checked as it is begun, not by what it is told.
             raise InvalidInput("workflow", f"{workflow} is not to be started so; client.batch begins it")
         definition.signature.fits({"args": list(args), "kwargs": dict(kwargs)}, conf.converter())

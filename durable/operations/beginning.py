@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from django.utils.translation import gettext as _
 
-from durable import dispatch
+from durable import dispatch, registry
 from durable.core import events as ev
 from durable.core.branches import Replies
-from durable.core.errors import AlreadyExists
+from durable.core.errors import AlreadyExists, InvalidInput
 from durable.core.failures import Failure
 from durable.core.loop import BeyondRecord
 from durable.core.replay import catch_up
@@ -117,6 +117,17 @@ class Rehearsal:
     def close(self) -> None:
         """Unwind the code."""
         self._execution.close()
+
+
+def refuse_batch(source: Instance) -> None:
+    """Check that an instance may be begun again: a batch would do its verb for whoever once asked for it.
+
+    Raises:
+        InvalidInput: It is a batch.
+    """
+    if source.name.startswith(registry.OURS):
+        advice = "client.batch_retry does again what it left undone, client.batch begins another"
+        raise InvalidInput("instance_id", f"{source.pk} is a batch: {advice}")
 
 
 @contextmanager

@@ -100,6 +100,7 @@ def plan(
     new_id = _new_id(instance_id, new_instance_id)
     given.choice(siblings, "siblings", SIBLINGS)
     source = instances.get(instance_id) if is_read_only else instances.lock(instance_id)
+    beginning.refuse_batch(source)
     if source.status not in CLOSED:
         raise NotClosed(instance_id, status=source.status, verb="rerun it")
     source_execution = _execution(source, execution)

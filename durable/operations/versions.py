@@ -15,10 +15,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 
-OURS = "durable."
-"""How the names begin of the workflows that come with this package."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionUse:
     """How much a version of a workflow is in use.
@@ -70,7 +66,7 @@ def versions() -> list[VersionUse]:
             safe_to_delete=key not in past and key not in used,
         )
         for key in sorted(registered | past | set(used))
-        if not key[0].startswith(OURS)
+        if not key[0].startswith(registry.OURS)
     ]
 
 
