@@ -88,6 +88,7 @@ class Cost:
 
     def __init__(self) -> None:
         self.statements: list[str] = []
+        self.params: list[Any] = []
         self.commits = 0
         self._wrote = False
 
@@ -99,6 +100,7 @@ class Cost:
     def _count(self, execute: Any, sql: str, params: Any, many: Any, context: Any) -> Any:
         if not sql.startswith(_CONTROL):
             self.statements.append(sql)
+            self.params.append(params)
             self._wrote = self._wrote or not sql.startswith("SELECT")
             if not connection.in_atomic_block:
                 self.committed()
@@ -121,6 +123,14 @@ def cost() -> Iterator[Cost]:
             yield counted
     finally:
         del connection._commit
+
+
+def reads_of_history(counted: Cost) -> list[tuple[str, Any]]:
+    """Return the statements that read a history, with their parameters; not those that may, and do not."""
+    asked = zip(counted.statements, counted.params, strict=True)
+    found = [(sql, params) for sql, params in asked if sql.startswith("SELECT") and "durable_historyevent" in sql]
+    # What reads inboxes as well says of whom it also reads the history, and from where on.
+    return [(sql, params) for sql, params in found if "durable_inboxevent" not in sql or params[-1]]
 
 
 def kinds(handle: client.Handle, execution: Any = None) -> list[str]:

@@ -32,6 +32,7 @@ POINTS = {
     "finish": "durable.store.tasks:finish",
     "finish-all": "durable.store.tasks:finish_all",
     "begin": "durable.store.history:begin",
+    "birth": "durable.store.births:store",
     "turn": "durable.store.turns:write",
     "inbox-insert": "durable.store.inbox:insert",
     "task-insert": "durable.store.tasks:insert",
