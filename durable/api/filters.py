@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ import msgspec
 from django import forms
 from django.db.models import QuerySet
 from django_filters import rest_framework as filters
+from django_filters.fields import IsoDateTimeField
 from rest_framework.exceptions import ValidationError
 
 from durable.models import ActivityTask, Instance, Operation, Status
@@ -52,12 +53,29 @@ class Number(filters.NumberFilter):
         return None
 
 
-def _since(field: str) -> filters.IsoDateTimeFilter:
-    return filters.IsoDateTimeFilter(field_name=field, lookup_expr="gte")
+class _Moment(IsoDateTimeField):
+    """A time that databases can hold, which they do in UTC."""
+
+    def to_python(self, value: Any) -> datetime | None:
+        at: datetime | None = super().to_python(value)
+        try:
+            return at and at.astimezone(UTC)
+        except OverflowError:
+            raise forms.ValidationError(self.error_messages["invalid"], code="invalid") from None
 
 
-def _before(field: str, **how: Any) -> filters.IsoDateTimeFilter:
-    return filters.IsoDateTimeFilter(field_name=field, lookup_expr="lt", **how)
+class Moment(filters.IsoDateTimeFilter):
+    """A time."""
+
+    field_class = _Moment
+
+
+def _since(field: str) -> Moment:
+    return Moment(field_name=field, lookup_expr="gte")
+
+
+def _before(field: str, **how: Any) -> Moment:
+    return Moment(field_name=field, lookup_expr="lt", **how)
 
 
 class Instances(filters.FilterSet):

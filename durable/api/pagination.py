@@ -44,7 +44,7 @@ class Pages(CursorPagination):
         try:
             bound, among = self._bound(queryset, request, view)
             return self._page(queryset.filter(among), bound, request, view)
-        except (ValidationError, ValueError, TypeError, DataError):
+        except (ValidationError, ValueError, TypeError, OverflowError, DataError):
             # A cursor of another ordering, or one that somebody made up.
             raise NotFound("Invalid cursor") from None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from durable.core.errors import InvalidInput
@@ -107,16 +107,19 @@ def named(value: Any, where: str) -> dict[str, Any]:
 
 
 def moment(value: Any, where: str) -> datetime:
-    """Return a time as it is.
+    """Return a time as it is in UTC, which is how databases hold it.
 
     Raises:
-        InvalidInput: It is none, or does not say in which time zone it is.
+        InvalidInput: It is none, does not say in which time zone it is, or is before or after all times in UTC.
     """
     if not isinstance(value, datetime):
         raise unfit(value, where, "a datetime with a time zone")
     if value.tzinfo is None:
         raise InvalidInput(where, f"{value.isoformat()} has no time zone; give a datetime with one")
-    return value
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise InvalidInput(where, f"{value.isoformat()} is not in the years 1 to 9999 of UTC") from None
 
 
 def patience(value: Any, where: str) -> float | None:

@@ -89,8 +89,8 @@ def failure_groups(
     Raises:
         InvalidInput: The status is another one, or an argument is not of its kind.
     """
-    for name, when in (("since", since), ("until", until)):
-        given.optional(given.moment, when, f"failure_groups({name})")
+    since = given.optional(given.moment, since, "failure_groups(since)")
+    until = given.optional(given.moment, until, "failure_groups(until)")
     given.optional(given.whole, limit, "failure_groups(limit)")
     given.optional(given.choice, status, "failure_groups(status)", choices=STATUSES)
     given.optional(texts.check_name, workflow, "failure_groups(workflow)")

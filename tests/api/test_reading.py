@@ -187,6 +187,8 @@ def test_filters_and_orders(api, some, query, found):
         {"attempt": "1.5"},
         {"statsu": "failed"},
         {"created_since": "yesterday"},
+        {"created_since": "0001-01-01T00:00:00+14:00"},
+        {"closed_before": "9999-12-31T23:59:59-14:00"},
         {"tag": "kind"},
         {"workflow": "a\0b"},
         {"tag": "a:\0"},

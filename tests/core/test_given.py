@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import UserDict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from durable.core.errors import InvalidInput
 from durable.core.errors.telling import quoted
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
+EAST = timezone(timedelta(hours=14))
 CHOICES = ("a", "b")
 
 
@@ -51,6 +52,7 @@ def refusal(take: Any, value: Any, **options: Any) -> str:
         (given.flag, [None, 0, 1, "true", []], "give True or False"),
         (given.moment, [None, 5, "2026-01-31"], "give a datetime with a time zone"),
         (given.moment, [NOW.replace(tzinfo=None)], "no time zone; give a datetime with one"),
+        (given.moment, [datetime.min.replace(tzinfo=EAST)], "not in the years 1 to 9999 of UTC"),
         (given.patience, ["5", True, float("nan"), []], "give a number of seconds, or None"),
         (given.named, [[], "", 0, {5: 5}], "give a dict with names as keys"),
     ],
