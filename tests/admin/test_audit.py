@@ -62,3 +62,25 @@ def test_it_is_filtered_by_verb_outcome_and_time(site, waiting):
         assert len([link for link in page.links if link == f"?verb={verb}"]) == 1
     (today,) = [link for link in page.links if link.startswith("?at__gte=") and "at__lt=" in link][:1]
     assert "talk" in site.get(f"{AUDIT}{today}").text
+
+
+def test_a_day_is_enough_of_a_time(site, waiting):
+    client.suspend("talk", actor=site.user)
+
+    assert "1 audit log entry" in site.get(AUDIT, at__gte="2020-01-01").text
+    assert "0 audit log entries" in site.get(AUDIT, at__gte="2020-01-01", at__lt="2020-01-02").text
+
+
+def test_it_is_filtered_by_nothing_but_its_filters(site):
+    for lookup in ("reason__regex", "at__year", "arguments__a", "at__lte", "nothing"):
+        assert site.get(AUDIT, **{lookup: "1"}).status == 400
+        assert site.get(f"{AUDIT}export/", **{lookup: "1"}).status == 400
+
+
+def test_what_cannot_be_stored_is_not_looked_for(site):
+    wrong = {"at__gte": "0001-01-01T00:00:00+14:00", "at__lt": "yesterday", "instance": "a\0b", "verb": "\0", "q": "\0"}
+    for name, value in wrong.items():
+        page = site.get(AUDIT, **{name: value})
+
+        assert (page.status, page.response.headers["Location"]) == (302, f"{AUDIT}?e=1")
+        assert site.get(f"{AUDIT}export/", **{name: value}).status == 302
