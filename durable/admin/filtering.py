@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,6 +12,7 @@ from django.utils.translation import gettext_lazy as _
 
 from durable import registry
 from durable.client import wording
+from durable.core import outside, texts
 from durable.core.errors import InvalidInput
 from durable.engine import stalling
 from durable.models import CLOSED, OPEN, Status
@@ -110,13 +112,11 @@ class Filters(forms.Form):
 
 
 def tag(text: str) -> dict[str, list[Any]]:
-    """Return what ``name=value`` stands for: ``42`` finds both the number and the text."""
+    """Return what ``name=value`` stands for: ``42`` finds both the number and the text, if there can be both."""
     name, _equals, value = text.partition("=")
     values: list[Any] = [value]
-    try:
-        values.append(msgspec.json.decode(value))
-    except (msgspec.MsgspecError, RecursionError):
-        return {name: values}
+    with suppress(msgspec.MsgspecError, UnicodeError, RecursionError, InvalidInput):
+        values.append(texts.check_plain(outside.decode(value), "tag"))
     return {name: values}
 
 

@@ -10,6 +10,7 @@ from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from durable.client.start import new_id
+from durable.core import outside
 from durable.core.errors import InvalidInput
 from durable.operations.audit import REASON
 from durable.operations.shapes import UNSET, Args, given_input
@@ -39,7 +40,7 @@ class JSON(forms.CharField):
         if not text:
             return UNSET
         try:
-            return msgspec.json.decode(text)
+            return outside.decode(text)
         except RecursionError:
             raise forms.ValidationError(_("The JSON is nested too deeply.")) from None
         except (msgspec.MsgspecError, UnicodeError) as error:

@@ -13,6 +13,8 @@ from django_filters import rest_framework as filters
 from django_filters.fields import IsoDateTimeField
 from rest_framework.exceptions import ValidationError
 
+from durable.core import outside, texts
+from durable.core.errors import InvalidInput
 from durable.models import ActivityTask, Instance, Operation, Status
 from durable.store import filters as stored
 from durable.store import instances, listing
@@ -110,10 +112,15 @@ class Instances(filters.FilterSet):
         for name, key in _STORED.items():
             if (value := self.form.cleaned_data.get(name)) not in (None, ""):
                 found[key] = value.isoformat() if isinstance(value, datetime) else value
-        if tags := self.data.getlist("tag"):
-            key, _colon, value = tags[0].partition(":")
-            found["tags__in"] = {key: [value, _json(value)]}
+        if self.tags:
+            key, values = self.tags[0]
+            found["tags__in"] = {key: values}
         return listing.listing(found)
+
+    @cached_property
+    def tags(self) -> list[tuple[str, list[Any]]]:
+        """The tags that all must have, each with what its value may be."""
+        return [_tag(given) for given in self.data.getlist("tag")]
 
     def along(self, field: str) -> list[QuerySet[Instance]]:
         """Return what indexes in the order of a field narrow them to, a part for each status; none if that is all."""
@@ -137,19 +144,27 @@ class Instances(filters.FilterSet):
         return found.filter(**{f"{field}__lt": before, "created_at__lt": before})
 
     def by_tag(self, found: QuerySet[Instance], name: str, _: str) -> QuerySet[Instance]:
-        for given in self.data.getlist(name):
-            key, colon, value = given.partition(":")
-            if not (key and colon):
-                raise ValidationError({name: "Write it as name:value."})
+        for key, values in self.tags:
             # What many have is found on the way; its index would find all of them at once.
-            found = stored.tagged(found, key, [value, _json(value)], by_tag=self.chosen.few)
+            found = stored.tagged(found, key, values, by_tag=self.chosen.few)
         return found
+
+
+def _tag(text: str) -> tuple[str, list[Any]]:
+    """Return the name and the values that ``name:value`` stands for."""
+    key, colon, value = text.partition(":")
+    if not (key and colon):
+        raise ValidationError({"tag": "Write it as name:value."})
+    try:
+        return key, texts.check_plain([value, _json(value)], "tag")
+    except InvalidInput as error:
+        raise ValidationError({"tag": error.problem}) from None
 
 
 def _json(text: str) -> Any:
     """Return what a text is as JSON, itself if it is none: ``42`` finds both the text and the number."""
     try:
-        return msgspec.json.decode(text)
+        return outside.decode(text)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return text
 

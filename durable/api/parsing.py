@@ -9,6 +9,7 @@ from rest_framework.exceptions import ParseError
 from rest_framework.parsers import BaseParser
 
 from durable import conf
+from durable.core import outside
 from durable.core.errors import PayloadTooLarge
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class JSON(BaseParser):
         if len(body) > limit:
             raise PayloadTooLarge("request", size=_length(parser_context, len(body)), limit=limit)
         try:
-            return msgspec.json.decode(body)
+            return outside.decode(body)
         except RecursionError:
             raise ParseError("The JSON is nested too deeply.") from None
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:

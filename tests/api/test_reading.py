@@ -192,6 +192,7 @@ def test_filters_and_orders(api, some, query, found):
         {"tag": "kind"},
         {"workflow": "a\0b"},
         {"tag": "a:\0"},
+        {"tag": ["a:1", 'b:"\\u0000"']},
         {"ordering": "input"},
         {"ordering": "--id"},
         {"workflow": ""},
