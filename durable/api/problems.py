@@ -12,10 +12,14 @@ from rest_framework.response import Response
 
 from durable import errors
 from durable.client.redacting import code_of
+from durable.core import texts
 from durable.core.errors import DurableError
 from durable.operations.shapes import fields_of
 
 CONTENT_TYPE = "application/problem+json"
+
+LONGEST = 1000
+"""How many characters are said of a field."""
 
 STATUS: dict[type[DurableError], int] = {
     **dict.fromkeys(
@@ -94,13 +98,23 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
         case DjangoPermissionDenied():
             return handle(exceptions.PermissionDenied(), context)
         case exceptions.ValidationError():
-            return _respond(
-                400, "invalid_request", "The request cannot be taken; nothing is done.", errors=error.detail
-            )
+            said = "The request cannot be taken; nothing is done."
+            return _respond(400, "invalid_request", said, errors=_short(error.detail))
         case exceptions.APIException():
             return _of_rest_framework(error)
         case _:
             return None
+
+
+def _short(detail: Any) -> Any:
+    """Return what is wrong with each field; what was sent may be quoted in it, and be long."""
+    match detail:
+        case dict():
+            return {name: _short(each) for name, each in detail.items()}
+        case list():
+            return [_short(each) for each in detail]
+        case _:
+            return texts.cut(str(detail), LONGEST)
 
 
 def _of_rest_framework(error: exceptions.APIException) -> Response:
