@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.contrib.admin.utils import unquote
@@ -153,7 +154,7 @@ def _head(
         "download": f"{links.of('download', found.pk)}?execution={execution.pk}",
         "explain": f"{links.of('explain', found.pk)}?execution={execution.pk}",
         "compare": links.of("compare", found.pk),
-        "audit": f"{links.to('operation_changelist')}?instance={found.pk}",
+        "audit": f"{links.to('operation_changelist')}?{urlencode({'instance': found.pk})}",
         "is_batch": found.name == batching.NAME,
         "batch_url": links.of("batch_report", found.pk) if found.name == batching.NAME else "",
         "started": words.ago(found.started_at, now) if found.started_at else "",
