@@ -7,15 +7,18 @@ import json
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
+from itertools import product
 from typing import Any, Literal
 
 import pytest
+from django.db import transaction
 
 from durable import RetryPolicy, activity, client, registry, workflow
 from durable.core.errors import InvalidInput
 from durable.models import Instance, Operation
 from durable.store import workers
 from tests.admin.conftest import Site
+from tests.admin.test_bad_forms import VALUES, sent
 
 
 class Size(Enum):
@@ -193,6 +196,15 @@ def test_what_a_start_cannot_take_is_refused(site, everything, changed, problem)
 
     assert problem in page.text
     assert not Instance.objects.exists()
+
+
+def test_fields_of_all_kinds_take_or_refuse_whatever_is_sent(site, everything):
+    for field, (kind, value) in product((*FILLED, "argument.share", "argument.anything"), VALUES.items()):
+        with transaction.atomic():
+            page = begin(site, "everything", **{"id": "it", **FILLED, field: sent(value)})
+            assert page.status in (200, 302, 400), (field, kind, page.status)
+            assert Instance.objects.exists() == (page.status == 302)
+            transaction.set_rollback(True)
 
 
 def test_to_look_starts_nothing_and_is_no_act(site, everything):
