@@ -216,7 +216,12 @@ VERBS: dict[str, Verb] = {
 }
 
 
-OTHERS = {"start": _("Start"), "batch": _("Batch")}
+OTHERS = {
+    "start": _("Start"),
+    "batch": _("Batch"),
+    "complete": _("Complete an activity"),
+    "fail": _("Fail an activity"),
+}
 
 
 def word(name: str) -> str:

@@ -58,7 +58,7 @@ def test_it_is_filtered_by_verb_outcome_and_time(site, waiting):
 
     for name in ("verb", "outcome", "dry run", "time"):
         assert f"By {name}" in page.text
-    for verb in ("update", "start", "batch", "suspend"):
+    for verb in ("update", "start", "batch", "suspend", "complete", "fail"):
         assert len([link for link in page.links if link == f"?verb={verb}"]) == 1
     (today,) = [link for link in page.links if link.startswith("?at__gte=") and "at__lt=" in link][:1]
     assert "talk" in site.get(f"{AUDIT}{today}").text
