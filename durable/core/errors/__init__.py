@@ -111,3 +111,7 @@ __all__ = [
     "WorkflowFailed",
     "WorkflowTerminated",
 ]
+
+for _name in __all__:
+    # In tracebacks and pickles they are where callers import them from.
+    globals()[_name].__module__ = __name__
