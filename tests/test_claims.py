@@ -122,13 +122,21 @@ def test_slow_commit_loses_nothing_of_what_it_leases(at_work, committing, monkey
 
 
 @pytest.mark.skipif(connection.vendor == "sqlite", reason="one writer")
-def test_commit_that_comes_through_late_is_given_back(at_work, committing, monkeypatch):
+@pytest.mark.parametrize(
+    "give_back",
+    [
+        lambda found: claims.give_back(*found),
+        lambda found: claims.Claim(found, expiries=[None] * len(found)).undo(),
+    ],
+    ids=["ended", "newly leased"],
+)
+def test_commit_that_comes_through_late_is_given_back(at_work, committing, monkeypatch, give_back):
     monkeypatch.setattr(lost, "_CERTAIN", timedelta(seconds=1))
     fan_out(any_leaf, 4)
     with transaction.atomic():
         found = tasks.take(tasks.next_ready("default", 4), worker=workers.me(), expiries=[None] * 4)
         given = Event()
-        at_work.call_at(clock.now(), lambda: (claims.give_back(*found), given.set()))
+        at_work.call_at(clock.now(), lambda: (give_back(found), given.set()))
         assert given.wait(20)
 
     assert ActivityTask.objects.filter(state=RUNNING).count() == 4, "there was no lease to be seen yet"

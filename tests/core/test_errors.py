@@ -370,3 +370,8 @@ def test_steps_can_be_told_without_their_arguments(got):
     did = "ActivityScheduled(pay)" if got else "nothing"
     assert str(told) == f"event 3: history has ActivityScheduled(pay), workflow did {did}. so"
     assert {**vars(told), "expected": "", "got": ""} == {**vars(error), "expected": "", "got": ""}
+
+
+@pytest.mark.parametrize("name", errors.__all__)
+def test_tracebacks_name_the_module_that_callers_import_from(name):
+    assert getattr(errors, name).__module__ == "durable.core.errors"
