@@ -56,11 +56,11 @@ test: ## Run every test: the core with its branch coverage, then the rest on SQL
 	@echo "==> test: all passed"
 
 # The core and the analyzer need no database.
-WITH_DATABASE := $(PYTEST) -n $(JOBS) --dist worksteal --ignore=tests/core --ignore=tests/analyzer
+WITH_DATABASE := $(PYTEST) -n $(JOBS) --dist load --ignore=tests/core --ignore=tests/analyzer
 
 test-core: $(STAMP) ## Run the tests that need no database; every branch of the core must be covered by its own
-	$(PYTEST) -n $(JOBS) --dist worksteal tests/core --cov --cov-report=term-missing:skip-covered $(ARGS)
-	$(PYTEST) -n $(JOBS) --dist worksteal tests/analyzer $(ARGS)
+	$(PYTEST) -n $(JOBS) --dist load tests/core --cov --cov-report=term-missing:skip-covered $(ARGS)
+	$(PYTEST) -n $(JOBS) --dist load tests/analyzer $(ARGS)
 
 test-sqlite: $(STAMP) ## Run the tests on SQLite
 	env -u DATABASE_URL -u BROKER_URL $(WITH_DATABASE) $(ARGS)

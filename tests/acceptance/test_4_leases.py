@@ -109,9 +109,9 @@ def test_warm_shutdown_ends_a_chain_at_a_step(site, launch, key):
 def test_soft_shutdown_gives_work_back_at_once(site, launch, crew, key):
     celery = {"worker_soft_shutdown_timeout": 1.0}
     first = launch(queues=[key], durable={"LEASE": 60}, celery=celery).await_ready()
-    in_place = client.start("acceptance.wait_on", [f"{key}a", 5.0], queue=key)
+    in_place = client.start("acceptance.wait_on", [f"{key}a", 8.0], queue=key)
     begun(f"{key}a")
-    handed_out = client.start("acceptance.wait_on", [f"{key}b", 5.0, key])
+    handed_out = client.start("acceptance.wait_on", [f"{key}b", 8.0, key])
     begun(f"{key}b")
     second = launch(queues=[key], durable={"LEASE": 60}).await_ready()
     first.send(signal.SIGQUIT)

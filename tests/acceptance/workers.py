@@ -91,6 +91,7 @@ class Worker:
     name: str
     process: subprocess.Popen[bytes]
     log: Path
+    killed: bool = False
 
     def text(self) -> str:
         """Return what it logged."""
@@ -121,9 +122,11 @@ class Worker:
                 self.process.send_signal(number)
 
     def kill(self) -> None:
-        """Kill all of it at once."""
-        self.send(signal.SIGKILL, group=True)
-        self.process.wait()
+        """Kill all of it at once, but once only: its number may be another's by now."""
+        if not self.killed:
+            self.send(signal.SIGKILL, group=True)
+            self.process.wait()
+            self.killed = True
 
     def stop(self) -> None:
         """Stop it in order; kill what does not comply."""
