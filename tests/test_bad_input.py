@@ -353,11 +353,22 @@ def test_refusal_of_a_kind_is_in_the_audit_and_in_the_preview():
 
 
 @pytest.mark.usefixtures("valid")
-def test_whoever_cannot_be_named_is_no_actor_even_of_a_refusal():
-    before = Operation.objects.count()
-
-    for tried in (client.cancel, client.rewind, client.signal):
+@pytest.mark.parametrize(("actor", "named"), [("ada\0", "'ada\\x00'"), (5, "5"), ("x" * 300, f"'{'x' * 254}")])
+def test_whoever_cannot_be_named_is_quoted_in_the_audit(actor, named):
+    for verb, more in (("cancel", ()), ("rewind", ()), ("signal", ("go",))):
         with pytest.raises(InvalidInput, match="actor"):
-            tried("open", *(["go"] if tried is client.signal else []), actor=object())
+            getattr(client, verb)("open", *more, actor=actor, reason="why")
 
-    assert Operation.objects.count() == before
+        row = Operation.objects.latest("pk")
+        assert (row.verb, row.instance_id, row.outcome, row.reason) == (verb, "open", "refused", "why")
+        assert (row.actor, row.actor_name) == (None, named)
+        assert row.error.startswith("InvalidInput: actor: ")
+
+
+@pytest.mark.usefixtures("valid")
+def test_verb_of_which_nobody_can_tell_whether_it_was_to_be_done_is_in_the_audit():
+    with pytest.raises(InvalidInput, match="dry_run"):
+        client.cancel("open", dry_run="no", actor="ada")
+
+    row = Operation.objects.latest("pk")
+    assert (row.verb, row.actor_name, row.dry_run, row.outcome) == ("cancel", "ada", False, "refused")

@@ -112,11 +112,19 @@ def test_rerun_refuses_in_the_promised_order_each_shadowing_what_comes_later(pla
     assert verb("a", 1, new_instance_id="free", input=7, version=1).id == "free"
 
 
-@pytest.mark.parametrize("event_id", [-1, 2, 10**30, "1", None])
+@pytest.mark.parametrize("event_id", [-1, 2, 10**30])
 def test_events_that_are_not_there(places, event_id):
     refused(UnknownEvent, client.rerun_from_activity, "a", event_id)
+    refused(UnknownEvent, client.rewind, "a", to=event_id)
+
+
+@pytest.mark.parametrize("event_id", ["1", 1.0, True, None])
+def test_what_is_no_number_of_an_event(places, event_id):
+    refused(InvalidInput, client.rerun_from_activity, "a", event_id, match="event_id")
+    with pytest.raises(InvalidInput, match="event_id"):
+        client.what_if("a", event_id)
     if event_id is not None:
-        refused(UnknownEvent if isinstance(event_id, int) else InvalidInput, client.rewind, "a", to=event_id)
+        refused(InvalidInput, client.rewind, "a", to=event_id, match="to")
 
 
 @pytest.mark.parametrize("status", ["pending", "running", "suspended", "stalled"])

@@ -9,8 +9,10 @@ import pytest
 from django.db import connection, connections, transaction
 
 from durable import activity, client, workflow
+from durable.core.errors import ConcurrencyConflict, InvalidInput
 from durable.engine.advance import advance
 from durable.engine.turn import Turn
+from durable.models import Operation
 from tests.driving import Together, kinds, leftovers
 from tests.test_races import ROUNDS, is_whole
 
@@ -144,3 +146,25 @@ def test_upgrades_that_race_turns_come_before_or_after_them(committing, orders):
         assert is_whole(handle)
         assert ran == [0, 1] if came_in_time else [0, 1, 1]
         ran.clear()
+
+
+def test_of_two_upgrades_at_once_one_wins_and_the_other_learns_of_it(committing, orders):
+    order, second, _ = orders
+    for _ in range(ROUNDS):
+        handle = order.start()
+        committing.run_until_quiet()
+
+        outcomes = Together().add(partial(client.upgrade, handle.id), times=2).run()
+
+        (lost,) = [each for each in outcomes if isinstance(each, Exception)]
+        if isinstance(lost, InvalidInput):  # it began when the other one had been done
+            continue
+        assert isinstance(lost, ConcurrencyConflict), lost
+        assert (lost.expected, lost.found) == (3, handle.instance.head) == (3, 4)
+        assert (handle.instance.version, kinds(handle).count("ExecutionUpgraded")) == (second.version, 1)
+        assert sorted(Operation.objects.filter(instance_id=handle.id).values_list("outcome", flat=True)) == [
+            "done",
+            "refused",
+        ]
+        return
+    pytest.fail("they never came together")

@@ -22,7 +22,7 @@ from durable.api import access, bodies, filters, once, problems, serializers, ve
 from durable.api.base import FIELDS, OF_INSTANCES, List, View, etag, listing, located
 from durable.api.plain import described, plain
 from durable.client import redacting
-from durable.core.errors import DurableError, UpdateTimeout
+from durable.core.errors import ConcurrencyConflict, DurableError, UpdateTimeout
 from durable.operations import audit
 from durable.store import instances
 
@@ -179,6 +179,9 @@ class Doing(Acting):
         hides = verb.quotes and not access.may(user, access.PAYLOAD, found)
         try:
             return self._answer(found, data, dry_run=dry_run, hides=hides)
+        except ConcurrencyConflict:
+            now = instances.get(found.pk, payloads=False)
+            raise problems.StaleHead(etag(now), now.head) from None
         except DurableError as error:
             raise (redacting.error(error) if hides else error) from None
         except problems.QueryFailed as error:

@@ -94,7 +94,7 @@ def what_if(
         VersionNotAvailable, UnknownWorkflow, NondeterminismError: What the rerun itself would raise.
         RunawayStep: The code took too long.
     """
-    arguments.check(version=version)
+    arguments.check(event_id=event_id, version=version)
     mocks = _checked(mocks)
     planned = rerun.plan(
         instance_id, event_id, input=input, execution=execution, siblings=siblings, version=version, is_read_only=True

@@ -33,7 +33,6 @@ def perform(
     Raises:
         DurableError: It is refused; a dry run returns that instead.
     """
-    kinds.check(dry_run=dry_run)
     audited = audit.audited(verb, instance_id, actor=actor, reason=reason, dry_run=dry_run, atomic=True, **arguments)
     try:
         with audited:
@@ -41,6 +40,6 @@ def perform(
             planned = plan()
             return preview(planned) if dry_run else carry_out(planned)
     except DurableError as error:
-        if dry_run:
+        if dry_run is True:
             return Preview(verb=verb, instance_id=instance_id, allowed=False, refusal=error)
         raise

@@ -198,13 +198,15 @@ def upgrade(
         UnknownInstance: There is none of this id.
         UnknownWorkflow, VersionNotAvailable: This process does not have the code.
         InvalidInput: It is on this version already, is closed and has no activity, or the reason is too long.
+        ConcurrencyConflict: Somebody else upgraded it at the same time.
         NondeterminismError: The version does not fit its history; ``offer`` is
             the event id of the latest activity that a rerun on it could begin with, or None.
     """
+    seen = upgrading.seen(instance_id)  # before the transaction, which may wait for another one
     return performing.perform(
         "upgrade",
         instance_id,
-        plan=lambda: upgrading.plan(instance_id, to=to),
+        plan=lambda: upgrading.plan(instance_id, to=to, seen=seen),
         preview=upgrading.preview,
         carry_out=lambda planned: upgrading.carry_out(planned, reason=reason, actor=audit.name_of(actor)),
         actor=actor,

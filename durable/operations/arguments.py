@@ -15,6 +15,7 @@ _number = partial(given.optional, given.integer)
 _KINDS: dict[str, Callable[[Any, str], Any]] = {
     "children": given.flag,
     "dry_run": given.flag,
+    "event_id": given.integer,
     "force": given.flag,
     "keep_children": given.flag,
     "terminate_first": given.flag,

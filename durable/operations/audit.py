@@ -58,13 +58,15 @@ def audited(
         arguments: The verb's other arguments, as plain JSON; payloads as ``HIDDEN``.
 
     Raises:
-        InvalidInput: The reason cannot be stored; that is recorded, too. Or nobody can tell from it who
-            acts, or whether they only look; that is not.
+        InvalidInput: The reason cannot be stored, or nobody can tell who acts, or whether they only look; that is
+            recorded, too.
     """
-    row = operation(verb, instance_id, actor=actor, reason=reason, dry_run=dry_run, **arguments)
+    row = _row(verb, instance_id, actor=actor, reason=reason, dry_run=dry_run is True, **arguments)
     within = transaction.atomic(using=conf.settings.DATABASE) if atomic else nullcontext()
     try:
         with within:
+            check_actor(actor)
+            given.flag(dry_run, "dry_run")
             check_reason(reason)
             yield
             _record(row, Operation.Outcome.DONE, "")
@@ -82,7 +84,7 @@ def told(error: Exception, arguments: Mapping[str, Any] = MappingProxyType({})) 
         arguments: The verb's, as recorded: what is wrong with them may be told.
     """
     problem = str(error)
-    shown = {"reason", *(name for name, value in arguments.items() if value != HIDDEN)}
+    shown = {"actor", "dry_run", "reason", *(name for name, value in arguments.items() if value != HIDDEN)}
     if isinstance(error, InvalidInput) and error.where not in shown:
         problem = f"{error.where}: {HIDDEN}"  # it may quote a payload
     elif isinstance(error, NondeterminismError):
@@ -102,11 +104,16 @@ def operation(
     """
     check_actor(actor)
     given.flag(dry_run, "dry_run")
+    return _row(verb, instance_id, actor=actor, reason=reason, dry_run=dry_run, **arguments)
+
+
+def _row(verb: str, instance_id: str, *, actor: Any, reason: str, dry_run: bool, **arguments: Any) -> Operation:
+    key, name = _who(actor)
     return Operation(
         verb=verb,
         instance_id=_stored(instance_id, 255),
-        actor_key=key_of(actor),
-        actor_name=_stored(name_of(actor), 255),
+        actor_key=key,
+        actor_name=_stored(name, 255),
         reason=_stored(reason, REASON),
         dry_run=dry_run,
         arguments={
@@ -163,6 +170,15 @@ def check_actor(actor: Any) -> None:
         texts.check_name(actor, "actor", longest=255)
     elif isinstance(actor, type) or not callable(getattr(actor, "get_username", None)):
         raise InvalidInput("actor", f"{quoted(actor)} cannot be taken; give a user, a name, or None for the system")
+
+
+def _who(actor: Any) -> tuple[str, str]:
+    """Return the key and the name of whoever acts; what cannot act is quoted, so that it is taken for nobody's name."""
+    try:
+        check_actor(actor)
+    except InvalidInput:
+        return "", quoted(actor)
+    return key_of(actor), name_of(actor)
 
 
 def name_of(actor: Any) -> str:

@@ -169,8 +169,6 @@ def _recorded_version(source: Instance, execution_id: uuid.UUID) -> int:
 
 def _target(execution_id: uuid.UUID, events: Sequence[ev.Event], event_id: int) -> ev.ActivityScheduled:
     found = next((e for e in events if isinstance(e, ev.Asked) and e.event_id == event_id), None)
-    if type(event_id) is not int:
-        found = None  # True and 1.0 are equal to 1, and no number of an event
     if found is None:
         raise UnknownEvent(str(execution_id), event_id)
     if not isinstance(found, ev.ActivityScheduled):

@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from durable import conf, dispatch, registry
 from durable.core import edit
 from durable.core import events as ev
-from durable.core.errors import InvalidInput, NondeterminismError
+from durable.core.errors import ConcurrencyConflict, DurableError, InvalidInput, NondeterminismError
 from durable.core.loop import BeyondRecord
 from durable.core.replay import catch_up
 from durable.engine import advance, closing, intercepting, watchdog
@@ -45,15 +45,17 @@ class Plan:
     rerun: rerun.Plan | None = None
 
 
-def plan(instance_id: str, *, to: int | None = None) -> Plan:
+def plan(instance_id: str, *, to: int | None = None, seen: Instance | None = None) -> Plan:
     """Lock an instance, replay it on the version that it is to have, and say what an upgrade does.
 
     Args:
         instance_id: The instance.
         to: The version; None is the latest one that is registered.
+        seen: How it was when the upgrade was asked for, if that is known.
 
     Raises:
         UnknownInstance: There is none of this id.
+        ConcurrencyConflict: Somebody else has given it another version since it was seen.
         UnknownWorkflow, VersionNotAvailable: This process does not have the code.
         InvalidInput: It is on this version already, its arguments do not fit the version, or it is
             closed and has no activity to be rerun from.
@@ -61,6 +63,8 @@ def plan(instance_id: str, *, to: int | None = None) -> Plan:
             the event id of the latest activity that a rerun on it could begin with, or None.
     """
     instance = instances.lock(instance_id)
+    if seen is not None and seen.version != instance.version:
+        raise ConcurrencyConflict(instance_id, expected=seen.head, found=instance.head)
     with elsewhere.telling(instance):
         definition = registry.latest(instance.name) if to is None else registry.workflow(instance.name, to)
     version = definition.version
@@ -75,6 +79,14 @@ def plan(instance_id: str, *, to: int | None = None) -> Plan:
     if misfit is not None:
         raise _with_offer(misfit, _offer(instance, version, events, misfit))
     return Plan(instance=instance, version=version, history=events, rest=rest)
+
+
+def seen(instance_id: str) -> Instance | None:
+    """Return an instance as it is now, without payloads and not locked; None if there is none of this id."""
+    try:
+        return instances.get(instance_id, payloads=False)
+    except DurableError:
+        return None  # the plan says what is wrong
 
 
 def _plan_rerun(
