@@ -93,8 +93,8 @@ def _claim(request: Request, key: str) -> tuple[Answer, bool]:
     fingerprint = _fingerprint(request)
     while (row := answers.claim(fingerprint=fingerprint, **mine)) is None:
         before: Answer | None = answers.rows().filter(**mine).first()
-        if before is None:
-            continue  # it was given up a moment ago
+        if before is None or answers.drop_old(before):
+            continue  # it was given up a moment ago, or is no longer good for anything
         if before.fingerprint != fingerprint:
             raise problems.KeyReused
         return before, False

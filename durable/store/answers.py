@@ -12,7 +12,7 @@ from durable.models import Answer
 from durable.store import clock
 
 KEPT = timedelta(hours=24)
-"""How long an answer is kept at least."""
+"""How long an answer is good for."""
 
 
 def rows() -> Any:
@@ -32,6 +32,14 @@ def claim(**fields: Any) -> Answer | None:
             return row
     except IntegrityError:
         return None
+
+
+def drop_old(row: Answer) -> bool:
+    """Delete an answer if it is old enough, and say whether it is; it may be there until somebody asks."""
+    old = row.created_at < clock.now() - KEPT
+    if old:
+        rows().filter(pk=row.pk).delete()
+    return old
 
 
 def forget() -> None:
