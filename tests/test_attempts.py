@@ -466,6 +466,40 @@ def test_activity_that_is_failed_by_a_message_has_it_as_its_failure(engine, path
     assert engine.result(handle)[3] == "the bank said no"
 
 
+def test_token_cannot_be_made_of_what_others_know(engine, path, fresh):
+    """Idempotency keys go to other companies, ids are on pages, and who got one token may not use another one's."""
+    tokens, keys = [], []
+
+    @activity.defn
+    def approve(who: str) -> str:
+        keys.append(activity.info().idempotency_key)
+        tokens.append(activity.complete_later())
+        return ""
+
+    @workflow.defn
+    async def approvals() -> list[str]:
+        return await asyncio.gather(*(approve(who) for who in ("ada", "bob", "eve")))
+
+    handle = approvals.start()
+    engine.run_until_quiet()
+    *parts, secret = tokens[0].split(":")
+    ids = ActivityTask.objects.order_by("pk").values_list("pk", flat=True)
+    mine = [token for token in tokens if token.endswith(secret)]
+    forged = [f"{key}:1:{pk}:{known}" for key in keys for pk in ids for known in (secret, "0" * 32, "")]
+
+    assert len(mine) == 1
+    assert len({token.split(":")[-1] for token in tokens}) == 3
+    for token in set(forged) - set(tokens):
+        with pytest.raises(UnknownToken):
+            client.complete_activity(token, "granted")
+    with pytest.raises(InvalidInput):
+        client.complete_activity(":".join(parts), "granted")
+    assert set(forged) & set(tokens) == {tokens[0]}
+    for token in tokens:
+        client.complete_activity(token, "signed")
+    assert engine.result(handle) == ["signed"] * 3
+
+
 def test_stale_token_is_an_error(engine, path, time, run):
     tokens = []
 
@@ -476,7 +510,7 @@ def test_stale_token_is_an_error(engine, path, time, run):
     handle = run.start()
     engine.run_until_quiet()
     client.fail_activity(tokens[0], "no")
-    for stale in (tokens[0], f"{uuid.uuid4()}:0:1"):
+    for stale in (tokens[0], f"{uuid.uuid4()}:0:1:1:5f3c"):
         with pytest.raises(UnknownToken):
             client.complete_activity(stale, 1)
     time.forward(2)

@@ -19,7 +19,7 @@ from durable.core.errors import UnknownInstance, UnknownToken
 if TYPE_CHECKING:
     from rest_framework.request import Request
 
-_TOKEN = "0198f0c4-7e1a-7c3e-9f55-0d8f4f0f3f1b:2:1:77"  # noqa: S105 - an example
+_TOKEN = "0198f0c4-7e1a-7c3e-9f55-0d8f4f0f3f1b:2:1:77:5f3c0b7be1a94f0c8d2e6a1f7b3c9d04"  # noqa: S105 - an example
 
 
 class Token(bodies.Reason):

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
+from django.utils.crypto import constant_time_compare
 
 from durable import conf
 from durable.client import performing
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     from durable.operations.shapes import Preview
 
 
-_PK = 2**63 - 1
-"""The largest primary key."""
+_NUMBER, _PK = given.LARGEST, 2**63 - 1
+"""The largest event id or attempt, and the largest primary key."""
 
 
 def signal(instance_id: str, name: str, payload: Any = None, *, reason: str = "", actor: Any = None) -> None:
@@ -257,19 +258,15 @@ def _external(token: str) -> ActivityTask:
 
 def _found(token: str, query: Any) -> ActivityTask:
     try:
-        execution_id, event_id, attempt, *pk = token.split(":")
-        key: dict[str, Any] = {"execution_id": uuid.UUID(execution_id)}
-        if pk:  # older tokens have none, and do not know the row wherever it went
-            key = {
-                "execution__instance__executions": key["execution_id"],
-                "pk": given.whole(int(*pk), "token", most=_PK),
-            }
-        for name, digits in (("event_id", event_id), ("attempt", attempt)):
-            key[name] = given.whole(int(digits), "token")
+        execution_id, event_id, attempt, pk, secret = token.split(":")
+        key: dict[str, Any] = {"execution__instance__executions": uuid.UUID(execution_id)}
+        for name, digits, most in (("event_id", event_id, _NUMBER), ("attempt", attempt, _NUMBER), ("pk", pk, _PK)):
+            key[name] = given.whole(int(digits), "token", most=most)
+        secret.encode("ascii")
     except (AttributeError, TypeError, ValueError, InvalidInput):
         raise given.unfit(token, "token", "what activity.complete_later() returned") from None
     waiting = query.filter(**key, state=tasks.State.EXTERNAL)
     found: ActivityTask | None = tasks.without_payloads(waiting).first()
-    if found is None:
+    if found is None or not constant_time_compare(tasks.secret(found), secret):
         raise UnknownToken(token)
     return found

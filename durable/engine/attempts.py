@@ -126,7 +126,8 @@ class TaskAttempt:
         if not self.left:
             self.left = tasks.keep(self.task, state=tasks.State.EXTERNAL)
         # By its row: a rewind may take that to another execution, where the number may be that of something else.
-        return f"{token(self.info)}:{self.task.pk}"
+        # With a secret: the rest is in the history, and in the idempotency keys that other companies get.
+        return f"{token(self.info)}:{self.task.pk}:{tasks.secret(self.task)}"
 
 
 class InPlaceAttempt:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from django.core.cache import cache as requests
 
-from durable import RetryPolicy, activity, workflow
+from durable import RetryPolicy, activity, client, workflow
+from durable.api import access
 from durable.models import ActivityTask, HistoryEvent, Operation
 from tests.api.conftest import EVERY, Api
 from tests.api.test_reading import problem
@@ -79,12 +81,72 @@ def test_the_same_key_gets_the_same_answer(api, engine, asked):
     [
         ({}, 400, "invalid_request"),
         ({"token": "nonsense"}, 400, "invalid_input"),
-        ({"token": "0198f0c4-7e1a-7c3e-9f55-0d8f4f0f3f1b:0:1:7"}, 404, "unknown_token"),
+        ({"token": "0198f0c4-7e1a-7c3e-9f55-0d8f4f0f3f1b:0:1:7"}, 400, "invalid_input"),
+        ({"token": "0198f0c4-7e1a-7c3e-9f55-0d8f4f0f3f1b:0:1:7:5f3c"}, 404, "unknown_token"),
         ({"token": "x", "results": 1}, 400, "invalid_request"),
     ],
 )
 def test_what_is_no_token_is_refused(api, asked, body, status, code):
     problem(api.post("activities/complete/", body), status, code)
+
+
+def used(api, token):
+    done(api.post("activities/complete/", {"token": token}))
+
+
+def expired(api, token):
+    client.fail_activity(token, "out of time")
+
+
+def terminated(api, token):
+    client.terminate("contract")
+
+
+def untouched(api, token):
+    pass
+
+
+@pytest.mark.parametrize("verb", ["complete", "fail"])
+@pytest.mark.parametrize("before", [untouched, used, expired, terminated])
+def test_who_may_not_see_the_instance_cannot_tell_a_token_from_a_wrong_one(api, someone, asked, before, verb):
+    _, token = asked
+    before(api, token)
+    eve = Api(someone("operate_instance", name="eve"))
+    wrong = f"{token[:-4]}5f3c"
+
+    def told(given: str, query: str = "") -> tuple[bytes, dict[str, str]]:
+        answer = eve.post(f"activities/{verb}/{query}", {"token": given, **({"error": "no"} if verb == "fail" else {})})
+        problem(answer, 404, "unknown_token")
+        return answer.content.replace(given.encode(), b"TOKEN"), dict(answer.headers) | {"Content-Length": ""}
+
+    assert told(token) == told(wrong) == told(token, "?dry_run=true")
+    assert "contract" not in told(token)[0].decode()
+
+
+@pytest.mark.parametrize("before", [used, expired])
+def test_token_that_is_used_or_void_tells_those_who_see_all_only_that(api, asked, before):
+    _, token = asked
+    before(api, token)
+
+    told = problem(api.post("activities/complete/", {"token": token, "result": 2}), 404, "unknown_token")
+
+    assert told["facts"]["token"] == token
+    assert "contract" not in str(told)
+
+
+def test_tokens_can_be_tried_so_often_only(api, asked, monkeypatch):
+    requests.clear()
+    monkeypatch.setattr(access.Throttle, "THROTTLE_RATES", {"durable-write": "2/day"})
+    _, token = asked
+
+    for at in range(2):
+        problem(api.post("activities/complete/", {"token": f"{token[:-1]}{at}g"}), 404, "unknown_token")
+    for verb, body in (("complete", {"token": token}), ("fail", {"token": token, "error": "no"})):
+        answer = api.post(f"activities/{verb}/", body)
+        problem(answer, 429, "throttled")
+        assert int(answer.headers["Retry-After"]) > 0
+    assert ActivityTask.objects.get().state == "external"
+    requests.clear()
 
 
 def test_who_may_not_see_the_instance_knows_no_token(someone, asked):

@@ -197,7 +197,7 @@ REACHED: dict[str, Callable[[Api], Any]] = {
     "unknown_event": lambda api: api.do("order/1", "rerun", {"event_id": 99}),
     "unknown_execution": lambda api: api.get("instances/order%2F1/history/", execution=NONE),
     "unknown_instance": lambda api: api.get("instances/none/"),
-    "unknown_token": lambda api: api.post("activities/complete/", {"token": f"{NONE}:2:1:77"}),
+    "unknown_token": lambda api: api.post("activities/complete/", {"token": f"{NONE}:2:1:77:5f3c"}),
     "unknown_workflow": _unknown_workflow,
     "unsupported_media_type": lambda api: api.client.post("/api/v1/recover/", "a=b", content_type="text/plain"),
     "update_failed": _update("fails"),
