@@ -109,15 +109,15 @@ def test_warm_shutdown_ends_a_chain_at_a_step(site, launch, key):
 def test_soft_shutdown_gives_work_back_at_once(site, launch, crew, key):
     celery = {"worker_soft_shutdown_timeout": 1.0}
     first = launch(queues=[key], durable={"LEASE": 60}, celery=celery).await_ready()
-    in_place = client.start("acceptance.wait_on", [f"{key}a", 8.0], queue=key)
+    in_place = client.start("acceptance.wait_at_first", [f"{key}a", 60.0], queue=key)
     begun(f"{key}a")
-    handed_out = client.start("acceptance.wait_on", [f"{key}b", 8.0, key])
+    handed_out = client.start("acceptance.wait_at_first", [f"{key}b", 60.0, key])
     begun(f"{key}b")
     second = launch(queues=[key], durable={"LEASE": 60}).await_ready()
     first.send(signal.SIGQUIT)
 
     begun(key, 4)
-    assert [handle.result(30) for handle in (in_place, handed_out)] == [0, 0]
+    assert [handle.result(30) for handle in (in_place, handed_out)] == [2, 2]
     for handle in (in_place, handed_out):
         sound(handle.id)
     assert ledger.counts("begin", key) == {f"{key}a:0": 2, f"{key}b:0": 2}

@@ -26,6 +26,10 @@ def projects(acceptance_site):
         worker.stop()
 
 
+OFTEN = {"REDISPATCH": 0.5}
+"""Stalled instances are tried again often: workers of both kinds take turns, and luck decides who gets the next."""
+
+
 def begun(site, project: str, workflow: str, key: str, *args, **options) -> client.Handle:
     """Have a process of a project start an instance."""
     assert site.client(workflow, key, args, **options, **of(project)) == 0
@@ -69,7 +73,7 @@ def test_other_project_goes_by_its_own_exclusions(site, projects, key):
 
 def test_instance_whose_version_no_worker_has_stalls_and_goes_on_when_one_has(site, launch, key):
     """Nobody helps, and the worker that lacks the version goes on taking messages."""
-    here = {"queues": [f"durable.{key}"], **of("billing")}
+    here = {"queues": [f"durable.{key}"], "durable": OFTEN, **of("billing")}
     launch(**here, ACCEPTANCE_WITHOUT="invoice3").await_ready()
     handle = begun(site, "billing", "invoice", key, durable={"QUEUE": f"durable.{key}"})
     wait_for(lambda: handle.status == "stalled", "it is stalled")
@@ -86,7 +90,7 @@ def test_instance_whose_version_no_worker_has_stalls_and_goes_on_when_one_has(si
 
 def test_instance_that_an_old_worker_meets_halfway_goes_on_when_a_new_one_comes(site, projects, launch, key):
     """A deploy that is rolled back, and then forward again."""
-    here = {"queues": [f"durable.{key}"], **of("billing")}
+    here = {"queues": [f"durable.{key}"], "durable": OFTEN, **of("billing")}
     first = launch(**here).await_ready()
     handle = begun(site, "billing", "reminder", key, durable={"QUEUE": f"durable.{key}"})
     wait_for(lambda: handle.status == "running", "it waits")

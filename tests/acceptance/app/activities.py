@@ -43,6 +43,17 @@ def linger(key: str, number: int, seconds: float) -> int:
     return number
 
 
+@activity.defn(name="acceptance.linger_at_first", retry=FAST)
+def linger_at_first(key: str, seconds: float) -> int:
+    """Take a while when begun for the first time, and none later: what is given back is the same attempt."""
+    ledger.note("begin", f"{key}:0")
+    begun = len(ledger.entries("begin", f"{key}:0"))
+    if begun == 1:
+        time.sleep(seconds)
+    ledger.note("end", f"{key}:0")
+    return begun
+
+
 @activity.defn(name="acceptance.linger_once", retry=FAST, start_to_close=timedelta(seconds=1))
 def linger_once(key: str, seconds: float) -> str:
     """Take too long at the first attempt."""

@@ -92,6 +92,13 @@ async def wait_on(key: str, seconds: float, queue: str | None = None) -> int:
     return await lasting(key, 0, seconds)
 
 
+@workflow.defn(name="acceptance.wait_at_first")
+async def wait_at_first(key: str, seconds: float, queue: str | None = None) -> int:
+    """An activity that is long when it is begun for the first time, handed out if a queue is named."""
+    lasting = do.linger_at_first if queue is None else do.linger_at_first.options(queue=queue)
+    return await lasting(key, seconds)
+
+
 @workflow.defn(name="acceptance.wait_on_many")
 async def wait_on_many(key: str, count: int, seconds: float) -> int:
     """Long activities, one after the other."""
