@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import psycopg
 import pytest
 from django.db import connection, transaction
 
@@ -15,7 +18,7 @@ from durable.core import events as ev
 from durable.engine import sweep
 from durable.engine.advance import advance
 from durable.models import ActivityTask, InboxEvent, Instance, Status
-from durable.store import clock, gathered, history, inbox, instances, loading, tasks, turns
+from durable.store import clock, gathered, history, inbox, instances, loading, prepared, tasks, turns
 from tests import clones
 
 pytestmark = pytest.mark.skipif(connection.vendor != "postgresql", reason="plans of PostgreSQL")
@@ -50,24 +53,37 @@ def sleeping(transactional_db, fresh):
 
 
 class Plans:
-    """Asks PostgreSQL for the plan of each statement of a block, before it runs."""
+    """Asks PostgreSQL for the plans of each statement of a block, before it runs.
+
+    Attributes:
+        nodes: Of the plans with the values at hand.
+        kept: Of those for any values, which are kept of statements that are prepared.
+    """
 
     def __init__(self) -> None:
         self.nodes: list[tuple[str, dict[str, Any]]] = []
+        self.kept: list[tuple[str, dict[str, Any]]] = []
 
     def __call__(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
         if sql.startswith(("SELECT", "UPDATE", "DELETE", "(SELECT", "WITH")):
-            # As the server plans it: what it binds itself it plans with the values, too.
-            with connection.connection.cursor() as cursor:
-                (plan,) = cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}", params).fetchone()
-            plan = json.loads(plan) if isinstance(plan, str) else plan
-            self.nodes += [(sql, node) for node in walk(plan[0]["Plan"])]
+            self.nodes += explained(sql, params)
+            if connection.pg_version >= 160_000 and isinstance(context["cursor"].cursor, prepared.preparing(psycopg)):
+                numbers = itertools.count(1)
+                self.kept += explained(re.sub("%s", lambda _: f"${next(numbers)}", sql), None, "GENERIC_PLAN")
         return execute(sql, params, many, context)
 
     @property
     def scans(self) -> set[str]:
         """The tables with many rows that are read from one end to the other."""
-        return {node["Relation Name"] for _, node in self.nodes if node["Node Type"] == "Seq Scan"} & MANY
+        read = (node["Relation Name"] for _, node in self.nodes + self.kept if node["Node Type"] == "Seq Scan")
+        return set(read) & MANY
+
+
+def explained(sql: str, params: Any, *options: str) -> list[tuple[str, dict[str, Any]]]:
+    with connection.connection.cursor() as cursor:
+        (plan,) = cursor.execute(f"EXPLAIN ({', '.join(['FORMAT JSON', *options])}) {sql}", params).fetchone()
+    plan = json.loads(plan) if isinstance(plan, str) else plan
+    return [(sql, node) for node in walk(plan[0]["Plan"])]
 
 
 def walk(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -156,6 +172,7 @@ def test_turns_that_are_taken_together_find_their_rows_by_index(sleeping, plans,
 
     assert {len(one.rows) for one in found.values()} == {2}
     assert len({sql for sql, _ in plans.nodes}) == 6
+    assert plans.kept or connection.pg_version < 160_000
     assert plans.scans == set()
 
 

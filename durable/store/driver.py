@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+from durable.store import prepared
+
 _BINARY = 1
 _numbers = itertools.count()
 
@@ -17,7 +19,7 @@ def is_at_hand(connection: Any) -> bool:
 def cursor(connection: Any) -> Any:
     """Return a cursor that leaves it to the server to bind values: Django's own puts them into the text."""
     _connect(connection)
-    return _wrapped(connection, connection.Database.Cursor(connection.connection))
+    return _wrapped(connection, _cursor(connection))
 
 
 def reader(connection: Any, *, whole: bool) -> Any:
@@ -29,12 +31,19 @@ def reader(connection: Any, *, whole: bool) -> Any:
     """
     _connect(connection)
     if whole or connection.settings_dict["DISABLE_SERVER_SIDE_CURSORS"]:
-        raw = connection.Database.Cursor(connection.connection)
+        raw = _cursor(connection)
     else:
         name = f"durable_{next(_numbers)}"
         raw = connection.Database.ServerCursor(connection.connection, name, withhold=connection.get_autocommit())
     raw.format = _BINARY
     return _wrapped(connection, raw)
+
+
+def _cursor(connection: Any) -> Any:
+    driver = connection.Database
+    # Who sets that says that a pooler stands in between.
+    shared = connection.settings_dict["DISABLE_SERVER_SIDE_CURSORS"]
+    return (driver.Cursor if shared else prepared.preparing(driver))(connection.connection)
 
 
 def _connect(connection: Any) -> None:

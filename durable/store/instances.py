@@ -14,7 +14,7 @@ from durable.core import likeness
 from durable.core.errors import UndecodablePayload, UnknownExecution, UnknownInstance
 from durable.fields import load
 from durable.models import OPEN, Execution, Instance, Status
-from durable.store import clock, inbox, workers
+from durable.store import clock, driver, inbox, workers
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -98,9 +98,9 @@ def closed(instance_id: str) -> Closed | None:
         UnknownInstance: There is none of this id.
         UndecodablePayload: Its result cannot be read.
     """
-    connection = connections[conf.settings.DATABASE]
+    connection: Any = connections[conf.settings.DATABASE]
     table = connection.ops.quote_name(Instance._meta.db_table)
-    with connection.cursor() as cursor:
+    with driver.cursor(connection) if driver.is_at_hand(connection) else connection.cursor() as cursor:
         cursor.execute(_CLOSED.format(instance=table).strip(), [_key(instance_id)])
         row = cursor.fetchone()
     if row is None:
