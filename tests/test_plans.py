@@ -139,7 +139,7 @@ def test_a_turn_finds_its_rows_by_index(sleeping, plans):
         loading.read([(sleeping.execution_id, 0)], limit=1000)
         inbox.has_due(sleeping.execution_id)
         assert list(history.read(sleeping.execution_id))
-        inbox.delete_timers(sleeping.execution_id, [7])
+        inbox.delete_timers([(sleeping.execution_id, 7)])
 
     assert len({sql for sql, _ in plans.nodes}) == 5
     assert plans.scans == set()
@@ -199,7 +199,7 @@ def test_what_is_due_and_told_to_nobody_is_found_by_index(sleeping, plans):
 
 
 def test_what_a_late_message_is_still_about_is_found_by_index(sleeping, plans):
-    assert instances.due_among([f"sleeper-{number}" for number in range(1, 100)]) == []
+    assert instances.due_among([f"sleeper-{number}" for number in range(1, 100)]) == {}
 
     assert plans.nodes
     assert plans.scans == set()

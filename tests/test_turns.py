@@ -128,7 +128,7 @@ def test_what_is_in_the_history_leaves_the_inbox(instance, moved):
     if moved:
         instances.rows().update(head=2)
 
-    assert write(instance, lease=None, consumed=consumed) is not moved
+    assert bool(write(instance, lease=None, consumed=consumed)) is not moved
 
     left = [kept] if not moved else [*consumed, kept]
     assert [pk for pk, _, _ in inbox.due(instance.execution_id, limit=9)] == left
@@ -178,7 +178,7 @@ def test_end_of_an_instance_that_has_open_children_or_moved_writes_nothing(insta
     assert InboxEvent.objects.count() == 1
     assert stored(instance) == []
     Instance.objects.filter(pk="child").update(status=Status.COMPLETED)
-    assert end(instance, lease=lease) is (what == "children")
+    assert bool(end(instance, lease=lease)) is (what == "children")
 
 
 def test_turn_without_events_deletes_what_it_dropped(instance):
@@ -226,7 +226,7 @@ def test_turn_without_events_changes_the_row(instance):
 def test_of_two_writers_one_wins(instance):
     won = Together().add(lambda: write(instance), times=6).run()
 
-    assert sorted(won) == [False] * 5 + [True]
+    assert sum(written is not None for written in won) == 1
     assert len(stored(instance)) == len(EVENTS)
 
 
@@ -238,7 +238,7 @@ def test_of_writers_in_no_transaction_one_wins(instance, way):
     def alone():
         return turns.write(instance, {"head": 4}, records, head=1, at=clock.now(), lease=LEASE)
 
-    assert sorted(Together().add(alone, times=6).run()) == [False] * 5 + [True]
+    assert sum(written is not None for written in Together().add(alone, times=6).run()) == 1
     assert len(stored(instance)) == len(EVENTS)
 
 

@@ -156,12 +156,17 @@ def _due(instance: Instance, rows: list[Due]) -> list[Due]:
         return rows
     if late := [row for row in rows if row[1] == inbox.TIMEOUT]:
         return late  # its time is up before it began: it is not to begin any more
+    if not (ordered := begun(rows)) and any(kind == ev.CancelRequested.__name__ for _, kind, _ in rows):
+        # A cancel does not wait for a delayed start.
+        return begun([*inbox.not_yet_due(instance.execution_id, ev.ExecutionStarted.__name__), *rows])
+    return ordered
+
+
+def begun(rows: Sequence[Due]) -> list[Due]:
+    """Return what waits for an instance that has not begun, its start before all else; nothing without it."""
     started = ev.ExecutionStarted.__name__
     starts = [row for row in rows if row[1] == started]
-    others = [row for row in rows if row[1] != started]
-    if not starts and any(kind == ev.CancelRequested.__name__ for _, kind, _ in others):
-        starts = inbox.not_yet_due(instance.execution_id, started)  # a cancel does not wait for a delayed start
-    return [*starts, *others] if starts else []
+    return [*starts, *(row for row in rows if row[1] != started)] if starts else []
 
 
 def _take(instance: Instance, rows: Sequence[Due], known: Sequence[history.Row], *, inline: bool) -> Turn:

@@ -14,7 +14,7 @@ from durable.core.errors import UndecodableEvent
 from durable.core.failures import Failure
 from durable.core.retry import RetryPolicy
 from durable.engine import intercepting, routing, work
-from durable.models import OPEN, ActivityTask, Execution, Instance, Status
+from durable.models import OPEN, ActivityTask, Execution, InboxEvent, Instance, Status
 from durable.store import clock, creation, history, inbox, instances, tasks, updates
 
 if TYPE_CHECKING:
@@ -64,10 +64,18 @@ def _final(outcome: dict[str, Any]) -> dict[str, Any]:
 
 
 def is_plain(instance: Instance, end: ev.End | None) -> bool:
-    """Say whether nothing follows from an end but what becomes of the instance's own rows, and its children."""
-    # Whoever else is concerned: a parent, those who asked for updates, interceptors.
-    concerned = instance.parent_execution_id is not None or instance.has_updates or intercepting.is_watched("end")
+    """Say whether nothing follows from an end but what becomes of its own rows and children, and ``tells``."""
+    # Whoever else is concerned: those who asked for updates, interceptors.
+    concerned = instance.has_updates or intercepting.is_watched("end")
     return isinstance(end, ev.ExecutionCompleted) and not concerned
+
+
+def tells(instance: Instance, end: ev.End | None) -> InboxEvent | None:
+    """Return the row, not saved, that tells a parent of a plain end; None if there is no parent, or no end."""
+    event_id, execution_id = instance.parent_event_id, instance.parent_execution_id
+    if execution_id is None or event_id is None or not isinstance(end, ev.ExecutionCompleted):
+        return None
+    return inbox.row(execution_id, ev.ChildCompleted(event_id=event_id, result=end.result))
 
 
 def _end(instance: Instance, end: ev.End, live: Live | None, *, stored: bool) -> Closed:
@@ -208,17 +216,7 @@ def answer(child: Instance) -> ev.Answer:
 def tell_parent(instance: Instance) -> list[tuple[str, str]]:
     """Put the end of a closed child into its parent's inbox, if that still runs; return what to announce."""
     assert instance.parent_execution_id is not None  # noqa: S101 - the caller asked
-    waiting = (
-        instances.executions()
-        .filter(pk=instance.parent_execution_id, status=Status.RUNNING)
-        .values_list("instance_id", "instance__queue")
-        .first()
-    )
-    if waiting is None:
-        return []
-    inbox.insert([inbox.row(instance.parent_execution_id, answer(instance))])
-    parent_id, queue = waiting
-    return [(queue, parent_id)]
+    return inbox.tell_parents([inbox.row(instance.parent_execution_id, answer(instance))])
 
 
 def _continue(instance: Instance, end: ev.ExecutionContinued) -> Closed:

@@ -17,7 +17,7 @@ from durable import conf, telemetry
 from durable.core import events as ev
 from durable.core.errors import ConcurrencyConflict
 from durable.core.failures import Failure
-from durable.engine import cache, intercepting, presence, running, stalling, updates
+from durable.engine import cache, following, intercepting, presence, running, stalling, updates
 from durable.engine.attempts import InPlaceAttempt
 from durable.engine.turn import Turn
 from durable.store import clock, instances
@@ -40,8 +40,9 @@ def run(turn: Turn, leave_at: float) -> None:
         here.hold()
     try:
         stored: Turn | None = turn
-        while stored is not None and stored.in_place is not None:
-            stored = _Step(stored, stored.in_place, leave_at).run()
+        with following.relieved():
+            while stored is not None and stored.in_place is not None:
+                stored = _Step(stored, stored.in_place, leave_at).run()
     finally:
         if here is not None:
             here.free()

@@ -12,8 +12,7 @@ from durable import conf, dispatch
 from durable.core import events as ev
 from durable.core.errors import UndecodablePayload
 from durable.core.failures import Failure
-from durable.engine import claims, lost, presence, running
-from durable.engine.advance import advance
+from durable.engine import claims, lost, presence, running, together
 from durable.engine.attempts import TaskAttempt
 from durable.engine.work import known
 from durable.store import clock, tasks
@@ -81,12 +80,8 @@ class _Drain:
             ended = self._run_all(claim)
             self._store(ended, more=time.monotonic() < gather_until and not running.stopping())
         told, self._told = self._told, set()
-        for queue, instance_id in sorted(told):
-            if queue == self._queue or queue in dispatch.served_queues():
-                advance(instance_id)
-            else:
-                # This worker may have the activities' code only.
-                dispatch.advance([(queue, instance_id)])
+        # Of others, this worker may have the activities' code only.
+        together.advance_told(sorted(told), queue=self._queue)
 
     def _run_all(self, claim: Claim) -> list[claims.End]:
         """Run what is leased; return the ends that are still to be stored."""

@@ -1,6 +1,7 @@
 """Turns of many instances that are due at the same time: taken in one transaction, and written together.
 
-Those are for turns that do no more than write rows of their own instance.
+Those are for turns that do no more than write rows of their own instance, start
+children, and tell a parent of an end.
 Whatever asks for more, or fails, gets a turn by itself, as if there had been
 none of this.
 """
@@ -18,13 +19,13 @@ from django.db import InterfaceError, OperationalError, transaction
 
 from durable import conf, dispatch, telemetry
 from durable.engine import advance as single
-from durable.engine import cache, intercepting, presence, strict
+from durable.engine import cache, following, intercepting, presence, strict
 from durable.engine.turn import Turn, Unshared
 from durable.models import ActivityTask, Status
 from durable.store import clock, gathered, inbox, instances, loading
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from durable.core.commands import Command
@@ -55,38 +56,54 @@ def advance_all(ids: Iterable[str]) -> None:
     named = list(dict.fromkeys(ids))
     # In a backlog the sweep announces again and again what is still to be done: by the time that the message is
     # read, most of it is not any more.
-    waiting = named if len(named) == 1 else instances.due_among(named)
-    if len(waiting) < _FEW or intercepting.is_watched("turn") or strict.is_on():
-        for instance_id in waiting:
-            single.advance(instance_id)
-        return
+    waiting = instances.due_among(named) if len(named) > 1 else dict.fromkeys(named, "")
+    few = len(waiting) < _FEW
     # Never all of them, and each time with others: should one kill the worker, it does not take
     # the same ones with it time and again.
-    random.shuffle(waiting)
-    most = size = min(_AT_ONCE, len(waiting) // 2)
-    while waiting:
-        some, waiting = waiting[:size], waiting[size:]
-        batch = _take(some)
-        waiting += batch.later
+    order = list(waiting) if few else random.sample(list(waiting), len(waiting))
+    with following.line() as line:
+        line.add({instance_id: waiting[instance_id] for instance_id in order}, alone=few)
+        _drain(line, size=max(1, len(waiting) // 2))
+
+
+def advance_told(told: Iterable[tuple[str, str]], *, queue: str) -> None:
+    """Give instances their turns that were told something here; announce those that other workers serve.
+
+    Args:
+        told: The instances, as ``(queue, id)``.
+        queue: The queue that this process serves just now.
+    """
+    with following.line(queue) as line:
+        line.follow(told)
+        _drain(line, size=_AT_ONCE)
+
+
+def _drain(line: following.Line, *, size: int) -> None:
+    """Give those in a line their turns, the first ``size`` at most together."""
+    by_themselves = intercepting.is_watched("turn") or strict.is_on()
+    while some := line.take(1 if by_themselves else min(size, _AT_ONCE)):
+        if len(some) == 1:
+            single.advance(*some)
+            continue
+        batch = _take(some, line)
         # What was locked and read, and then there was no time for it, is locked and read again.
-        size = max(len(some) - len(batch.later), _LEAST) if batch.later else min(2 * size, most)
-        for instance_id in batch.alone:
-            single.advance(instance_id)
+        size = max(len(some) - len(batch.later), _LEAST) if batch.later else 2 * size
 
 
-def _take(ids: Sequence[str]) -> _Batch:
-    batch = _Batch()
+def _take(some: Mapping[str, str], line: following.Line) -> _Batch:
+    batch = _Batch(line)
     try:
         with transaction.atomic(using=conf.settings.DATABASE):
-            batch.take(loading.lock(ids))
+            batch.take(loading.lock(list(some)))
             batch.write()
     except (OperationalError, InterfaceError):
         batch.drop()
         raise  # the database's trouble, not the instances'; the sweep comes back to them
     except Exception:  # noqa: BLE001 - each is looked at by itself
-        telemetry.logger.warning("turns of %d instances are taken one by one", len(ids), exc_info=True)
+        telemetry.logger.warning("turns of %d instances are taken one by one", len(some), exc_info=True)
         batch.drop()
-        batch.alone, batch.later = list(ids), []
+        line.add(some, alone=True)
+        batch.later = {}
     except BaseException:
         batch.drop()
         raise
@@ -99,19 +116,20 @@ class _Batch:
     """Instances that are locked together, and their turns.
 
     Attributes:
-        alone: Those that are to get a turn by themselves.
-        later: Those that there was no time for.
+        later: Those that there was no time for, with their queues.
     """
 
-    def __init__(self) -> None:
-        self.alone: list[str] = []
-        self.later: list[str] = []
+    def __init__(self, line: following.Line) -> None:
+        self.later: dict[str, str] = {}
+        self._line = line
+        self._alone: dict[str, str] = {}
         self._seen: list[Instance] = []
         self._taken: list[tuple[Turn, gathered.Part]] = []
+        self._told: list[tuple[str, str]] = []
 
     def take(self, locked: Sequence[Instance]) -> None:
         """Take the turns of those that something is due for, as long as there is time."""
-        self.alone += [each.pk for each in locked if not _fits(each)]
+        self._alone |= {each.pk: each.queue for each in locked if not _fits(each)}
         self._choose([each for each in locked if _fits(each)])
         if not self._seen:
             return
@@ -121,9 +139,9 @@ class _Batch:
             if not found[instance.execution_id].waiting:
                 continue
             if self._taken and time.monotonic() > until:
-                self.later.append(instance.pk)
+                self.later[instance.pk] = instance.queue
             elif not self._turn(instance, found[instance.execution_id]):
-                self.alone.append(instance.pk)
+                self._alone[instance.pk] = instance.queue
         self._part_with_parents()
 
     def _choose(self, fitting: Sequence[Instance]) -> None:
@@ -131,9 +149,9 @@ class _Batch:
         for instance in fitting:
             behind = instance.head - cache.head(instance.execution_id)
             if not 0 <= behind <= single.FEW_EVENTS:
-                self.alone.append(instance.pk)
+                self._alone[instance.pk] = instance.queue
             elif events + behind > _EVENTS:
-                self.later.append(instance.pk)
+                self.later[instance.pk] = instance.queue
             else:
                 events += behind
                 self._seen.append(instance)
@@ -144,6 +162,8 @@ class _Batch:
             rows = found.due()
             if any(kind == inbox.TIMEOUT for _, kind, _ in rows):
                 return False
+            if not instance.head and not (rows := single.begun(rows)):
+                return False  # whatever waits, waits for the start
             execution, rest = single.live(instance, found.rows or ())
         except (OperationalError, InterfaceError):
             raise
@@ -168,7 +188,7 @@ class _Batch:
         for turn, _ in self._taken:
             if turn.instance.pk in parents:
                 turn.execution.close()
-                self.alone.append(turn.instance.pk)
+                self._alone[turn.instance.pk] = turn.instance.queue
         self._taken = [(turn, part) for turn, part in self._taken if turn.instance.pk not in parents]
 
     def write(self) -> None:
@@ -179,7 +199,7 @@ class _Batch:
         """
         if not self._taken:
             return
-        gathered.write([part for _, part in self._taken])
+        self._told = gathered.write([part for _, part in self._taken])
         for turn, part in self._taken:
             turn.written(part.values)
             if part.ended:
@@ -187,6 +207,7 @@ class _Batch:
         transaction.on_commit(self._announce, using=conf.settings.DATABASE, robust=True)
 
     def _announce(self) -> None:
+        following.advance([*(pair for turn, _ in self._taken for pair in turn.announces), *self._told])
         tasks = (task for _, part in self._taken for task in part.tasks)
         dispatch.perform(Counter(task.queue for task in tasks if task.state == ActivityTask.State.READY))
         here = presence.current()
@@ -208,9 +229,11 @@ class _Batch:
             else:
                 cache.put(turn.instance.execution_id, turn.execution)
         # Whoever found one of them locked went away: look, now that they are free, for what was left.
-        named = {*self.alone, *self.later}
+        named = {*self._alone, *self.later}
         left = [each.pk for each in self._seen if each.closed_at is None and each.pk not in named]
-        self.alone += instances.due_among(left) if left else []
+        self._alone |= instances.due_among(left) if left else {}
+        self._line.add(self._alone, alone=True)
+        self._line.add(self.later)
 
     def drop(self) -> None:
         """Throw away what was not stored."""
@@ -219,8 +242,8 @@ class _Batch:
 
 
 def _fits(instance: Instance) -> bool:
-    """Say whether an instance is on its way, and nothing about it is special."""
-    if not instance.head or instance.status not in (Status.PENDING, Status.RUNNING):
+    """Say whether an instance can move, and nothing about it is special."""
+    if instance.status not in (Status.PENDING, Status.RUNNING):
         return False
     return instance.lease is None and not instance.has_updates and not instance.options.get("resolve")
 

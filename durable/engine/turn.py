@@ -10,38 +10,40 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
 
-from durable import conf, dispatch, registry, telemetry
+from durable import conf, dispatch, telemetry
 from durable.core import commands as cmd
 from durable.core import events as ev
-from durable.core import texts
-from durable.core.definitions import type_name
-from durable.core.errors import (
-    AlreadyExists,
-    ConcurrencyConflict,
-    DurableError,
-    InvalidId,
-    LimitExceeded,
-    UnknownWorkflow,
-)
+from durable.core.errors import ConcurrencyConflict, LimitExceeded
 from durable.core.failures import Failure
-from durable.engine import closing, intercepting, presence, routing, signals, strict, updates, watchdog, work
-from durable.interceptors import StartCall
-from durable.models import OPEN, ActivityTask, InboxEvent, Instance, Status
-from durable.store import clock, creation, gathered, history, inbox, instances, patches, tasks, turns, workers
+from durable.engine import (
+    children,
+    closing,
+    following,
+    intercepting,
+    presence,
+    routing,
+    signals,
+    strict,
+    updates,
+    watchdog,
+    work,
+)
+from durable.models import ActivityTask, InboxEvent, Instance, Status
+from durable.store import clock, gathered, history, inbox, instances, patches, tasks, turns, workers
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from datetime import datetime
 
-    from durable.core.definitions import WorkflowDefinition
     from durable.core.execution import Execution
 
 
 _LOOKS_AROUND = (cmd.CancelActivity, cmd.CancelChild, ev.ChildScheduled)
+_NEVER_SHARED = (cmd.CancelActivity, cmd.CancelChild)
 
 
 class Unshared(Exception):
-    """Raised by a shared turn that does more than write rows of its own instance."""
+    """Raised by a shared turn that looks at, or changes, more than is its own."""
 
 
 class Turn:
@@ -73,9 +75,7 @@ class Turn:
         self._inbox: dict[int, InboxEvent] = {}
         self._posted: list[InboxEvent] = []
         self._dropped_timers: list[int] = []
-        self._children: dict[str, creation.Newborn] = {}
-        self._taken: set[str] = set()
-        self._replaced: dict[str, int] = {}
+        self._children = children.Children(instance)
         self._announce: list[tuple[str, str]] = []
         execution.spans.clear()
 
@@ -126,7 +126,7 @@ class Turn:
                 fired = ev.TimerFired(event_id=asked.event_id)
                 self._inbox[asked.event_id] = inbox.row(self.instance.execution_id, fired, visible_at=due)
             case ev.ChildScheduled():
-                self._taken = self._ids_taken([asked])
+                self._children.look_up([asked])
                 self._start_child(asked, told=told)
             case _:
                 raise TypeError(f"{asked} cannot be taken up")
@@ -144,7 +144,7 @@ class Turn:
     @property
     def is_one_statement(self) -> bool:
         """Whether all that it writes, now that it is settled, is one statement: that needs no transaction."""
-        more = self._children, self._tasks, self._posted, self._dropped_timers
+        more = self._children.born, self._tasks, self._posted, self._dropped_timers
         if any(more) or strict.is_on() or not turns.in_one_statement():
             return False
         return self._ends_at_once if self.end is not None else not self._inbox
@@ -154,7 +154,7 @@ class Turn:
         """Whether its end is one statement with all else, unless it has children that are open."""
         return (
             turns.in_one_statement()
-            and not (self._children or self._tasks or self.execution.open)
+            and not (self._children.born or self._tasks or self.execution.open)
             and closing.is_plain(self.instance, self.end)
         )
 
@@ -171,14 +171,15 @@ class Turn:
             LimitExceeded: One step asked for too much at once.
             Unshared: It needs a transaction of its own.
         """
-        if self._shared and self.looks_around:
-            raise Unshared
         maximum = conf.limit("fan_out")
         if len(self._pending) > maximum:
             raise LimitExceeded("fan_out", value=len(self._pending), maximum=maximum, advice="work in batches")
         while self._pending:
             pending, self._pending = self._pending, []
-            self._taken = self._ids_taken(pending)
+            if self._shared:
+                _must_be_shareable(pending)
+            else:
+                self._children.look_up([command for command in pending if isinstance(command, ev.ChildScheduled)])
             called_off = [c.event_id for c in pending if isinstance(c, cmd.CancelActivity)]
             for command in pending:
                 self._settle(command)
@@ -215,73 +216,22 @@ class Turn:
         self._inbox[timer.event_id] = row
 
     def _start_child(self, child: ev.ChildScheduled, *, told: bool = False) -> None:
-        if (refusal := self._refusal(child.instance_id)) is not None:
+        if (refusal := self._children.refusal(child.instance_id)) is not None:
             self.apply(ev.ChildFailed(event_id=child.event_id, failure=Failure.of(refusal)))
             return
-        definition = None if child.app_id else _registered(child)
-        name, version = (definition.name, definition.version) if definition else (child.name, child.version or 0)
-        queue = child.options.get("queue") or (definition and definition.queue) or self.instance.queue
-        options = child.options
-        if child.app_id:
-            queue, options = routing.queue_of(child.app_id), {**options, "resolve": True}
-        call = StartCall(
-            instance_id=child.instance_id,
-            workflow=type_name(name, version),
-            queue=queue,
-            headers={**(self.instance.headers or {}), **child.options.get("headers", {})},
-            parent_id=self.instance.pk,
-            parent_execution_id=str(self.instance.execution_id),
-        )
-        newborn = intercepting.start(
-            call,
-            lambda headers: creation.new(
-                instance_id=child.instance_id,
-                name=name,
-                version=version,
-                arguments=child.input,
-                queue=queue,
-                app_id=child.app_id,
-                tags=child.tags,
-                options=creation.with_defaults(definition, options),
-                headers=headers,
-                generation=self._replaced.get(child.instance_id, 0),
-                parent=creation.Parent(
-                    instance_id=self.instance.pk, execution_id=self.instance.execution_id, event_id=child.event_id
-                ),
-            ),
-        )
-        self._children[child.instance_id] = newborn
-        self._announce.append((queue, child.instance_id))
+        born = self._children.start(child).instance
+        self._announce.append((born.queue, born.pk))
         if not told:
             self.apply(ev.ChildStarted(event_id=child.event_id))
-
-    def _ids_taken(self, pending: Sequence[cmd.Command]) -> set[str]:
-        wanted = [command.instance_id for command in pending if isinstance(command, ev.ChildScheduled)]
-        taken = set(instances.rows().filter(pk__in=wanted).values_list("pk", flat=True)) if wanted else set()
-        if taken:
-            self._replaced |= creation.left_behind(self.instance, taken)
-        return taken - set(self._replaced)
-
-    def _refusal(self, child_id: str) -> DurableError | None:
-        if child_id in self._children or child_id in self._taken:
-            return AlreadyExists(child_id)
-        try:
-            texts.check_id(child_id)  # a default one grows with the depth of the tree
-        except InvalidId as error:
-            return error
-        return None
 
     def _cancel_child(self, event_id: int) -> None:
         asked = self.execution.open.get(event_id)
         if asked is None or not isinstance(asked.event, ev.ChildScheduled):
             return
-        child_id = asked.event.instance_id
-        born = self._children.get(child_id)
-        child = born.instance if born else instances.rows().filter(pk=child_id, status__in=OPEN).first()
-        if child is not None:
-            reason = f"the parent {self.instance.pk} does not wait for it any more"
-            self._posted.append(inbox.row(child.execution_id, ev.CancelRequested(reason=reason)))
-            self._announce.append((child.queue, child_id))
+        if (canceled := self._children.cancel(asked.event)) is not None:
+            child, row = canceled
+            self._posted.append(row)
+            self._announce.append((child.queue, child.pk))
 
     def _call_off(self, event_ids: list[int]) -> None:
         unsent = {event_id for event_id in event_ids if self._activities.pop(event_id, None)}
@@ -351,7 +301,10 @@ class Turn:
         values |= final or {}
         at_once = final is not None and self._ends_at_once
         write = partial(turns.write, self.instance, values, self._events, head=self.head, at=self.at, lease=lease)
-        if not write(consumed=consumed, ends=at_once):
+        written = write(
+            consumed=consumed, ends=at_once, tells=closing.tells(self.instance, self.end) if at_once else None
+        )
+        if written is None:
             # With children that are open, an end takes more than that.
             if not at_once or lease is not None or not write(consumed=consumed):
                 raise ConcurrencyConflict(self.instance.pk, expected=self.head)
@@ -359,16 +312,14 @@ class Turn:
         # Not before: until the update, somebody else may append to what is read here.
         strict.check(self.instance, self.execution, self._events, head=self.head)
         self.written(values)
-        creation.insert([born for pk, born in self._children.items() if pk not in self._replaced])
-        for born in (born for pk, born in self._children.items() if pk in self._replaced):
-            creation.replace(born)
+        self._children.store()
         tasks.insert(self._tasks)
         inbox.insert([*(() if at_once else self._inbox.values()), *self._posted])
-        if self._dropped_timers:
-            inbox.delete_timers(self.instance.execution_id, self._dropped_timers)
+        inbox.delete_timers([(self.instance.execution_id, event_id) for event_id in self._dropped_timers])
         self.updates.store(self.instance)
-        if at_once:
+        if written is not None and at_once:
             telemetry.announce_end(self.instance)
+            self._announce.extend(written.told)
         elif self.end is not None:
             ended = closing.close(self.instance, self.end, self.execution, stored=final is not None)
             self.again = ended.again
@@ -386,9 +337,9 @@ class Turn:
             LimitExceeded: The history would be too long.
         """
         ends = self.end is not None
-        if self._children or self._posted or self._dropped_timers:
+        if self._posted:
             return None
-        if ends and (self.execution.open or not closing.is_plain(self.instance, self.end)):
+        if ends and (self.execution.open or self._children.born or not closing.is_plain(self.instance, self.end)):
             return None
         history.check_length(self.instance.execution_id, self.head, self._events)
         return gathered.Part(
@@ -398,9 +349,17 @@ class Turn:
             at=self.at,
             consumed=consumed,
             ended=ends,
+            tells=closing.tells(self.instance, self.end),
             tasks=self._tasks,
             inbox=list(self._inbox.values()),
+            dropped_timers=self._dropped_timers,
+            born=list(self._children.born.values()),
         )
+
+    @property
+    def announces(self) -> Sequence[tuple[str, str]]:
+        """Whom to announce once it is stored, as ``(queue, id)``."""
+        return self._announce
 
     def written(self, values: dict[str, Any]) -> None:
         """Note that the instance's row has these values now."""
@@ -444,7 +403,8 @@ class Turn:
         queue, instance_id = self.instance.queue, self.instance.pk
 
         def announce() -> None:
-            dispatch.advance(self._announce)
+            # Nobody is to wait here for an activity in place.
+            (dispatch if self.in_place else following).advance(self._announce)
             dispatch.perform(counts)
             here = presence.current()
             if here is not None:
@@ -455,11 +415,9 @@ class Turn:
             transaction.on_commit(announce, using=conf.settings.DATABASE, robust=True)
 
 
-def _registered(child: ev.ChildScheduled) -> WorkflowDefinition | None:
-    """Return the workflow that a child runs, if this process knows it."""
-    name, version = child.name, child.version or 0
-    try:
-        # Its own name first: "order2" may be a name as well.
-        return registry.find_workflow(name, version) or registry.workflow_type(type_name(name, version))
-    except UnknownWorkflow:
-        return None
+def _must_be_shareable(pending: Sequence[cmd.Command]) -> None:
+    """Raise ``Unshared`` for commands that look at rows of others, or have somebody's code look at them."""
+    watched = intercepting.is_watched("start")
+    for command in pending:
+        if isinstance(command, _NEVER_SHARED) or (watched and isinstance(command, ev.ChildScheduled)):
+            raise Unshared

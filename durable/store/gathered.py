@@ -14,7 +14,7 @@ from durable import conf
 from durable.core.errors import ConcurrencyConflict
 from durable.fields import JSONText
 from durable.models import Instance, Status
-from durable.store import clock, driver, history, inbox, instances, many, tasks, turns
+from durable.store import clock, creation, driver, history, inbox, instances, many, tasks, turns
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -38,8 +38,11 @@ class Part:
         at: When they are recorded.
         consumed: The inbox rows that are in the history now.
         ended: Whether its execution is completed, so that nothing of its inbox is to be kept.
+        tells: The row by which its parent learns of the end.
         tasks: New tasks.
         inbox: New rows of its inbox.
+        dropped_timers: The event ids of timers that it needs no more.
+        born: New children.
     """
 
     instance: Instance
@@ -48,8 +51,11 @@ class Part:
     at: datetime
     consumed: Sequence[int]
     ended: bool
-    tasks: Sequence[ActivityTask]
-    inbox: Sequence[InboxEvent]
+    tells: InboxEvent | None = None
+    tasks: Sequence[ActivityTask] = ()
+    inbox: Sequence[InboxEvent] = ()
+    dropped_timers: Sequence[int] = ()
+    born: Sequence[creation.Newborn] = ()
 
 
 def with_open_children(parents: Collection[Instance]) -> set[str]:
@@ -58,11 +64,12 @@ def with_open_children(parents: Collection[Instance]) -> set[str]:
     return instances.parents_of_open([parent.pk for parent in parents], executions) if parents else set()
 
 
-def write(parts: Sequence[Part]) -> None:
-    """Write what turns of locked instances come to, in the transaction at hand.
+def write(parts: Sequence[Part]) -> list[tuple[str, str]]:
+    """Write what turns of locked instances come to, in the transaction at hand; return the parents that were told.
 
     Raises:
         ConcurrencyConflict: One has moved; the transaction is to be rolled back.
+        IntegrityError: The id of a new child is taken; likewise.
     """
     _move(parts)
     many.insert(
@@ -73,11 +80,17 @@ def write(parts: Sequence[Part]) -> None:
         ]
     )
     inbox.delete([pk for part in parts for pk in part.consumed if not part.ended])
+    inbox.delete_timers(
+        [(part.instance.execution_id, event_id) for part in parts if not part.ended for event_id in part.dropped_timers]
+    )
     if ended := [part.instance.execution_id for part in parts if part.ended]:
         instances.executions().filter(pk__in=ended).update(status=Status.COMPLETED, closed_at=clock.now())
         inbox.clear_all(ended)
     tasks.insert([task for part in parts for task in part.tasks])
     inbox.insert([row for part in parts for row in part.inbox if not part.ended])
+    # Always in the same order: who waits for an id that another one is about to take must not have what that waits for.
+    creation.insert(sorted((born for part in parts for born in part.born), key=lambda born: born.instance.pk))
+    return inbox.tell_parents([part.tells for part in parts if part.tells is not None])
 
 
 def _move(parts: Sequence[Part]) -> None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, reduce
+from operator import or_
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections
-from django.db.models import Exists, ExpressionWrapper, F, TextField
+from django.db.models import Exists, ExpressionWrapper, F, Q, TextField
 
 from durable import conf
 from durable.core import events as ev
 from durable.fields import decode
 from durable.models import Execution, InboxEvent, Status
-from durable.store import clock, many
+from durable.store import clock, driver, many
 
 if TYPE_CHECKING:
     import uuid
@@ -140,9 +141,44 @@ def delete(row_ids: Iterable[int]) -> None:
         rows().filter(pk__in=ids).delete()
 
 
-def delete_timers(execution_id: uuid.UUID, event_ids: Iterable[int]) -> None:
-    """Delete timers that the code needs no more."""
-    rows().filter(execution_id=execution_id, kind=ev.TimerFired.__name__, event_id__in=list(event_ids)).delete()
+def delete_timers(timers: Sequence[tuple[uuid.UUID, int]]) -> None:
+    """Delete timers that the code needs no more, each given by its execution and its event id."""
+    if not timers:
+        return
+    kind = ev.TimerFired.__name__
+    connection: Any = connections[conf.settings.DATABASE]
+    if driver.is_at_hand(connection):
+        with driver.cursor(connection) as client:
+            client.execute(_dropping(), [*(list(column) for column in zip(*timers, strict=True)), kind])
+        return
+    by_execution: dict[uuid.UUID, list[int]] = {}
+    for execution_id, event_id in timers:
+        by_execution.setdefault(execution_id, []).append(event_id)
+    chosen = [Q(execution_id=execution_id, event_id__in=ids) for execution_id, ids in by_execution.items()]
+    rows().filter(reduce(or_, chosen), kind=kind).delete()
+
+
+@lru_cache
+def _dropping() -> str:
+    return _DROPPED.format(inbox=f'"{InboxEvent._meta.db_table}"').strip()
+
+
+_DROPPED = """
+DELETE FROM {inbox} AS w USING unnest(%s::uuid[], %s::int[]) AS timer (execution_id, event_id)
+WHERE w.execution_id = timer.execution_id AND w.event_id = timer.event_id AND w.kind = %s
+"""
+
+
+def tell_parents(told: Sequence[InboxEvent]) -> list[tuple[str, str]]:
+    """Store rows for those executions of parents that still run; return these parents as ``(queue, id)``, each once."""
+    if not told:
+        return []
+    ids = {row.execution_id for row in told}
+    running = Execution.objects.using(conf.settings.DATABASE).filter(pk__in=ids, status=Status.RUNNING).order_by()
+    found = list(running.values_list("pk", "instance__queue", "instance_id"))
+    waiting = {execution_id for execution_id, _, _ in found}
+    insert([row for row in told if row.execution_id in waiting])
+    return [(queue, parent_id) for _, queue, parent_id in found]
 
 
 def clear(execution_id: uuid.UUID) -> None:

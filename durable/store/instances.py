@@ -268,11 +268,15 @@ def end_execution(execution_id: uuid.UUID, status: str) -> None:
     executions().filter(pk=execution_id).update(status=status, closed_at=clock.now())
 
 
-def due_among(ids: Collection[str]) -> list[str]:
-    """Return those of some instances that a turn might change, in the order given: something is due, or may be now."""
+def due_among(ids: Collection[str]) -> dict[str, str]:
+    """Return those of some instances that a turn might change, in the order given, and the queue of each.
+
+    Something is due for them, or they may go on now.
+    """
     waits = Exists(inbox.rows().filter(execution_id=OuterRef("execution_id"), visible_at__lte=clock.now()))
-    found = set(rows().filter(Q(status=Status.STALLED) | waits, pk__in=set(ids)).values_list("pk", flat=True))
-    return [instance_id for instance_id in dict.fromkeys(ids) if instance_id in found]
+    asked = rows().filter(Q(status=Status.STALLED) | waits, pk__in=set(ids)).order_by()
+    queues = dict(asked.values_list("pk", "queue"))
+    return {instance_id: queues[instance_id] for instance_id in dict.fromkeys(ids) if instance_id in queues}
 
 
 def parents_of_open(ids: Collection[str], executions: Collection[uuid.UUID]) -> set[str]:

@@ -8,6 +8,7 @@ Other databases do it in two statements, with the same conditions.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from django.db import connections
 from django.db.models import JSONField
 
 from durable import conf
-from durable.fields import JSONText
+from durable.fields import JSONText, dump
 from durable.models import OPEN, Execution, HistoryEvent, InboxEvent, Instance, Status
 from durable.store import clock, driver, history, inbox, instances
 
@@ -29,11 +30,11 @@ _ENCODED = {field.attname: field for field in Instance._meta.fields if isinstanc
 
 _MOVED = """
 WITH moved AS (
-    UPDATE {instance} SET {values} WHERE id = %s AND head = %s {unmoved} RETURNING 1
+    UPDATE {instance} SET {values} WHERE id = %s AND head = %s {unmoved} RETURNING parent_execution_id AS parent
 ){also}
 INSERT INTO {history} (execution_id, seq, kind, event_id, name, recorded_at, data)
 SELECT %s::uuid, seq, kind, event_id, name, %s::timestamptz, data
-FROM moved, json_to_recordset(%s::json) AS new (seq int, kind text, event_id int, name text, data text)
+FROM moved, json_to_recordset(%s::json) AS new (seq int, kind text, event_id int, name text, data text){returning}
 """
 
 _UNMOVED = """
@@ -52,9 +53,34 @@ _ENDED = """, ended AS (
     DELETE FROM {inbox} WHERE execution_id = %s AND EXISTS (SELECT 1 FROM moved)
 )"""
 
+# By the parent that the row names now: a rewind of the parent may have given it another one since it was read.
+_TOLD = """, waiting AS (
+    SELECT e.id, e.instance_id, i.queue
+    FROM moved JOIN {execution} AS e ON e.id = moved.parent JOIN {instance} AS i ON i.id = e.instance_id
+    WHERE e.status = %s
+), told AS (
+    INSERT INTO {inbox} (execution_id, kind, event_id, data, visible_at, dispatched_at)
+    SELECT id, %s, %s, %s, %s, %s FROM waiting
+)"""
+
+_WHOM = """
+RETURNING (SELECT queue FROM waiting), (SELECT instance_id FROM waiting)
+"""
+
 _CONSUMED = """, consumed AS (
     DELETE FROM {inbox} WHERE id = ANY(%s) AND EXISTS (SELECT 1 FROM moved)
 )"""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What came of writing a turn.
+
+    Attributes:
+        told: The parent that was told, as ``(queue, id)``, if there is one that runs.
+    """
+
+    told: tuple[tuple[str, str], ...] = ()
 
 
 def in_one_statement() -> bool:
@@ -72,8 +98,9 @@ def write(
     lease: uuid.UUID | None = None,
     consumed: Sequence[int] = (),
     ends: bool = False,
-) -> bool:
-    """Change an instance, append to its history and delete from its inbox, if it did not move; say whether that was so.
+    tells: InboxEvent | None = None,
+) -> Written | None:
+    """Change an instance, append to its history and delete from its inbox; None, and nothing is done, if it moved.
 
     Unless it is one statement, call it in a transaction.
 
@@ -87,13 +114,15 @@ def write(
         consumed: The inbox rows that are in the history now.
         ends: Whether its execution ends with that, and nothing of its inbox is to be kept. Then it counts as moved
             while it has children that are open. Only if it is one statement.
+        tells: The row by which its parent learns of the end; only with ``ends``.
 
     Raises:
         LimitExceeded: The history would be too long.
     """
     history.check_length(instance.execution_id, head, records)
     if records and in_one_statement():
-        return _at_once(instance, values, records, head=head, at=at, lease=lease, consumed=consumed, ends=ends)
+        rest: Any = {"lease": lease, "consumed": consumed, "ends": ends, "tells": tells}
+        return _at_once(instance, values, records, head=head, at=at, **rest)
     if lease is None:
         changed = instances.update(instance, values, head=head)
     else:
@@ -102,7 +131,7 @@ def write(
         history.append(instance.execution_id, head, records, at=at)
     if changed and consumed:
         inbox.delete(consumed)
-    return changed
+    return Written() if changed else None
 
 
 def _at_once(
@@ -115,7 +144,8 @@ def _at_once(
     lease: uuid.UUID | None,
     consumed: Sequence[int],
     ends: bool,
-) -> bool:
+    tells: InboxEvent | None,
+) -> Written | None:
     connection: Any = connections[conf.settings.DATABASE]
     parameters = [
         _ENCODED[name].get_db_prep_save(value, connection) if name in _ENCODED else value
@@ -130,10 +160,17 @@ def _at_once(
         parameters += [values["status"], values["closed_at"], instance.execution_id, instance.execution_id]
     elif consumed:
         parameters.append(list(consumed))
+    if tells:
+        row = tells.kind, tells.event_id, dump(tells.data), tells.visible_at, tells.dispatched_at
+        parameters += [Status.RUNNING.value, *row]
     parameters += [instance.execution_id, at, _rows(records, head)]
+    also = _ENDED + (_TOLD if tells else "") if ends else _CONSUMED if consumed else ""
     with driver.cursor(connection) as client:
-        client.execute(_statement(tuple(values), lease is not None, ends=ends, consumes=bool(consumed)), parameters)
-        return bool(client.rowcount)
+        client.execute(_statement(tuple(values), lease is not None, also), parameters)
+        if not client.rowcount:
+            return None
+        told = [(queue, parent_id) for queue, parent_id in client.fetchall()[:1] if parent_id] if tells else ()
+    return Written(tuple(told))
 
 
 def _rows(records: Sequence[history.Record], head: int) -> str:
@@ -151,13 +188,14 @@ def _rows(records: Sequence[history.Record], head: int) -> str:
 
 
 @lru_cache
-def _statement(names: tuple[str, ...], in_place: bool, *, ends: bool, consumes: bool) -> str:
+def _statement(names: tuple[str, ...], in_place: bool, also: str) -> str:
     tables = {"instance": Instance, "execution": Execution, "history": HistoryEvent, "inbox": InboxEvent}
     quoted = {name: f'"{model._meta.db_table}"' for name, model in tables.items()}
-    also = _ENDED if ends else _CONSUMED if consumes else ""
+    ends, tells = also.startswith(_ENDED), also.endswith(_TOLD)
     parts = {
         "values": ", ".join(f"{name} = %s" for name in names),
         "unmoved": ((_UNMOVED if in_place else "") + (_CHILDLESS if ends else "")).format(**quoted),
         "also": also.format(**quoted),
+        "returning": _WHOM.rstrip() if tells else "",
     }
     return _MOVED.format(**quoted, **parts).strip()

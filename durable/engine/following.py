@@ -1,0 +1,127 @@
+"""Instances that a worker gives their turns by itself, next, without a message: those that it has just made or told."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from durable import dispatch
+from durable.engine import presence, running
+from durable.store import clock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+_STAYS_SECONDS = 1.0
+"""How long a worker goes on by itself before other messages get their turn."""
+
+_AT_MOST = 25
+"""How many wait here at most; to take their turns takes about as long as others take to learn of them."""
+
+_WAITS = timedelta(seconds=0.05)
+"""How long they wait for an activity in place."""
+
+
+class Line:
+    """Instances in the order in which a thread gives them their turns.
+
+    Args:
+        queue: The queue that a message has just come from, if that is known.
+    """
+
+    def __init__(self, queue: str | None = None) -> None:
+        self._queue = queue
+        self._leave_at = time.monotonic() + _STAYS_SECONDS
+        self._lock = threading.Lock()
+        self._alone: dict[str, str] = {}
+        self._waiting: dict[str, str] = {}
+
+    def add(self, instances: Mapping[str, str], *, alone: bool = False) -> None:
+        """Let instances wait, each by its id, with its queue.
+
+        Args:
+            instances: Which.
+            alone: Whether each of them is to get a turn by itself.
+        """
+        with self._lock:
+            (self._alone if alone else self._waiting).update(instances)
+
+    def follow(self, pairs: Iterable[tuple[str, str]]) -> None:
+        """Let instances wait, given as ``(queue, id)``; announce those that are another worker's, or too many."""
+        served = {self._queue, *dispatch.served_queues()}
+        others = []
+        with self._lock:
+            for queue, instance_id in pairs:
+                if instance_id in self._waiting or instance_id in self._alone:
+                    continue
+                if queue in served and len(self._waiting) < _AT_MOST:
+                    self._waiting[instance_id] = queue
+                else:
+                    others.append((queue, instance_id))
+        dispatch.advance(others, at_least=_AT_MOST)
+
+    def take(self, count: int) -> dict[str, str]:
+        """Return who comes next: one that is to get a turn by itself, or up to ``count`` others."""
+        with self._lock:
+            chosen, count = (self._alone, 1) if self._alone else (self._waiting, count)
+            return {instance_id: chosen.pop(instance_id) for instance_id in list(chosen)[:count]}
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nobody waits."""
+        return not (self._alone or self._waiting)
+
+    @property
+    def is_late(self) -> bool:
+        """Whether other messages have waited for long enough."""
+        return time.monotonic() > self._leave_at
+
+    def leave(self) -> None:
+        """Announce whoever waits, for others to go on with them."""
+        with self._lock:
+            left = [(queue, instance_id) for instance_id, queue in {**self._alone, **self._waiting}.items()]
+            self._alone.clear()
+            self._waiting.clear()
+        dispatch.advance(left, at_least=_AT_MOST)
+
+
+_line: ContextVar[Line | None] = ContextVar("durable_line", default=None)
+
+
+@contextmanager
+def line(queue: str | None = None) -> Iterator[Line]:
+    """Have those who are to follow wait here; who is left at the end is announced."""
+    here = Line(queue)
+    token = _line.set(here)
+    try:
+        yield here
+    finally:
+        _line.reset(token)
+        here.leave()
+
+
+def advance(instances: Iterable[tuple[str, str]]) -> None:
+    """Have instances, given as ``(queue, id)``, follow here, or announce them."""
+    here = _line.get()
+    if here is None or here.is_late or running.stopping():
+        dispatch.advance(instances)
+    else:
+        here.follow(instances)
+
+
+@contextmanager
+def relieved() -> Iterator[None]:
+    """Announce whoever waits here, if the block takes long."""
+    here, worker = _line.get(), presence.current()
+    if here is None or worker is None or here.is_empty:
+        yield
+        return
+    relief = worker.call_at(clock.now() + _WAITS, here.leave)
+    try:
+        yield
+    finally:
+        relief.cancel()
