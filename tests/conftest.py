@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from durable import conf
-from durable.engine import cache, presence, running
+from durable.engine import cache, pace, presence, running
 from durable.store import clock
 from durable.testing.clocks import Clock
 from tests import driving
@@ -35,6 +35,7 @@ def fresh():
     cache.clear()
     running.close_connections()
     clock.forget()
+    pace.forget()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from django.db import connection, transaction
 
 from durable import RetryPolicy, activity, workflow
-from durable.engine import claims, lost, perform, presence, running
+from durable.engine import claims, lost, pace, perform, presence, running
 from durable.engine.advance import advance
 from durable.models import ActivityTask, InboxEvent
 from durable.store import clock, tasks, workers
@@ -25,7 +25,7 @@ READY, RUNNING = ActivityTask.State.READY, ActivityTask.State.RUNNING
 def patient(monkeypatch, settings):
     """Have workers lease together what takes long in a slow test as well, and run nothing in place."""
     monkeypatch.setattr(perform, "_GATHER_SECONDS", 60.0)
-    monkeypatch.setattr(perform, "_TOGETHER_SECONDS", 60.0)
+    monkeypatch.setattr(pace, "TOGETHER_SECONDS", 60.0)
     settings.DURABLE = {"RUN_INLINE": False}
 
 
@@ -75,7 +75,7 @@ def cost_of_fan_out(width: int) -> Cost:
 
 
 def test_cost_of_a_fan_out_does_not_grow_with_its_width(committing):
-    few, many = cost_of_fan_out(5), cost_of_fan_out(perform._AT_ONCE + 1)
+    few, many = cost_of_fan_out(5), cost_of_fan_out(pace.AT_ONCE + 1)
 
     assert len(few.statements) == len(many.statements)
     # The first is leased by itself, then the others; their ends; the turn.

@@ -250,7 +250,7 @@ def test_one_without_end_lets_others_have_their_turn(engine, monkeypatch):
         workflow.continue_as_new()
 
     announced = []
-    monkeypatch.setattr(advance, "_STAYS_SECONDS", -1.0)
+    monkeypatch.setattr(advance, "STAYS_SECONDS", -1.0)
     monkeypatch.setattr(dispatch, "advance", announced.extend)
     handle = endless.start()
 

@@ -713,7 +713,7 @@ def test_child_that_was_ended_just_when_it_continued_goes_on_with_the_new_argume
     world.broken = {"act"}
     handle = parent.start()
     engine.run_until_quiet()
-    with patch.object(advance_module, "_STAYS_SECONDS", -1):
+    with patch.object(advance_module, "STAYS_SECONDS", -1):
         client.get("kid").signal("on")
         advance("kid")  # it continued, and did not begin again yet
     assert (kinds(client.get("kid")), client.get("kid").status) == ([], "running")

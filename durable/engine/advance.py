@@ -33,7 +33,7 @@ FEW_EVENTS = 200
 Due = tuple[int, str, str]
 """A row of an inbox: its id, its kind, its JSON text."""
 
-_STAYS_SECONDS = 1.0
+STAYS_SECONDS = 1.0
 """How long a worker stays with one instance before others get their turn."""
 
 
@@ -42,7 +42,7 @@ def advance(instance_id: str) -> None:
 
     Never raises for what is wrong with the instance: that parks it.
     """
-    leave_at = time.monotonic() + _STAYS_SECONDS
+    leave_at = time.monotonic() + STAYS_SECONDS
     again: str | None = ""
     while again is not None:
         try:

@@ -12,7 +12,7 @@ from django.db import transaction
 
 from durable import conf, dispatch, telemetry
 from durable.core import events as ev
-from durable.engine import lost, presence
+from durable.engine import lost, pace, presence
 from durable.engine.attempts import deadline
 from durable.engine.work import known
 from durable.store import clock, inbox, tasks, workers
@@ -106,7 +106,7 @@ def take(queue: str, count: int, *, look_further: bool = False) -> Claim | None:
     ready = tasks.next_ready(queue, count + look_further)
     found = ready[:count]
     if len(found) > 1:
-        found = [task for task in found if _may_wait(task)] if _may_wait(found[0]) else found[:1]
+        found = pace.short([task for task in found if _may_wait(task)]) if _may_wait(found[0]) else found[:1]
     if not found:
         return None
     before = [task.expires_at for task in found]

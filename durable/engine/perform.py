@@ -12,7 +12,7 @@ from durable import conf, dispatch
 from durable.core import events as ev
 from durable.core.errors import UndecodablePayload
 from durable.core.failures import Failure
-from durable.engine import claims, lost, presence, running, together
+from durable.engine import claims, lost, pace, presence, running, together
 from durable.engine.attempts import TaskAttempt
 from durable.engine.work import known
 from durable.store import clock, tasks
@@ -27,14 +27,8 @@ if TYPE_CHECKING:
 _GATHER_SECONDS = 0.02
 """How long results may gather before their instances get a turn: a fan-out needs one turn, not one each."""
 
-_TOGETHER_SECONDS = 0.005
-"""How long what is leased together may take: if the worker dies, all of it that had begun is run again."""
-
 _STAYS_SECONDS = 1.0
 """How long a worker stays with one queue before other messages get their turn."""
-
-_AT_ONCE = 50
-"""How many tasks a worker leases together at most."""
 
 _ELSEWHERE_WAIT = timedelta(seconds=5)
 
@@ -63,7 +57,6 @@ class _Drain:
     def __init__(self, queue: str) -> None:
         self._queue = queue
         self._claim: Claim | None = None
-        self._count = 1
         self._woke = False
         self._told: set[tuple[str, str]] = set()
 
@@ -85,18 +78,19 @@ class _Drain:
 
     def _run_all(self, claim: Claim) -> list[claims.End]:
         """Run what is leased; return the ends that are still to be stored."""
-        begun, count = time.monotonic(), 0
+        ran = []
         while (task := claim.next()) is not None:
+            begun = time.monotonic()
             try:
                 self._run(task, claim)
             except BaseException:
                 claims.give_back(task, *(task for task, _ in claim.close()))
                 raise
-            count += 1
+            pace.note(task.name, time.monotonic() - begun)
+            ran.append(task.name)
             if running.stopping():
                 break
-        each = (time.monotonic() - begun) / max(count, 1)
-        self._count = max(1, min(_AT_ONCE, int(_TOGETHER_SECONDS / max(each, 1e-6))))
+        pace.end_round(self._queue, ran)
         return claim.close()
 
     def _store(self, ended: Sequence[claims.End], *, more: bool) -> None:
@@ -104,7 +98,7 @@ class _Drain:
 
         def take() -> None:
             if more:
-                self._claim = claims.take(self._queue, self._count, look_further=not self._woke)
+                self._claim = claims.take(self._queue, pace.count(self._queue), look_further=not self._woke)
 
         try:
             self._told |= claims.store(ended, then=take)

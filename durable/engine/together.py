@@ -19,7 +19,7 @@ from django.db import InterfaceError, OperationalError, transaction
 
 from durable import conf, dispatch, telemetry
 from durable.engine import advance as single
-from durable.engine import cache, following, intercepting, presence, strict
+from durable.engine import cache, following, in_place, intercepting, lost, presence, strict
 from durable.engine.turn import Turn, Unshared
 from durable.models import ActivityTask, Status
 from durable.store import clock, gathered, inbox, instances, loading
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from durable.core.commands import Command
     from durable.models import Instance
 
 _FEW = 8
@@ -124,6 +123,7 @@ class _Batch:
         self._line = line
         self._alone: dict[str, str] = {}
         self._seen: list[Instance] = []
+        self._settled: list[tuple[Turn, Sequence[int]]] = []
         self._taken: list[tuple[Turn, gathered.Part]] = []
         self._told: list[tuple[str, str]] = []
 
@@ -138,11 +138,12 @@ class _Batch:
         for instance in self._seen:
             if not found[instance.execution_id].waiting:
                 continue
-            if self._taken and time.monotonic() > until:
+            if self._settled and time.monotonic() > until:
                 self.later[instance.pk] = instance.queue
             elif not self._turn(instance, found[instance.execution_id]):
                 self._alone[instance.pk] = instance.queue
         self._part_with_parents()
+        self._choose_who_runs_what()
 
     def _choose(self, fitting: Sequence[Instance]) -> None:
         events = 0
@@ -169,27 +170,41 @@ class _Batch:
             raise
         except Exception:  # noqa: BLE001 - what is wrong is told when it gets its turn by itself
             return False
-        turn, part = Turn(instance, execution, clock.now(), shared=True), None
+        turn, fits = Turn(instance, execution, clock.now(), shared=True), False
         try:
-            part = _part(turn, rest, rows)
+            turn.note(rest)
+            consumed = single.apply(turn, rows)
+            turn.settle()
+            fits = turn.is_shareable
         except Unshared:
             pass
         except Exception:  # noqa: BLE001 - as above
             telemetry.logger.debug("%s gets a turn by itself", instance.pk, exc_info=True)
         finally:
-            if part is None:
+            if not fits:
                 execution.close()
-        if part is not None:
-            self._taken.append((turn, part))
-        return part is not None
+        if fits:
+            self._settled.append((turn, consumed))
+        return fits
 
     def _part_with_parents(self) -> None:
-        parents = gathered.with_open_children([turn.instance for turn, part in self._taken if part.ended])
-        for turn, _ in self._taken:
+        parents = gathered.with_open_children([turn.instance for turn, _ in self._settled if turn.end is not None])
+        for turn, _ in self._settled:
             if turn.instance.pk in parents:
                 turn.execution.close()
                 self._alone[turn.instance.pk] = turn.instance.queue
-        self._taken = [(turn, part) for turn, part in self._taken if turn.instance.pk not in parents]
+        self._settled = [(turn, consumed) for turn, consumed in self._settled if turn.instance.pk not in parents]
+
+    def _choose_who_runs_what(self) -> None:
+        asking = [turn for turn, _ in self._settled if turn.asks_for]
+        # One activity alone is run here, if nobody would wait for it; many are better leased together.
+        one = len(asking) == 1 and asking[0].asks_for == 1 and not (self._alone or self.later)
+        for turn, consumed in self._settled:
+            if one and turn is asking[0] and self._line.is_empty:
+                turn.choose()
+            else:
+                turn.hand_out()
+            self._taken.append((turn, turn.part(consumed)))
 
     def write(self) -> None:
         """Write all turns, in the transaction at hand.
@@ -226,7 +241,7 @@ class _Batch:
         for turn, part in self._taken:
             if part.ended:
                 turn.execution.close()
-            else:
+            elif turn.in_place is None:
                 cache.put(turn.instance.execution_id, turn.execution)
         # Whoever found one of them locked went away: look, now that they are free, for what was left.
         named = {*self._alone, *self.later}
@@ -234,11 +249,17 @@ class _Batch:
         self._alone |= instances.due_among(left) if left else {}
         self._line.add(self._alone, alone=True)
         self._line.add(self.later)
+        for turn, _ in self._taken:
+            if turn.in_place is not None:
+                in_place.run(turn, time.monotonic() + single.STAYS_SECONDS)
 
     def drop(self) -> None:
         """Throw away what was not stored."""
-        for turn, _ in self._taken:
+        for turn, _ in self._settled:
             turn.execution.close()
+            if turn.in_place is not None:
+                # Or it was: a commit may be done though its answer got lost, and with it our lease.
+                lost.give_back(turn.instance.pk, turn.in_place.lease)
 
 
 def _fits(instance: Instance) -> bool:
@@ -246,14 +267,6 @@ def _fits(instance: Instance) -> bool:
     if instance.status not in (Status.PENDING, Status.RUNNING):
         return False
     return instance.lease is None and not instance.has_updates and not instance.options.get("resolve")
-
-
-def _part(turn: Turn, rest: Sequence[Command], rows: Sequence[single.Due]) -> gathered.Part | None:
-    turn.note(rest)
-    consumed = single.apply(turn, rows)
-    turn.settle()
-    turn.hand_out()
-    return turn.part(consumed)
 
 
 def _about(when: datetime) -> datetime:

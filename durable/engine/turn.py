@@ -327,21 +327,31 @@ class Turn:
             self._posted.clear()
         self._announce_on_commit()
 
-    def part(self, consumed: Sequence[int]) -> gathered.Part | None:
-        """Return what it writes, now that it is settled, if that can be written together with what others write.
-
-        Args:
-            consumed: The inbox rows that are in the history now.
+    @property
+    def is_shareable(self) -> bool:
+        """Whether what it writes, now that it is settled, can be written together with what others write.
 
         Raises:
             LimitExceeded: The history would be too long.
         """
-        ends = self.end is not None
-        if self._posted:
-            return None
-        if ends and (self.execution.open or self._children.born or not closing.is_plain(self.instance, self.end)):
-            return None
         history.check_length(self.instance.execution_id, self.head, self._events)
+        if self._posted:
+            return False
+        leaves_open = bool(self.execution.open or self._children.born)
+        return self.end is None or (closing.is_plain(self.instance, self.end) and not leaves_open)
+
+    @property
+    def asks_for(self) -> int:
+        """How many activities are still to be chosen from, or handed out."""
+        return len(self._activities)
+
+    def part(self, consumed: Sequence[int]) -> gathered.Part:
+        """Return what it writes, to be written together with what others write.
+
+        Args:
+            consumed: The inbox rows that are in the history now.
+        """
+        ends = self.end is not None
         return gathered.Part(
             instance=self.instance,
             values={**self._values(None), **(self._final(None) or {})},

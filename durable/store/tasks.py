@@ -6,6 +6,7 @@ import hashlib
 import uuid
 from collections import Counter
 from datetime import timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections
@@ -13,7 +14,7 @@ from django.db import connections
 from durable import conf
 from durable.core.errors import UndecodablePayload
 from durable.models import ActivityTask, Status
-from durable.store import clock, instances, many, workers
+from durable.store import clock, driver, instances, many, workers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -122,12 +123,30 @@ def _lease(those: Sequence[ActivityTask], query: Any, values: dict[str, Any]) ->
 
 def finish_all(leased: Sequence[ActivityTask]) -> bool:
     """Delete leased tasks; False, with only some deleted, if the lease of one is lost or a rewind took one along."""
+    executions = {task.execution_id for task in leased}
+    connection: Any = connections[conf.settings.DATABASE]
+    if len(executions) > 1 and driver.is_at_hand(connection):
+        keys = [(task.pk, task.lease, task.execution_id) for task in leased]
+        with driver.cursor(connection) as client:
+            client.execute(_finishing(), [*map(list, zip(*keys, strict=True)), [task.pk for task in leased]])
+            return int(client.rowcount) == len(leased)
     deleted = 0
-    for execution_id in {task.execution_id for task in leased}:
+    for execution_id in executions:
         of_it = [task for task in leased if task.execution_id == execution_id]
         query = rows().filter(pk__in=[task.pk for task in of_it], lease__in={task.lease for task in of_it})
         deleted += query.filter(execution_id=execution_id).delete()[0]
     return deleted == len(leased)
+
+
+@lru_cache
+def _finishing() -> str:
+    return _FINISHED.format(task=f'"{ActivityTask._meta.db_table}"').strip()
+
+
+_FINISHED = """
+DELETE FROM {task} AS t USING unnest(%s::bigint[], %s::uuid[], %s::uuid[]) AS held (id, lease, execution_id)
+WHERE t.id = ANY(%s) AND t.id = held.id AND t.lease = held.lease AND t.execution_id = held.execution_id
+"""
 
 
 def finish(task: ActivityTask) -> bool:
