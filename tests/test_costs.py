@@ -8,10 +8,11 @@ from itertools import pairwise
 import pytest
 from django.db import connection, transaction
 
-from durable import activity, workflow
+from durable import activity, client, workflow
 from durable.core import events as ev
 from durable.engine import advance as advancing
-from durable.engine import cache
+from durable.engine import cache, pace, together
+from durable.engine import perform as performing
 from durable.engine.advance import advance
 from durable.engine.perform import perform
 from durable.models import ActivityTask, HistoryEvent, InboxEvent, Instance
@@ -238,6 +239,69 @@ def test_children_of_a_step_are_stored_together(committing):
         return len(counted.statements)
 
     assert children_cost(2) == children_cost(20)
+
+
+@pytest.fixture
+def kin(committing):
+    """Return what starts a parent of so many children, each of which waits for a signal."""
+
+    @activity.defn
+    def tick() -> None:
+        pass
+
+    @workflow.defn
+    async def kid() -> None:
+        await workflow.wait_signal("go")
+        await tick()
+
+    @workflow.defn
+    async def parent(width: int) -> None:
+        await asyncio.gather(*(kid() for _ in range(width)))
+
+    def begin(width: int) -> list[str]:
+        handle = parent.start(width)
+        advance(handle.id)
+        children = list(Instance.objects.filter(parent_id=handle.id).order_by("pk").values_list("pk", flat=True))
+        for pk in children:
+            advance(pk)
+            client.get(pk).signal("go")
+        return children
+
+    return begin
+
+
+def test_costs_of_the_end_of_a_child(kin):
+    (child,) = kin(1)
+    with cost() as counted:
+        advance(child)
+
+    assert client.get(child).status == "completed"
+    assert InboxEvent.objects.get().kind == "ChildCompleted"
+    # Lock, inbox, turn; turn with the end and what the parent is told. Elsewhere, two for each turn, one to take the
+    # row from the inbox, and with the end those for execution, inbox, children, the parent and its inbox.
+    assert (len(counted.statements), counted.commits) == (4 if WRITE == 1 else 12, 2)
+
+
+@pytest.mark.skipif(WRITE != 1, reason="elsewhere the tasks of each instance are deleted by themselves")
+def test_costs_of_children_that_end_together(kin, settings, monkeypatch):
+    settings.DURABLE = {"RUN_INLINE": False}
+    monkeypatch.setattr(performing, "_GATHER_SECONDS", 60.0)
+    monkeypatch.setattr(pace, "TOGETHER_SECONDS", 60.0)
+    monkeypatch.setattr(together, "_SECONDS", 60.0)
+    costs = []
+    for width in (10, 40):
+        children = kin(width)
+        together.advance_all(children)
+        pace.note("tick", 0.001)
+        pace.end_round("default", ["tick"])
+        with cost() as counted:
+            perform("default")
+        assert set(Instance.objects.filter(pk__in=children).values_list("status", flat=True)) == {"completed"}
+        costs.append((len(counted.statements), counted.commits))
+
+    # To lease the tasks, 2; to store their ends, and look for more, 3. The turns: lock, inbox and history, children;
+    # rows, events, executions, inboxes; the parent and its inbox. The parent's turn, with its end, 3. A last look.
+    assert costs == [(18, 4)] * 2
 
 
 def test_turn_with_nothing_to_do_writes_nothing(committing):

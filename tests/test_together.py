@@ -8,13 +8,15 @@ from datetime import timedelta
 import pytest
 from django.db import OperationalError, connection, transaction
 
-from durable import activity, client, workflow
+from durable import activity, client, dispatch, workflow
 from durable.core import events as ev
 from durable.core.errors import ConcurrencyConflict
 from durable.engine import advance as single
-from durable.engine import cache, presence, together
+from durable.engine import cache, following, pace, presence, together
+from durable.engine import perform as performing
 from durable.engine.advance import advance
-from durable.engine.together import advance_all
+from durable.engine.perform import perform
+from durable.engine.together import advance_all, advance_told
 from durable.models import ActivityTask, Execution, HistoryEvent, InboxEvent, Instance
 from durable.store import clock, gathered, history, inbox
 from tests.driving import Together, cost, kinds, leftovers
@@ -28,6 +30,8 @@ POSTGRESQL = connection.vendor == "postgresql"
 def patient(monkeypatch):
     """Have slow tests take as many turns together as quick workers."""
     monkeypatch.setattr(together, "_SECONDS", 60.0)
+    monkeypatch.setattr(performing, "_GATHER_SECONDS", 60.0)
+    monkeypatch.setattr(pace, "TOGETHER_SECONDS", 60.0)
 
 
 @pytest.fixture
@@ -431,3 +435,225 @@ def test_nothing_is_written_for_what_moved(napping):
 
     assert [handle.instance.head for handle in handles] == [2, 9]
     assert HistoryEvent.objects.filter(kind="ExecutionCompleted").count() == 0
+
+
+@pytest.fixture
+def family(committing, settings):
+    """Return a workflow that starts children, has each run an activity, and adds up what they return."""
+    settings.DURABLE = {"RUN_INLINE": False}
+
+    @activity.defn
+    def work(number: int) -> int:
+        return number
+
+    @workflow.defn
+    async def kid(number: int) -> int:
+        return await work(number)
+
+    @workflow.defn
+    async def family(width: int, *, ids: str = "") -> int:
+        named = [kid.options(id=f"{ids}{n}") if ids else kid for n in range(width)]
+        kids = [each.start_child(n) for n, each in enumerate(named)]
+        return sum([await each for each in kids])
+
+    return family
+
+
+def children_of(handles) -> list[str]:
+    return list(Instance.objects.filter(parent__in=ids(handles)).order_by("pk").values_list("pk", flat=True))
+
+
+def test_children_are_born_work_and_end_together(family, alone):
+    handles = [family.start(4) for _ in range(10)]
+    with cost() as starting:
+        advance_all(ids(handles))
+    # Those that were born were given their first turns at once, too, as many as could wait here.
+    assert alone == []
+    assert ActivityTask.objects.count() == 30
+    assert len(children_of(handles)) == 40
+    assert starting.commits == 4, "half of the parents; the other half and some children; twice children"
+
+    advance_all(children_of(handles))
+    assert ActivityTask.objects.count() == 40
+    with cost() as ending:
+        perform("default")
+
+    assert alone == []
+    assert {handle.result(timeout=0) for handle in handles} == {6}
+    started, born, ended = ["ExecutionStarted"], ["ChildScheduled"] * 4 + ["ChildStarted"] * 4, ["ChildCompleted"] * 4
+    assert {tuple(kinds(handle)) for handle in handles} == {(*started, *born, *ended, "ExecutionCompleted")}
+    # One leased; its end stored and the rest leased; stored; turns of the children; turns of the parents.
+    assert ending.commits == 5
+    assert leftovers() == []
+
+
+def test_id_of_a_child_that_is_taken_concerns_its_parent_alone(family, alone, committing):
+    good, bad = [family.start(2) for _ in range(8)], [family.start(2, ids="same-") for _ in range(2)]
+
+    advance_all(ids([*good, *bad]))
+    committing.run_until_quiet()
+
+    assert set(alone) & set(ids(bad))
+    assert {handle.result(timeout=0) for handle in good} == {1}
+    assert sorted(handle.status for handle in bad) == ["completed", "failed"]
+
+
+def test_parent_gets_one_turn_for_many_children(committing, alone):
+    @workflow.defn
+    async def kid() -> str:
+        return await workflow.wait_signal("go")
+
+    @workflow.defn
+    async def outer() -> list[str]:
+        return await asyncio.gather(*(kid() for _ in range(9)))
+
+    handle = outer.start()
+    advance(handle.id)
+    advance_all(children_of([handle]))
+    for pk in children_of([handle]):
+        client.get(pk).signal("go", "went")
+    with cost() as counted:
+        advance_told([("default", pk) for pk in children_of([handle])], queue="default")
+
+    assert alone == [handle.id]
+    assert handle.result(timeout=0) == ["went"] * 9
+    assert counted.commits == 2
+    told = HistoryEvent.objects.filter(execution_id=handle.instance.execution_id, kind="ChildCompleted")
+    assert len(set(told.values_list("recorded_at", flat=True))) == 1
+
+
+def test_timers_that_are_dropped_are_dropped_together(committing, alone):
+    @workflow.defn
+    async def patient() -> str:
+        async with asyncio.timeout(3600):
+            said = await workflow.wait_signal("go")
+        await workflow.wait_signal("end")
+        return said
+
+    handles = [patient.start() for _ in range(16)]
+    advance_all(ids(handles))
+    kept = patient.start()
+    advance(kept.id)
+    assert InboxEvent.objects.count() == 17
+    for handle in handles:
+        handle.signal("go", "now")
+    with cost() as counted:
+        advance_all(ids(handles))
+
+    assert alone == []
+    assert InboxEvent.objects.get().execution_id == kept.instance.execution_id
+    assert {tuple(kinds(handle)[-2:]) for handle in handles} == {("SignalReceived", "TimerCanceled")}
+    # What is due at all. Twice: lock, inbox and history; rows, events, inbox, timers; whether more came.
+    assert (len(counted.statements), counted.commits) == (1 + 2 * 7, 2)
+
+
+def test_parent_that_runs_no_more_is_not_told(family, alone):
+    handles = [family.start(4) for _ in range(2)]
+    for handle in handles:
+        advance(handle.id)
+    children = children_of(handles)
+    advance_all(children)
+    Execution.objects.filter(pk=handles[0].instance.execution_id).update(status="failed")
+
+    perform("default")
+
+    assert handles[1].result(timeout=0) == 6
+    assert Instance.objects.filter(pk__in=children, status="completed").count() == 8
+    assert kinds(handles[0])[-1] == "ChildStarted"
+    assert leftovers() == []
+
+
+def test_activity_that_is_the_only_one_runs_in_place(napping, alone):
+    handles = napping("work", *["end"] * 5)
+
+    with cost() as counted:
+        advance_told([("default", pk) for pk in ids(handles)], queue="default")
+
+    assert alone == []
+    assert not any("durable_activitytask" in sql for sql in counted.statements)
+    assert counted.commits == 2
+    assert handles[0].result(timeout=0) == "work"
+
+
+def test_parents_and_children_that_end_at_once_do_not_block_each_other(family):
+    handles = [family.start(3) for _ in range(6)]
+    for handle in handles:
+        advance(handle.id)
+    everybody = [*ids(handles), *children_of(handles)]
+    advance_all(everybody)
+    both = Together().add(lambda: perform("default"), times=2).add(lambda: advance_all(everybody), times=2)
+
+    for result in both.run():
+        assert result is None
+    advance_all(everybody)
+
+    assert {handle.result(timeout=0) for handle in handles} == {3}
+    assert {kinds(handle).count("ChildCompleted") for handle in handles} == {3}
+
+
+@pytest.fixture
+def messages(monkeypatch):
+    """Return the list of what is announced from now on."""
+    sent = []
+    monkeypatch.setattr(dispatch, "_send", lambda task, args, queue: sent.append((task, args, queue)))
+    return sent
+
+
+def test_others_and_too_many_are_announced(family, messages):
+    with following.line() as line:
+        line.follow([("elsewhere", "x"), *(("default", f"{n:02}") for n in range(60)), ("default", "00")], at_most=25)
+
+        assert messages.pop(0) == ("durable.advance", [f"{n:02}" for n in range(25, 50)], "default")
+        assert messages == [
+            ("durable.advance", [f"{n:02}" for n in range(50, 60)], "default"),
+            ("durable.advance", ["x"], "elsewhere"),
+        ]
+        messages.clear()
+        assert list(line.take(20)) == [f"{n:02}" for n in range(20)]
+
+    assert messages == [("durable.advance", [f"{n:02}" for n in range(20, 25)], "default")]
+
+
+def test_nobody_waits_for_a_long_activity_in_place(committing, messages, monkeypatch):
+    calls = []
+
+    class Here:
+        def hold(self):
+            pass
+
+        free = hold
+
+        def call_at(self, when, callback):
+            calls.append(callback)
+            return presence.Call(callback)
+
+    monkeypatch.setattr(presence, "current", Here)
+
+    @activity.defn
+    def long() -> None:
+        for call in calls:
+            call()
+        seen.extend(messages)
+
+    @workflow.defn
+    async def working() -> None:
+        await long()
+
+    handles, seen = [working.start() for _ in range(3)], []
+    messages.clear()
+    advance_all(ids(handles))
+
+    assert seen[:1] == [("durable.advance", sorted(ids(handles)[1:]), "default")]
+    assert [handle.status for handle in handles] == ["completed", "pending", "pending"]
+
+
+def test_a_worker_that_stayed_for_long_announces_who_follows(family, messages, monkeypatch):
+    monkeypatch.setattr(following, "_STAYS_SECONDS", -1.0)
+    handle = family.start(2)
+    messages.clear()
+
+    advance_all([handle.id])
+
+    born = children_of([handle])
+    assert [args for task, args, _ in messages if task == "durable.advance"] == [[pk] for pk in born]
+    assert not ActivityTask.objects.exists()

@@ -50,15 +50,20 @@ class Line:
         with self._lock:
             (self._alone if alone else self._waiting).update(instances)
 
-    def follow(self, pairs: Iterable[tuple[str, str]]) -> None:
-        """Let instances wait, given as ``(queue, id)``; announce those that are another worker's, or too many."""
+    def follow(self, pairs: Iterable[tuple[str, str]], *, at_most: int | None = None) -> None:
+        """Let instances wait, given as ``(queue, id)``; announce those that are another worker's, or too many.
+
+        Args:
+            pairs: Which.
+            at_most: How many may wait then.
+        """
         served = {self._queue, *dispatch.served_queues()}
         others = []
         with self._lock:
             for queue, instance_id in pairs:
                 if instance_id in self._waiting or instance_id in self._alone:
                     continue
-                if queue in served and len(self._waiting) < _AT_MOST:
+                if queue in served and (at_most is None or len(self._waiting) < at_most):
                     self._waiting[instance_id] = queue
                 else:
                     others.append((queue, instance_id))
@@ -110,7 +115,7 @@ def advance(instances: Iterable[tuple[str, str]]) -> None:
     if here is None or here.is_late or running.stopping():
         dispatch.advance(instances)
     else:
-        here.follow(instances)
+        here.follow(instances, at_most=_AT_MOST)
 
 
 @contextmanager
