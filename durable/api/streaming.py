@@ -228,18 +228,25 @@ def _live(sent: Iterator[Beat]) -> Iterator[str]:
 
 
 async def _alive(sent: Iterator[Beat]) -> AsyncIterator[str]:
-    while (beat := await sync_to_async(_next)(sent)) is not None:
-        if isinstance(beat, str):
-            yield beat
-        else:
-            await asyncio.sleep(beat)
+    try:
+        while (beat := await sync_to_async(_next)(sent)) is not None:
+            if isinstance(beat, str):
+                yield beat
+            else:
+                await asyncio.sleep(beat)
+    finally:  # whoever listened may be gone amid a look
+        await sync_to_async(_disconnect)()
 
 
 def _next(sent: Iterator[Beat]) -> Beat | None:
     beat = next(sent, None)
     if not isinstance(beat, str):
-        # The thread is this request's own, and its connections would be open for as long as somebody listens.
-        for connection in connections.all(initialized_only=True):
-            if not connection.in_atomic_block:
-                connection.close()
+        _disconnect()
     return beat
+
+
+def _disconnect() -> None:
+    # The thread is this request's own, and its connections would be open for as long as somebody listens.
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            connection.close()
