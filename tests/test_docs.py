@@ -258,7 +258,7 @@ def test_doctest_reads_all_of_a_tutorial():
 
 # --- pages that hold the tests of a project
 
-TESTED = [page for page in PAGES if page not in TUTORIALS and any(block.file for block in blocks(page))]
+TESTED = [page for page in PAGES if any(Path(block.file).name.startswith("test_") for block in blocks(page))]
 
 SETTINGS = """
 INSTALLED_APPS = ["django.contrib.auth", "django.contrib.contenttypes", "durable", "shop"]
