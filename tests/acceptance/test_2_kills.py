@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
-from durable import client
+from durable import client, dispatch
 from durable.errors import UnknownInstance
+from durable.models import Instance
 from tests.acceptance import faults, ledger
 from tests.acceptance.checks import effects, sound
 from tests.acceptance.workers import wait_for
@@ -69,8 +70,35 @@ def test_workers_killed_at_each_point(site, key, shape):
         assert effects(key) == dict.fromkeys(ended, 1)
 
 
+TOGETHER = [f"{name}.{when}" for name in ("gathered", "tell", "follow") for when in ("before", "after")]
+"""Around what several turns write, around what they tell parents in it, and between the commit and who follows."""
+
+
+def test_workers_killed_in_the_middle_of_turns_taken_together(site, key, monkeypatch):
+    for point in TOGETHER:
+        faults.arm(point, skip=random.randrange(4))
+    monkeypatch.setattr(dispatch, "_MESSAGES_AT_ONCE", 1)
+
+    with transaction.atomic():
+        handles = [client.start("acceptance.family", [f"{key}-{n}", 3, 2]) for n in range(12)]
+
+    assert [handle.result(60) for handle in handles] == [[[0, 1]] * 3] * 12
+    assert [point for point in TOGETHER if faults.armed(point)] == []
+    for handle in handles:
+        kinds = [event.kind for event in handle.history()]
+        assert [kinds.count(kind) for kind in ("ChildScheduled", "ChildStarted", "ChildCompleted")] == [3] * 3
+        children = Instance.objects.filter(parent=handle.id)
+        assert len(children) == 3
+        for child in children:
+            assert [event.kind for event in client.get(child.pk).history()].count("ActivityCompleted") == 2
+            sound(child.pk)
+        sound(handle.id)
+    assert len(ledger.counts("end", key)) == 12 * 3 * 2
+    assert set(ledger.of_the_living("begin", key).values()) == {1}, "only what the killed were at is done again"
+
+
 def test_child_of_killed_worker_is_started_once(site, key):
-    faults.arm("publish-turn.before", skip=1)  # the parent's turn is stored, its children are not announced
+    faults.arm("follow.before")  # the parent's turn is stored, and its children wait for nobody
 
     handle = client.start("acceptance.family", [key, 3, 2])
 
