@@ -90,7 +90,8 @@ def write(parts: Sequence[Part]) -> list[tuple[str, str]]:
     inbox.insert([row for part in parts for row in part.inbox if not part.ended])
     # Always in the same order: who waits for an id that another one is about to take must not have what that waits for.
     creation.insert(sorted((born for part in parts for born in part.born), key=lambda born: born.instance.pk))
-    return inbox.tell_parents([part.tells for part in parts if part.tells is not None])
+    told = [part.tells for part in parts if part.tells is not None]
+    return inbox.tell_parents(told) if told else []
 
 
 def _move(parts: Sequence[Part]) -> None:

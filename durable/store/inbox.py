@@ -171,8 +171,6 @@ WHERE w.execution_id = timer.execution_id AND w.event_id = timer.event_id AND w.
 
 def tell_parents(told: Sequence[InboxEvent]) -> list[tuple[str, str]]:
     """Store rows for those executions of parents that still run; return these parents as ``(queue, id)``, each once."""
-    if not told:
-        return []
     ids = {row.execution_id for row in told}
     running = Execution.objects.using(conf.settings.DATABASE).filter(pk__in=ids, status=Status.RUNNING).order_by()
     found = list(running.values_list("pk", "instance__queue", "instance_id"))
