@@ -61,8 +61,15 @@ class Instance(models.Model):
     patches = models.JSONField(_("patches"), default=dict, blank=True)
     stall = models.JSONField(_("why it is stalled"), null=True)
 
+    # Its index is below: Django's own come in twos, of which the second is for beginnings of ids.
     parent = models.ForeignKey(
-        "self", models.SET_NULL, null=True, related_name="children", verbose_name=_("parent"), db_constraint=False
+        "self",
+        models.SET_NULL,
+        null=True,
+        related_name="children",
+        verbose_name=_("parent"),
+        db_constraint=False,
+        db_index=False,
     )
     parent_execution_id = models.UUIDField(null=True)
     parent_event_id = models.PositiveIntegerField(null=True)
@@ -70,9 +77,14 @@ class Instance(models.Model):
     rerun_event_id = models.PositiveIntegerField(null=True)
     attempt = models.PositiveIntegerField(_("attempt"), default=0)
 
-    # No constraint: the two rows name each other, and this one is written first.
+    # No constraint: the two rows name each other, and this one is written first. Nobody looks for it by that.
     execution = models.ForeignKey(
-        "Execution", models.DO_NOTHING, related_name="+", verbose_name=_("current execution"), db_constraint=False
+        "Execution",
+        models.DO_NOTHING,
+        related_name="+",
+        verbose_name=_("current execution"),
+        db_constraint=False,
+        db_index=False,
     )
     head = models.PositiveIntegerField(_("events so far"), default=0)
     failed_turns = models.PositiveSmallIntegerField(default=0)
@@ -112,6 +124,7 @@ class Instance(models.Model):
             models.Index(
                 fields=["status", "closed_at"], name="durable_instance_closed", condition=Q(closed_at__isnull=False)
             ),
+            models.Index(fields=["parent"], name="durable_instance_parent"),
             models.Index(fields=["rerun_from"], name="durable_instance_rerun", condition=Q(rerun_from__isnull=False)),
             models.Index(fields=["lease_worker"], name="durable_instance_lease", condition=Q(lease__isnull=False)),
             models.Index(fields=["retry_at"], name="durable_instance_retry", condition=Q(retry_at__isnull=False)),
@@ -153,7 +166,9 @@ class Execution(models.Model):
         RESTORE = "restore", _("restore")
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4)
-    instance = models.ForeignKey(Instance, models.CASCADE, related_name="executions", verbose_name=_("instance"))
+    instance = models.ForeignKey(
+        Instance, models.CASCADE, related_name="executions", verbose_name=_("instance"), db_index=False
+    )
     number = models.PositiveIntegerField(_("number"), default=1)
     origin = models.CharField(_("origin"), max_length=16, choices=Origin, default=Origin.START)
     source = models.ForeignKey(

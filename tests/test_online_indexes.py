@@ -6,15 +6,16 @@ import pytest
 from django.db import IntegrityError, connection
 from django.db.migrations.loader import MigrationLoader
 
-from durable.models import Instance
+from durable.models import Execution, Instance
 from durable.testing.factories import InstanceFactory
 
-MIGRATIONS = ("0014_list_indexes", "0017_more_list_indexes")
+MIGRATIONS = ("0014_list_indexes", "0017_more_list_indexes", "0018_fewer_indexes")
 
 
 def names():
     with connection.cursor() as cursor:
-        return set(connection.introspection.get_constraints(cursor, Instance._meta.db_table))
+        tables = (model._meta.db_table for model in (Instance, Execution))
+        return set().union(*(connection.introspection.get_constraints(cursor, table) for table in tables))
 
 
 def run(*, forwards=True):
@@ -43,7 +44,9 @@ def test_what_is_built_is_kept_and_what_is_missing_is_built(transactional_db):
 
     run(forwards=False)
     run(forwards=False)
-    assert len(names()) < len(whole)
+    before = names()
+    assert len(before) < len(whole)
+    assert len(before - whole) >= 3 or connection.vendor == "mysql", "those that the last one drops"
 
     run()
     assert names() == whole

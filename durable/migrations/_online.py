@@ -70,6 +70,40 @@ class RemoveIndex(migrations.RemoveIndex):
             schema_editor.add_index(model, index, **_concurrently(schema_editor))
 
 
+class WithoutIndex(migrations.AlterField):
+    """Drop the indexes that Django made for a field alone; else than by AlterField, its rows are not checked again."""
+
+    def database_forwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
+        model = to_state.apps.get_model(app_label, self.model_name)
+        if not self.allow_migrate_model(schema_editor.connection.alias, model):
+            return
+        for name in _own_indexes(schema_editor, model, self.name):
+            schema_editor.execute(schema_editor._delete_index_sql(model, name, **_concurrently(schema_editor)))
+
+    def database_backwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
+        model = to_state.apps.get_model(app_label, self.model_name)
+        if not self.allow_migrate_model(schema_editor.connection.alias, model):
+            return
+        if not _own_indexes(schema_editor, model, self.name):
+            for statement in schema_editor._field_indexes_sql(model, model._meta.get_field(self.name)):
+                schema_editor.execute(statement)
+
+
+def _own_indexes(schema_editor: Any, model: Any, field: str) -> list[str]:
+    """Return the indexes of a column alone that neither the models name nor a constraint needs."""
+    connection = schema_editor.connection
+    named = {index.name for index in model._meta.indexes}
+    with connection.cursor() as cursor:
+        found = connection.introspection.get_constraints(cursor, model._meta.db_table)
+    return [
+        name
+        for name, facts in found.items()
+        if facts["columns"] == [model._meta.get_field(field).column]
+        and facts["index"]
+        and not (facts["unique"] or facts["primary_key"] or facts["foreign_key"] or name in named)
+    ]
+
+
 def _concurrently(schema_editor: Any) -> dict[str, bool]:
     return {"concurrently": True} if schema_editor.connection.vendor == "postgresql" else {}
 
