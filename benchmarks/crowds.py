@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from durable.client import Handle
 
 _LOOK_SECONDS = 0.005
-_REST_SECONDS = 0.02
+_REST_SECONDS = 0.01
 """How long to leave the workers alone between two looks at whether all of a burst have ended."""
 
 _LOOKED_AT = 100
