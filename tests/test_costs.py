@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 from django.db import connection, transaction
 
-from durable import activity, client, workflow
+from durable import activity, client, dispatch, workflow
 from durable.core import events as ev
 from durable.engine import advance as advancing
 from durable.engine import cache, pace, together
@@ -339,7 +339,7 @@ def test_atomic_activity_in_place_costs_no_further_commit(committing):
     assert connection.in_atomic_block is False
 
 
-def test_costs_of_the_shortest_workflow(committing):
+def test_costs_of_the_shortest_workflow(committing, monkeypatch):
     @activity.defn
     def tick() -> None:
         pass
@@ -349,14 +349,19 @@ def test_costs_of_the_shortest_workflow(committing):
         await tick()
         return "done"
 
+    messages: list[str] = []
+    monkeypatch.setattr(dispatch, "_send", lambda task, *_: messages.append(task))
     short.start()  # asks for the time
+    messages.clear()
     with cost() as starting:
         handle = short.start()
+    assert messages == ["durable.advance"]
     with cost() as counted:
         advance(handle.id)
 
     with cost() as looking:
         assert handle.result(timeout=0) == "done"
+    assert messages == ["durable.advance"], "neither the activity nor the end is announced"
     assert (len(looking.statements), looking.commits) == (1, 0)
     # The instance, its execution, and what begins it.
     assert (len(starting.statements), starting.commits) == (1 if WRITE == 1 else 3, 1)

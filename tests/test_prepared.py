@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from django.db import NotSupportedError, connection, transaction
 
+from durable import activity, workflow
+from durable.engine.advance import advance
 from durable.models import Instance
 from durable.store import driver, instances, prepared
 from tests.driving import cost
@@ -52,6 +54,39 @@ def test_who_waits_for_a_result_asks_what_is_prepared(connected):
             instances.closed("nobody")
 
     assert len(kept()) == 1
+
+
+def runs() -> int:
+    """Return how often the server ran what it keeps plans of."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT sum(generic_plans + custom_plans) FROM pg_prepared_statements")
+        (count,) = cursor.fetchone()
+    return int(count)
+
+
+def test_all_is_prepared_that_one_workflow_after_another_asks(fresh, connected):
+    @activity.defn
+    def tick() -> None:
+        pass
+
+    @workflow.defn
+    async def short() -> str:
+        await tick()
+        return "done"
+
+    def run() -> None:
+        handle = short.start()
+        advance(handle.id)
+        assert handle.result(timeout=0) == "done"
+
+    for _ in range(prepared.OFTEN):
+        run()
+    known, before = kept(), runs()
+    with cost() as counted:
+        run()
+
+    assert kept() == known
+    assert runs() - before == len(counted.statements) == 6
 
 
 def test_what_others_ask_is_not_prepared(connected):
