@@ -21,6 +21,15 @@ from durable.store import filters
 from tests import driving
 from tests.test_docs import raised
 
+
+def nested(depth: int) -> Any:
+    """Return a list in a list, so deeply."""
+    value: Any = []
+    for _ in range(depth - 1):
+        value = [value]
+    return value
+
+
 ODD: dict[str, Any] = {
     "None": None,
     "empty": "",
@@ -37,6 +46,8 @@ ODD: dict[str, Any] = {
     "list of int": [5],
     "list of None": [None],
     "nested": [[5]],
+    "deep": nested(200),
+    "deeper": nested(920),  # Python manages this much here, and may not elsewhere
     "dict": {},
     "dict of int": {5: 5},
     "dict of NUL": {"a\0b": "\0"},

@@ -6,7 +6,17 @@ import asyncio
 
 import pytest
 
-from durable import InvalidInput, LimitExceeded, PayloadTooLarge, WorkflowFailed, activity, client, conf, workflow
+from durable import (
+    InvalidInput,
+    LimitExceeded,
+    PayloadTooLarge,
+    RetryPolicy,
+    WorkflowFailed,
+    activity,
+    client,
+    conf,
+    workflow,
+)
 from durable.models import ActivityTask, HistoryEvent, InboxEvent, Instance
 from tests.driving import kinds
 
@@ -45,6 +55,59 @@ def test_too_large_an_input_is_refused_at_the_start(engine, limit, echo):
 
     assert (refused.value.limit, refused.value.size > 1000) == (1000, True)
     assert Instance.objects.count() == 1
+
+
+def deep(levels: int) -> list:
+    value: list = []
+    for _ in range(levels - 1):
+        value = [value]
+    return value
+
+
+# Python manages so much here; from where the stack is deeper, what is stored so cannot be read.
+@pytest.mark.parametrize("levels", [201, 900])
+@pytest.mark.parametrize("of", ["result", "heartbeat", "argument", "status", "tags", "signal"])
+def test_what_is_nested_too_deeply_is_refused_before_it_is_stored(engine, of, levels):
+    @activity.defn(retry=RetryPolicy(max_attempts=1))
+    def nests() -> object:
+        if of == "heartbeat":
+            activity.heartbeat(deep(levels))
+        return deep(levels) if of == "result" else None
+
+    @workflow.defn
+    async def nesting(value: object = None) -> None:
+        await nests()
+        if of == "status":
+            workflow.set_status(deep(levels))
+
+    def run() -> object:
+        tags = {"a": deep(levels)} if of == "tags" else {}
+        handle = nesting.options(tags=tags).start(*([deep(levels)] if of == "argument" else []))
+        if of == "signal":
+            handle.signal("go", deep(levels))
+        return engine.result(handle)
+
+    with pytest.raises((InvalidInput, WorkflowFailed), match="nested too deeply"):
+        run()
+    assert InboxEvent.objects.count() <= (of == "signal")
+
+
+def test_what_is_nested_as_deeply_as_can_be_goes_all_the_way(engine, path):
+    @activity.defn
+    def nests(value: object) -> object:
+        activity.heartbeat(value)
+        return value
+
+    @workflow.defn
+    async def nesting(value: object) -> object:
+        workflow.set_status(value)
+        return await nests(value)
+
+    # As an argument it is two levels further in.
+    handle = nesting.options(tags={"a": deep(199)}).start(deep(198))
+
+    assert engine.result(handle) == deep(198)
+    assert handle.history()
 
 
 def test_too_large_a_signal_is_refused(engine, limit, echo):

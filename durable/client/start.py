@@ -307,5 +307,6 @@ def encode_tags(tags: dict[str, Any]) -> dict[str, Any]:
         raise LimitExceeded("tags", value=len(tags), maximum=conf.limit("tags"))
     converter = conf.converter()
     encoded = {texts.check_name(name, "name of a tag"): converter.encode(v, f"tag {name}") for name, v in tags.items()}
+    payloads.dumps(encoded, "tags", conf.limit("payload"))
     checked: dict[str, Any] = texts.check_plain(encoded, "tags")
     return checked

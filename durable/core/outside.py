@@ -1,4 +1,4 @@
-"""JSON from outside: read strictly, and nested no deeper than what handles it can go."""
+"""JSON that is nested no deeper than what handles it can go; from outside, it is read strictly."""
 
 from __future__ import annotations
 
@@ -18,19 +18,21 @@ def decode(text: str | bytes) -> Any:
         RecursionError: It is nested too deeply.
     """
     data = msgspec.json.decode(text)
-    level = [data]
-    for _ in range(DEEPEST + 1):
-        level = [inner for each in level for inner in _within(each)]
+    if is_too_deep(data):
+        raise RecursionError
+    return data
+
+
+def is_too_deep(data: Any) -> bool:
+    """Say whether plain JSON is nested more deeply than ``DEEPEST``."""
+    level = [data] if isinstance(data, dict | list) else []
+    for _ in range(DEEPEST):
         if not level:
-            return data
-    raise RecursionError
-
-
-def _within(data: Any) -> list[Any]:
-    match data:
-        case dict():
-            return list(data.values())
-        case list():
-            return data
-        case _:
-            return []
+            return False
+        level = [
+            inner
+            for each in level
+            for inner in (each.values() if type(each) is dict else each)
+            if type(inner) is dict or type(inner) is list
+        ]
+    return bool(level)

@@ -7,14 +7,14 @@ from typing import Any
 
 import msgspec
 
-from durable.core import forms, targets
+from durable.core import forms, outside, targets
 from durable.core.errors import InvalidDefinition, InvalidInput, PayloadTooLarge
 from durable.core.forms import Storable
 
 __all__ = ["Converter", "Storable", "dumps", "loads"]
 
 _PLACE = re.compile(r" - at (?P<key>`key` in )?`\$(?P<path>[^`]*)`")
-_DEPTH = "it is nested too deeply, or contains itself"
+_DEPTH = f"it is nested too deeply, by more than {outside.DEEPEST} lists and objects, or contains itself"
 
 
 class Converter:
@@ -149,7 +149,7 @@ def encoded(data: Any, where: str, limit: int) -> bytes:
 
     Raises:
         PayloadTooLarge: The text is larger.
-        InvalidInput: The data is not plain JSON.
+        InvalidInput: The data is not plain JSON, or is nested too deeply.
     """
     try:
         text = msgspec.json.encode(data)
@@ -157,6 +157,9 @@ def encoded(data: Any, where: str, limit: int) -> bytes:
         raise InvalidInput(where, str(error)) from None
     if len(text) > limit:
         raise PayloadTooLarge(where, size=len(text), limit=limit)
+    # What has few lists and objects is not worth the look.
+    if text.count(b"[") + text.count(b"{") > outside.DEEPEST and outside.is_too_deep(data):
+        raise InvalidInput(where, _DEPTH)
     return text
 
 

@@ -9,6 +9,7 @@ from django.db import transaction
 
 from durable import activity, conf, dispatch
 from durable.core import events as ev
+from durable.core import payloads
 from durable.core.definitions import type_name
 from durable.core.errors import NonRetryable
 from durable.engine import lost, presence
@@ -56,8 +57,14 @@ def token(info: activity.Info) -> str:
 
 
 def encode_details(details: tuple[Any, ...]) -> list[Any]:
-    """Return heartbeat details as JSON."""
-    return [conf.converter().encode(detail, "heartbeat(details)") for detail in details]
+    """Return heartbeat details as JSON.
+
+    Raises:
+        InvalidInput, PayloadTooLarge: They cannot be stored.
+    """
+    encoded = [conf.converter().encode(detail, "heartbeat(details)") for detail in details]
+    payloads.dumps(encoded, "heartbeat(details)", conf.limit("payload"))
+    return encoded
 
 
 def _of_instance(instance: Instance) -> dict[str, Any]:

@@ -856,6 +856,17 @@ def test_data_nested_too_deeply_is_refused():
 # --- text
 
 
+@pytest.mark.parametrize("flat", [["["] * 1000, [[]] * 1000], ids=["brackets", "lists"])
+def test_text_is_refused_for_its_depth_alone(flat):
+    deepest: Any = flat
+    for _ in range(198 if flat[0] == [] else 199):
+        deepest = {"a": deepest}
+
+    assert loads(dumps(deepest, "x", 100_000)) == deepest
+    with pytest.raises(InvalidInput, match="nested too deeply, by more than 200"):
+        dumps([deepest], "x", 100_000)
+
+
 def test_text_over_the_limit_is_refused_with_its_size_in_bytes():
     assert dumps("ä", "x", 4) == '"ä"'
 
