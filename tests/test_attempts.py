@@ -22,10 +22,10 @@ from durable import (
     client,
     workflow,
 )
-from durable.engine import presence
+from durable.engine import lost, presence
 from durable.engine.perform import perform
 from durable.models import ActivityTask, Instance, Worker
-from durable.store import workers
+from durable.store import tasks, workers
 from tests.driving import Together, answers, item, kinds, leftovers
 
 ONCE = RetryPolicy(max_attempts=1)
@@ -611,9 +611,9 @@ def test_activity_completed_in_the_callers_transaction_is_rolled_back_with_it(co
 
 def abandon():
     """Make what runs look as if its worker had been killed in the middle."""
-    lost = {"lease": uuid.uuid4()}
-    ActivityTask.objects.update(state="running", worker="dead", lease_until="2020-01-01T00:00:00Z", **lost)
-    Instance.objects.filter(lease__isnull=False).update(lease_worker="dead", lease_until="2020-01-01T00:00:00Z", **lost)
+    past = {"lease": uuid.uuid4(), "lease_until": "2020-01-01T00:00:00Z"}
+    ActivityTask.objects.update(state="running", worker="dead", **past)
+    Instance.objects.filter(lease__isnull=False).update(lease_worker="dead", **past)
 
 
 def test_worker_lost_in_the_middle_counts_as_an_attempt(committing, path, time, run):
@@ -718,6 +718,36 @@ def test_worker_that_is_told_to_stop_gives_its_work_back_and_no_attempt_counts(c
 
     assert committing.result(handle) == "done"
     assert attempts == [1, 1]
+
+
+@pytest.mark.parametrize("came_through", [True, False])
+@pytest.mark.parametrize("beats", [True, False])
+def test_second_try_to_give_work_back_takes_nothing_from_who_has_it(
+    committing, worker, run, monkeypatch, came_through, beats
+):
+    later = []
+    monkeypatch.setattr(worker, "call_at", lambda when, call: later.append(call))
+
+    @activity.defn
+    def work() -> None:
+        if beats:
+            activity.heartbeat(1)
+        raise KeyboardInterrupt
+
+    first = (tasks, "put_back") if beats else (lost, "hand_over")
+    run.start()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        if not came_through:
+            patch.setattr(*first, lambda *_, **__: False)  # as if its commit were still on its way
+        committing.advance_due()
+    if came_through:
+        tasks.take(tasks.next_ready("default", 1), worker="another", expiries=[None])
+    for call in later:
+        call()
+
+    task = ActivityTask.objects.get()
+    assert (task.state, task.worker) == (("running", "another") if came_through else ("ready", ""))
+    assert not Instance.objects.filter(lease__isnull=False).exists()
 
 
 def test_work_that_is_given_back_waits_without_a_time_to_end(committing, path, run, monkeypatch):

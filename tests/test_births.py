@@ -9,11 +9,11 @@ from datetime import timedelta
 import pytest
 from django.contrib.auth.models import Group
 from django.core import serializers
-from django.db import IntegrityError, connection, connections, transaction
+from django.db import DataError, IntegrityError, connection, connections, transaction
 
 from durable import AlreadyExists, client, workflow
 from durable.models import Execution, InboxEvent, Instance
-from durable.store import clock, creation, turns
+from durable.store import births, clock, creation, turns
 from tests.driving import cost
 
 ONE = connection.vendor == "postgresql"
@@ -159,6 +159,28 @@ def test_refused_start_of_many_in_a_callers_transaction_keeps_what_was_written(c
 
     assert sorted(Instance.objects.values_list("pk", flat=True)) == ["one", "taken", "two"]
     assert [group.name for group in Group.objects.all()] == ["taken"]
+
+
+@pytest.mark.skipif(not ONE, reason="elsewhere the ORM stores it")
+def test_error_of_the_database_spoils_a_callers_transaction_as_with_any_model(committing, order, monkeypatch):
+    order.start()
+    monkeypatch.setattr(births, "_statement", lambda: "SELECT %s, %s, %s, 1 / 0")
+
+    told = []
+    with transaction.atomic():
+        transaction.on_commit(lambda: told.append("committed"))
+        with pytest.raises(DataError), transaction.atomic():
+            order.start()
+        Group.objects.create(name="kept by a savepoint of the caller's")
+    with transaction.atomic():
+        transaction.on_commit(lambda: told.append("given up"))
+        with pytest.raises(DataError):
+            order.start()
+        with pytest.raises(transaction.TransactionManagementError):
+            Group.objects.create(name="refused")
+
+    assert told == ["committed"]
+    assert Group.objects.count() == 1
 
 
 @pytest.mark.parametrize("taken", ["of another", "among them"])

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from django.db import connections
+from django.db import connections, transaction
 
 from durable import conf
 from durable.models import Execution, InboxEvent, Instance
@@ -42,7 +42,8 @@ def store(newborns: Sequence[Newborn]) -> int:
         [born.execution for born in newborns],
         [row for born in newborns for row in born.inbox],
     )
-    with driver.cursor(connection) as cursor:
+    # As the ORM does: a caller that caught the error would else commit what the database has given up.
+    with transaction.mark_for_rollback_on_error(connection.alias), driver.cursor(connection) as cursor:
         cursor.execute(_statement(), [many.as_text(each) if each else "[]" for each in rows])
         return int(cursor.fetchone()[0])
 

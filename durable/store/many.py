@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from django.db import connections
+from django.db import connections, transaction
 from django.db.models import AutoField
 
 from durable import conf
@@ -35,7 +35,7 @@ def insert(rows: Sequence[Model]) -> None:
         model._default_manager.using(conf.settings.DATABASE).bulk_create(rows)
         return
     connection: Any = connections[conf.settings.DATABASE]
-    with driver.cursor(connection) as cursor:
+    with transaction.mark_for_rollback_on_error(connection.alias), driver.cursor(connection) as cursor:
         cursor.execute(statement(model), [as_text(rows)])
 
 
