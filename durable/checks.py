@@ -208,7 +208,12 @@ def check_celery(**_: Any) -> list[checks.CheckMessage]:
     if not settings.worker_soft_shutdown_timeout:
         what = "A cold shutdown ends running activities at once (worker_soft_shutdown_timeout is 0)."
         found.append(checks.Warning(what, hint=advice, id="durable.W007"))
-    timeout = (settings.broker_transport_options or {}).get("visibility_timeout")
+    transport = settings.broker_transport_options or {}
+    if str(settings.broker_url or "").startswith(("redis", "sentinel")) and not transport.get("socket_timeout"):
+        what = "A Redis that takes the connection and never answers holds whoever starts an instance for ever."
+        hint = f'{advice[:-1]}, or set "socket_timeout" in broker_transport_options, in seconds.'
+        found.append(checks.Warning(what, hint=hint, id="durable.W011"))
+    timeout = transport.get("visibility_timeout")
     if timeout is not None and timeout < 60:
         what = f"The broker delivers messages again after {timeout} s (visibility_timeout)."
         hint = "Our tasks do not mind, but use at least 60 s for the sake of the others."

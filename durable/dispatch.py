@@ -135,15 +135,23 @@ def served_queues() -> list[str]:
     return [DEFAULT_QUEUE if name == current_app.conf.task_default_queue else name for name in consumed]
 
 
-_mute_until = float("-inf")
+_NEVER = float("-inf")
+_mute_until = _NEVER
+"""Until when no message is sent; never, if the last one was."""
+
 _MUTE_SECONDS = 1.0
-"""How long a broker that failed is left alone: each try may take seconds, and others wait behind it."""
+"""How long a broker that failed is left alone at least: each try may take seconds, and others wait behind it."""
+
+_MUTE_TIMES = 3
+"""How much longer it is left alone than the try took, so that callers hardly wait for one that never answers."""
 
 _PATIENCE: dict[str, Any] = {
     "retry": True,
     "retry_policy": {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0},
+    "timeout": 3.0,
+    "confirm_timeout": 3.0,
 }
-"""Once more, at once: a connection from the pool may be stale.
+"""Once more, at once: a connection from the pool may be stale. The timeouts are for AMQP; Redis has its own.
 
 Not ``retry=False``: kombu takes that for the message alone, and tries for seconds to connect.
 """
@@ -153,8 +161,8 @@ _SHOWN = 1024
 
 
 def _send(task: str, args: list[Any], queue: str) -> None:
-    global _mute_until  # noqa: PLW0603 - one broker, one state
-    if time.monotonic() < _mute_until:
+    began = time.monotonic()
+    if began < _mute_until:
         logger.debug("did not announce work on queue %r to a broker that just failed; the sweep will", queue)
         return
     options: dict[str, Any] = {} if queue == DEFAULT_QUEUE else {"queue": queue}
@@ -163,5 +171,20 @@ def _send(task: str, args: list[Any], queue: str) -> None:
     try:
         current_app.tasks[task].apply_async(tuple(args), ignore_result=True, **_PATIENCE, **shown, **options)
     except Exception as error:  # noqa: BLE001 - any broker, any fault: the sweep announces the work again
-        _mute_until = time.monotonic() + _MUTE_SECONDS
-        logger.warning("could not announce work on queue %r (%s); the sweep will", queue, error)
+        _note_fault(queue, error, time.monotonic() - began)
+    else:
+        _note_answer()
+
+
+def _note_fault(queue: str, error: Exception, took: float) -> None:
+    global _mute_until  # noqa: PLW0603 - one broker, one state
+    level = logging.WARNING if _mute_until == _NEVER else logging.DEBUG
+    _mute_until = time.monotonic() + max(_MUTE_SECONDS, _MUTE_TIMES * took)
+    logger.log(level, "could not announce work on queue %r (%s); the sweep will", queue, error)
+
+
+def _note_answer() -> None:
+    global _mute_until  # noqa: PLW0603 - as above
+    if _mute_until != _NEVER:
+        _mute_until = _NEVER
+        logger.info("the broker takes messages again")

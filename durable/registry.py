@@ -25,13 +25,15 @@ def add_workflow(definition: WorkflowDefinition) -> None:
     """Make a workflow known.
 
     Raises:
-        DuplicateName: Another function has its name and version.
+        DuplicateName: Another function has its name and version, or a name and version that read the same, as
+            version 3 of ``order`` and version 0 of ``order3`` do.
     """
-    versions = _workflows.setdefault(definition.name, {})
-    known = versions.get(definition.version)
-    if known is not None and _place(known) != _place(definition):
-        raise DuplicateName("workflow", definition.type_name, first=_place(known), second=_place(definition))
-    versions[definition.version] = definition
+    type_name, identity = definition.type_name, (definition.name, definition.version)
+    for known in workflows():
+        is_other = (known.name, known.version) != identity or _place(known) != _place(definition)
+        if known.type_name == type_name and is_other:
+            raise DuplicateName("workflow", type_name, first=_place(known), second=_place(definition))
+    _workflows.setdefault(definition.name, {})[definition.version] = definition
 
 
 def add_activity(definition: ActivityDefinition) -> None:

@@ -24,6 +24,13 @@ if TYPE_CHECKING:
 logger = get_logger("durable.worker")
 
 
+_GREENLETS = ("gevent", "eventlet")
+_UNFIT = (
+    "durable does not run on gevent or eventlet, whose greenlets share a thread, and with it an event loop: this "
+    "worker looks for nothing and refuses durable's tasks; give their queues to one with --pool=threads or prefork"
+)
+
+
 class Sweeper(bootsteps.StartStopStep):
     """Wakes what is due, from a thread of the worker's main process."""
 
@@ -35,8 +42,12 @@ class Sweeper(bootsteps.StartStopStep):
 
     def start(self, worker: Any) -> None:
         """Begin to look."""
-        running.go_on()
         pool = type(worker.pool).__module__
+        if pool.endswith(_GREENLETS):
+            running.refuse(_UNFIT)
+            logger.error(_UNFIT)
+            return
+        running.go_on()
         if "prefork" not in pool:
             presence.start()  # this process runs the tasks; a prefork pool has its children do it
         if "thread" in pool:

@@ -22,6 +22,12 @@ RECOMMENDED: dict[str, Any] = {
 }
 """Celery settings that make durable work fast and its workers easy to stop."""
 
+REDIS_ANSWERS: dict[str, Any] = {"socket_connect_timeout": 2.0, "socket_timeout": 3.0}
+"""What is added to the transport options for Redis, whatever else they say, in seconds.
+
+Without them, who publishes waits for ever for a server that takes the connection and never answers.
+"""
+
 
 def configure(app: Celery) -> Celery:
     """Give a Celery app the recommended settings, where it sets none itself.
@@ -44,6 +50,9 @@ def _after_configure(source: Any, **_: Any) -> None:
 def _recommend(conf: Any) -> None:
     # The last map holds Celery's own defaults: ours go before them and after all that the app sets.
     conf.maps.insert(-1, dict(RECOMMENDED))
-    if str(conf.broker_url or "").startswith("memory:"):
+    broker = str(conf.broker_url or "")
+    if broker.startswith("memory:"):
         # Kombu looks into its memory once a second, and every hop would wait for that.
         conf.maps[-2]["broker_transport_options"] = {"polling_interval": 0.01}
+    elif broker.startswith(("redis", "sentinel")):
+        conf.broker_transport_options = {**REDIS_ANSWERS, **(conf.broker_transport_options or {})}

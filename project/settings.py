@@ -167,7 +167,6 @@ match CELERY_BROKER_URL.partition(":")[0]:
             "visibility_timeout": 3600,
             "socket_keepalive": True,
             "health_check_interval": 25,
-            "retry_on_timeout": True,
             **BROKER_PATIENCE,
         }
         CELERY_WORKER_DISABLE_PREFETCH = True

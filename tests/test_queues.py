@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import socket
 
 import pytest
 from celery import Celery, current_app
 
-from durable import RetryPolicy, activity, dispatch, workflow
+from durable import RetryPolicy, activity, dispatch, worker, workflow
 from durable.engine.advance import advance
 from durable.engine.perform import perform
 from durable.models import ActivityTask
@@ -156,6 +158,41 @@ def test_start_does_not_wait_for_a_broker_that_is_down(committing, caplog, monke
     assert "could not announce work on queue 'default' ([Errno 111] Connection refused)" in caplog.text
     assert sum(naps) == 0
     assert committing.result(handle) == 1
+
+
+@pytest.fixture
+def silent_port():
+    """A port that takes connections, and nobody ever answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def test_start_does_not_wait_for_ever_for_a_broker_that_never_answers(committing, silent_port, caplog, monkeypatch):
+    monkeypatch.setattr(dispatch, "_mute_until", float("-inf"))
+    monkeypatch.setattr(worker, "REDIS_ANSWERS", dict.fromkeys(worker.REDIS_ANSWERS, 0.05))
+    own = {"visibility_timeout": 3600}
+    app = Celery("silent", broker=f"redis://127.0.0.1:{silent_port}/0", set_as_current=False)
+    app.conf.broker_transport_options = own
+    worker.configure(app)
+    caplog.set_level(logging.DEBUG, "durable.dispatch")
+
+    @workflow.defn
+    async def outer() -> int:
+        return 1
+
+    with monkeypatch.context() as patch:
+        patch.setattr(dispatch, "current_app", app)
+        handles = [outer.start(), outer.start()]  # the second at once: it is left alone for a while
+        dispatch._mute_until = 0.0
+        handles.append(outer.start())
+    dispatch._mute_until = 0.0
+    dispatch.advance([("default", handles[0].id)])
+
+    told = [record.levelname for record in caplog.records if "could not announce" in record.message]
+    assert told == ["WARNING", "DEBUG"], "once that it is down"
+    assert caplog.records[-1].message == "the broker takes messages again"
+    assert [committing.result(handle) for handle in handles] == [1, 1, 1]
+    assert app.conf.broker_transport_options["visibility_timeout"] == 3600
 
 
 def test_default_queue_is_celerys_default_queue(fresh):

@@ -51,6 +51,21 @@ def test_two_workflows_of_one_name_and_version_are_refused(fresh):
     assert "other" in refused.value.second
 
 
+@pytest.mark.parametrize("first", [("thing", 31), ("thing3", 1), ("thing31", 0)])
+def test_types_that_read_the_same_are_refused(fresh, first):
+    for name, version in [first, ("thing", 3), ("other", 31)]:
+        workflow.defn(name=name, version=version)(_nothing)
+
+    for name, version in {("thing", 31), ("thing3", 1), ("thing31", 0)} - {first}:
+        with pytest.raises(DuplicateName, match="'thing31' is defined twice"):
+            workflow.defn(name=name, version=version)(_nothing)
+    registry.unregister_workflow(*first)
+    assert "thing31" not in registry.workflow_types()
+
+
+async def _nothing() -> None: ...
+
+
 def test_place_of_a_decorated_function_is_its_own(fresh):
     def original() -> None: ...
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
+import pytest
 from celery import Celery
+from django.core.exceptions import ImproperlyConfigured
 
-from durable import worker
+from durable import checks, tasks, worker
+from durable.engine import running
+from durable.sweeper import Sweeper
 
 
 class Given:
@@ -48,3 +53,31 @@ def test_worker_can_be_imported_before_the_models_are_loaded():
     code = "import durable.worker, celery; durable.worker.configure(celery.Celery('early'))"
 
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+
+
+@pytest.mark.parametrize("broker", ["redis://host/0", "rediss://host/0", "sentinel://host:26379", "amqp://host//"])
+def test_redis_is_waited_for_no_longer_than_for_other_brokers(broker, monkeypatch):
+    made = app(broker_url=broker, broker_transport_options={"visibility_timeout": 3600})
+    monkeypatch.setattr(checks, "current_app", made)
+    is_redis = not broker.startswith("amqp")
+    assert ("durable.W011" in [found.id for found in checks.check_celery()]) is is_redis
+
+    worker.configure(made)
+
+    assert made.conf.broker_transport_options["visibility_timeout"] == 3600
+    assert ("socket_timeout" in made.conf.broker_transport_options) is is_redis
+    assert "durable.W011" not in [found.id for found in checks.check_celery()]
+
+
+@pytest.mark.parametrize("pool", ["gevent", "eventlet"])
+def test_worker_of_greenlets_says_so_and_does_nothing(pool, monkeypatch, caplog):
+    monkeypatch.setattr(running, "_refused", [])
+    kind = type("TaskPool", (), {"__module__": f"celery.concurrency.{pool}"})
+    sweeper = Sweeper(None)
+
+    sweeper.start(SimpleNamespace(pool=kind(), app=app()))
+    sweeper.stop(None)
+
+    assert "durable does not run on gevent or eventlet" in caplog.text
+    with pytest.raises(ImproperlyConfigured, match="--pool=threads"):
+        tasks.advance("one")

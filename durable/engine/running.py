@@ -9,6 +9,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db import IntegrityError, InternalError, connections
 from django.db.transaction import TransactionManagementError
 
@@ -164,3 +165,21 @@ def go_on() -> None:
 def stopping() -> bool:
     """Say whether the worker is shutting down."""
     return _stopping.is_set()
+
+
+_refused: list[str] = []
+
+
+def refuse(reason: str) -> None:
+    """Have no work done in this process."""
+    _refused.append(reason)
+
+
+def check_fit() -> None:
+    """See that work may be done in this process.
+
+    Raises:
+        ImproperlyConfigured: It may not.
+    """
+    if _refused:
+        raise ImproperlyConfigured(_refused[0])
