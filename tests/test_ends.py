@@ -17,6 +17,7 @@ from durable import (
     WorkflowTerminated,
     activity,
     client,
+    testing,
     workflow,
 )
 from durable.engine.perform import perform
@@ -369,6 +370,38 @@ def test_signals_that_wait_while_an_instance_is_to_be_tried_again_reach_the_next
     time.forward(11)
 
     assert engine.result(handle) == "now"
+
+
+@pytest.mark.parametrize("simulated", [False, True])
+def test_signals_that_nobody_read_reach_the_next_try(engine, time, simulated):
+    reads = []
+
+    @workflow.defn(retry=RetryPolicy(initial_interval=10))
+    async def picky(begun: bool = False) -> list[int]:
+        if not begun:
+            await workflow.wait_signal("go on")
+            workflow.continue_as_new(True)
+        read = [await workflow.wait_signal("a") for _ in range(2)]
+        if workflow.side_effect(lambda: reads.append(read) or len(reads)) == 1:
+            await workflow.wait_signal("fail")
+            raise ValueError
+        return read
+
+    signals = [("a", 1), ("go on", None), ("a", 2), ("a", 3), ("fail", None)]
+    if simulated:
+        simulation = testing.Simulation(picky)
+        for signal in signals:
+            simulation.at(0).signal(*signal)
+        assert simulation.run().result() == [1, 3]
+    else:
+        handle = picky.start()
+        for signal in signals:
+            handle.signal(*signal)
+            engine.run_until_quiet()
+        time.forward(11)
+        assert engine.result(handle) == [1, 3]
+
+    assert reads[0] == [1, 2], "1 came before the first try began, so the second one begins with it, too"
 
 
 @pytest.mark.lenient

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import random
+from collections import Counter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -138,6 +139,7 @@ class Execution:
         self._recorded: Mapping[int, ev.Event] = {}
         self._gives_up = False
         self._signals: dict[str, Channel[Any]] = {}
+        self._arrived: Counter[str] = Counter()
         self.queries: dict[str, Callable[..., Any]] = {}
         self.patches = Patches()
         self.updates = Updates(self)
@@ -226,6 +228,7 @@ class Execution:
                 if (timer := self._close(event_id)) is not None:
                     self.loop.fire(timer)
             case ev.SignalReceived(name=name, payload=payload):
+                self._arrived[name] += 1
                 self.signals(name).send_now(payload)
             case ev.ExecutionStarted():
                 self._begin(event)
@@ -496,6 +499,14 @@ class Execution:
     def unread_signals(self) -> list[list[Any]]:
         """Take all unread signals, as ``[name, payload]``."""
         return [[name, channel.take()[0]] for name, channel in self._signals.items() for _ in range(len(channel))]
+
+    def carried_by_retry(self) -> list[list[Any]]:
+        """Take the signals that another try begins with: what this one began with, and what it got and did not read."""
+        carried = [] if self.started is None else list(self.started.carried)
+        for name, channel in self._signals.items():
+            unread = [[name, channel.take()[0]] for _ in range(len(channel))]
+            carried += unread[max(0, len(unread) - self._arrived[name]) :]
+        return carried
 
     def unread(self) -> dict[str, int]:
         """Return how many signals of each name nobody has read yet."""

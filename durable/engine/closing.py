@@ -83,7 +83,7 @@ def _end(instance: Instance, end: ev.End, live: Live | None, *, stored: bool) ->
         case ev.ExecutionContinued():
             return _continue(instance, end)
         case ev.ExecutionFailed() if not end.imposed and (wait := _retry_wait(instance, end.failure)) is not None:
-            return _retry(instance, wait)
+            return _retry(instance, wait, live)
         case _:
             if not stored:
                 _store(instance, _final(outcome(instance.name, end)))
@@ -247,17 +247,18 @@ def _retry_wait(instance: Instance, failure: Failure) -> float | None:
     return policy.wait_after(attempt, failure)
 
 
-def _retry(instance: Instance, wait: float) -> Closed:
+def _retry(instance: Instance, wait: float, live: Live | None) -> Closed:
     tasks.call_off(instance.execution_id)
     announce = _end_children(instance)
     # What the failed execution began with: the instance's own input is that of its first.
     started = history.first(instance.execution_id)
+    carried = [] if started is None else started.carried
     _next(
         instance,
         Execution.Origin.RETRY,
         ended_as=Status.FAILED,
         arguments=instance.input if started is None else started.input,
-        carried=() if started is None else started.carried,
+        carried=carried if live is None else live.carried_by_retry(),
         wait=wait,
     )
     telemetry.logger.info("%s failed and is tried again in %g s", instance.pk, wait)

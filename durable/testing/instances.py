@@ -225,7 +225,9 @@ class Instance:
                 updates.cut_off(self)
                 self._call_off(run)
                 self._end_children(run, "failed")
-                self._next("retry", self.arguments, wait=wait)
+                started = run.execution.started
+                arguments = self.arguments if started is None else started.input
+                self._next("retry", arguments, carried=run.execution.carried_by_retry(), wait=wait)
             case ev.ExecutionCompleted(result=result):
                 self.result = result
                 self._close(run, "completed")
