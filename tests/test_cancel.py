@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from durable import NotOpen, UnknownInstance, WorkflowCanceled, activity, client, workflow
+from durable import NotOpen, UnknownInstance, WorkflowCanceled, activity, client, testing, workflow
 from durable.models import ActivityTask
 from tests.driving import answers, item, kinds, leftovers
 
@@ -326,6 +326,72 @@ def test_canceled_child_ends_as_canceled_while_its_parent_goes_on(engine, waitin
     assert (handle.status, client.status("child")) == ("running", "canceled")
     assert kinds(client.get("child")) == ["ExecutionStarted", "CancelRequested", "ExecutionCanceled"]
     assert kinds(handle)[-1] == "ChildCanceled"
+
+
+@pytest.mark.parametrize("ending", ["cancel", "timeout", "terminate"])
+@pytest.mark.parametrize("simulated", [False, True])
+def test_child_that_was_asked_to_stop_cleans_up_though_its_parent_has_ended(engine, time, ending, simulated):
+    undone = []
+
+    @activity.defn
+    def undo() -> None:
+        undone.append(ending)
+
+    @workflow.defn
+    async def child() -> None:
+        try:
+            await workflow.wait_signal("go")
+        finally:
+            await undo()
+
+    @workflow.defn
+    async def parent() -> None:
+        handle = child.options(id="child").start_child()
+        async with asyncio.timeout(5 if ending == "timeout" else None):
+            await handle
+
+    if simulated:
+        simulation = testing.Simulation(parent)
+        if ending != "timeout":
+            getattr(simulation.at(1), ending)()
+        found = simulation.run()
+        ends = found.status, found.children[0].status
+    else:
+        handle = parent.start()
+        engine.run_until_quiet()
+        time.forward(6) if ending == "timeout" else getattr(handle, ending)()
+        engine.run_until_quiet()
+        ends = handle.status, client.status("child")
+
+    clean = {"cancel": ("canceled", "canceled"), "timeout": ("failed", "canceled")}
+    assert ends == clean.get(ending, ("terminated", "terminated"))
+    assert undone == ([ending] if ending in clean else [])
+
+
+def test_rewind_takes_a_child_along_that_cleaned_up_behind_its_parent(engine):
+    @workflow.defn
+    async def child() -> str:
+        return await workflow.wait_signal("go")
+
+    @workflow.defn
+    async def parent() -> str:
+        await asyncio.sleep(0)
+        handle = child.options(id="child").start_child()
+        before = await workflow.wait_signal("begin")
+        return before + await handle
+
+    handle = parent.start()
+    handle.signal("begin", "be")
+    engine.run_until_quiet()
+    handle.cancel()
+    engine.run_until_quiet()
+    assert (handle.status, client.status("child")) == ("canceled", "canceled")
+
+    handle.rewind(to=0)
+    engine.run_until_quiet()
+    client.get("child").signal("go", "gun")
+
+    assert engine.result(handle) == "begun"
 
 
 def test_awaiting_a_canceled_child_again_gives_its_real_outcome(engine):

@@ -16,7 +16,7 @@ from django.utils import timezone
 from durable import UndecodableEvent, UndecodablePayload, activity, client, workflow
 from durable.codecs import PlainCodec
 from durable.core.retry import RetryPolicy
-from durable.engine import lost, sweep
+from durable.engine import lost, sweep, together
 from durable.engine.advance import advance
 from durable.models import ActivityTask, HistoryEvent, Instance
 from durable.operations import recovered
@@ -319,6 +319,25 @@ def test_inbox_row_that_cannot_be_read_stalls_its_instance(engine, codec, time):
     time.forward(31)
     engine.run_until_quiet()
     assert handle.result() == SECRET
+
+
+def test_row_that_cannot_be_read_keeps_none_of_those_that_are_due_with_it_waiting(engine, codec, fresh):
+    @workflow.defn
+    async def waiting() -> str:
+        return await workflow.wait_signal("go")
+
+    handles = [waiting.start() for _ in range(together._FEW + 2)]
+    engine.run_until_quiet()
+    for handle in handles:
+        handle.signal("go", "plain")
+    handles[3].signal("go", SECRET)
+
+    codec.lost = True
+    together.advance_all([handle.id for handle in handles])
+
+    states = [handle.status for handle in handles]
+    assert states.pop(3) == "stalled"
+    assert set(states) == {"completed"}
 
 
 def test_database_that_a_codec_has_its_keys_in_may_be_away(engine, codec, flow):

@@ -89,14 +89,19 @@ class Children:
         self.born[child.instance_id] = born
         return born
 
-    def cancel(self, child: ev.ChildScheduled) -> tuple[Instance, InboxEvent] | None:
-        """Return a child that nobody waits for any more, and the row, not saved, that says so; None if it ended."""
+    def cancel(self, child: ev.ChildScheduled, *, by_parent: bool) -> tuple[Instance, InboxEvent] | None:
+        """Return a child that nobody waits for any more, and the row, not saved, that says so; None if it ended.
+
+        Args:
+            child: As it was asked for.
+            by_parent: Whether that is since the parent is canceled: a rewind takes back what was not read yet.
+        """
         born = self.born.get(child.instance_id)
         found = born.instance if born else instances.rows().filter(pk=child.instance_id, status__in=OPEN).first()
         if found is None:
             return None
         reason = f"the parent {self._parent.pk} does not wait for it any more"
-        return found, inbox.row(found.execution_id, ev.CancelRequested(reason=reason))
+        return found, inbox.row(found.execution_id, ev.CancelRequested(reason=reason, by_parent=by_parent))
 
     def store(self) -> None:
         """Store new children, in the transaction at hand.

@@ -18,7 +18,8 @@ from durable.models import OPEN, ActivityTask, Execution, InboxEvent, Instance, 
 from durable.store import clock, creation, history, inbox, instances, tasks, updates
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    import uuid
+    from collections.abc import Collection, Mapping
 
     from durable.core.execution import Execution as Live
 
@@ -152,7 +153,18 @@ def _in_place(instance: Instance, event_id: int) -> ActivityTask:
 
 def _end_children(parent: Instance) -> list[tuple[str, str]]:
     children = instances.rows().filter(parent_id=parent.pk, parent_execution_id=parent.execution_id, status__in=OPEN)
-    return [told for child in children.defer(*instances.PAYLOADS) for told in _end_child(child, parent)]
+    left = list(children.defer(*instances.PAYLOADS))
+    if parent.status != Status.TERMINATED:
+        # Who was asked to stop cleans up and ends by itself; to terminate it now would keep it from that.
+        ending = canceling([child.execution_id for child in left])
+        left = [child for child in left if child.execution_id not in ending or policy_of(child) != "terminate"]
+    return [told for child in left for told in _end_child(child, parent)]
+
+
+def canceling(execution_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
+    """Return those of some executions that were asked to stop."""
+    asked = inbox.with_kind(execution_ids, ev.CancelRequested)
+    return asked | history.with_kind([pk for pk in execution_ids if pk not in asked], ev.CancelRequested)
 
 
 def _end_child(child: Instance, parent: Instance) -> list[tuple[str, str]]:

@@ -228,7 +228,7 @@ class Turn:
         asked = self.execution.open.get(event_id)
         if asked is None or not isinstance(asked.event, ev.ChildScheduled):
             return
-        if (canceled := self._children.cancel(asked.event)) is not None:
+        if (canceled := self._children.cancel(asked.event, by_parent=self.execution.cancel_requested)) is not None:
             child, row = canceled
             self._posted.append(row)
             self._announce.append((child.queue, child.pk))

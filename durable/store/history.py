@@ -219,6 +219,15 @@ def first(execution_id: uuid.UUID) -> ev.ExecutionStarted | None:
     return event if isinstance(event, ev.ExecutionStarted) else None
 
 
+def with_kind(execution_ids: Collection[uuid.UUID], kind: type[ev.Event]) -> set[uuid.UUID]:
+    """Return those of some executions whose history has an event of a kind."""
+    if not execution_ids:
+        return set()
+    events = HistoryEvent.objects.using(conf.settings.DATABASE)
+    found = events.filter(execution_id__in=execution_ids, kind=kind.__name__)
+    return set(found.values_list("execution_id", flat=True))
+
+
 def outline(execution_id: uuid.UUID, kinds: Collection[str]) -> list[tuple[str, int | None, str]]:
     """Return ``(kind, event id, name)`` of the events of some kinds, in order, and read no payload."""
     found = _rows(execution_id).filter(kind__in=kinds).order_by("seq")

@@ -268,6 +268,13 @@ def not_yet_due(execution_id: uuid.UUID, kind: str) -> list[tuple[int, str, str]
     return [(pk, name, plain(name, text)) for pk, name, text in found]
 
 
+def with_kind(execution_ids: Collection[uuid.UUID], kind: type[ev.Event]) -> set[uuid.UUID]:
+    """Return those of some executions for which an event of a kind waits."""
+    if not execution_ids:
+        return set()
+    return set(rows().filter(execution_id__in=execution_ids, kind=kind.__name__).values_list("execution_id", flat=True))
+
+
 def take_back_cancel(execution_id: uuid.UUID) -> None:
     """Delete what tells an execution to stop because its parent ended."""
     found = not_yet_due(execution_id, ev.CancelRequested.__name__)

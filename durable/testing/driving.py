@@ -307,7 +307,8 @@ class Run:
         if asked is not None and isinstance(asked.event, ev.ChildScheduled):
             child = self._world.instances[asked.event.instance_id]
             if child.is_open:
-                child.send(ev.CancelRequested(reason=f"the parent {self.instance.id} does not wait for it any more"))
+                reason = f"the parent {self.instance.id} does not wait for it any more"
+                child.send(ev.CancelRequested(reason=reason, by_parent=self.execution.cancel_requested))
 
     def _call_off(self, event_ids: Sequence[int]) -> None:
         for event_id in event_ids:

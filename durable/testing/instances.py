@@ -71,6 +71,7 @@ class Instance:
         self.runs: list[Run] = []
         self.updates: dict[str, updates.Asked] = {}
         self._waiting: list[ev.Event] = []
+        self._is_canceling = False
         self._begin_with: ev.ExecutionStarted
         self._start: Entry | None = None
         delay = options.get("delay", 0.0)
@@ -93,6 +94,7 @@ class Instance:
 
     def send(self, event: ev.Event) -> None:
         """Bring a signal or a cancel; it arrives after all else that is due now."""
+        self._is_canceling = self._is_canceling or isinstance(event, ev.CancelRequested)
         self._world.agenda.add(lambda: self.receive(event), f"{event} for {self.id}")
 
     def receive(self, event: ev.Event) -> None:
@@ -142,6 +144,7 @@ class Instance:
         self, origin: str, arguments: dict[str, Any], *, carried: list[list[Any]] | None = None, wait: float = 0.0
     ) -> None:
         """Plan the next execution."""
+        self._is_canceling = False
         number = len(self.runs) + 1
         self._world.check_executions(self, number)
         run_id = str(uuid.uuid5(_SPACE, f"{self.id}/{number}"))
@@ -276,7 +279,7 @@ class Instance:
             if not child.is_open:
                 continue
             match child.options.get("parent_close", "terminate"):
-                case "terminate":
+                case "terminate" if status == "terminated" or not child._is_canceling:
                     child.terminate(reason, by_parent=True)
                 case "cancel":
                     child.send(ev.CancelRequested(reason=reason, by_parent=True))

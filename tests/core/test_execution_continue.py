@@ -11,7 +11,9 @@ import pytest
 from durable.core import calls, marks
 from durable.core import commands as cmd
 from durable.core import events as ev
+from durable.core.execution import Execution
 from durable.core.loop import DurableExit
+from durable.core.payloads import Converter
 from tests.core.histories import (
     CANCEL,
     CANCELED,
@@ -256,6 +258,30 @@ def test_carried_signals_are_read_first():
     log = [started(carried=[["go", 1], ["stop", 0], ["go", 2]])]
 
     assert result_of(decide(reader, log, signal("go", 3))) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("reads", "again"),
+    [
+        (0, [["go", 1], ["go", 2], ["go", 3], ["go", 4], ["stop", 5]]),
+        (1, [["go", 1], ["go", 2], ["go", 3], ["go", 4], ["stop", 5]]),
+        (3, [["go", 1], ["go", 2], ["go", 4], ["stop", 5]]),
+        (4, [["go", 1], ["go", 2], ["stop", 5]]),
+    ],
+)
+def test_another_try_begins_with_what_came_before_and_with_what_nobody_read(reads, again):
+    @workflow
+    async def reader():
+        for _ in range(reads):
+            await calls.wait_signal("go")
+        await calls.wait_signal("never")
+
+    execution = Execution(reader, converter=Converter())
+    for event in (started(carried=[["go", 1], ["go", 2]]), signal("go", 3), signal("go", 4), signal("stop", 5)):
+        execution.step(event)
+
+    assert execution.carried_by_retry() == again
+    execution.close()
 
 
 def test_cancel_and_continue_do_not_mix():
