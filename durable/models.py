@@ -113,6 +113,8 @@ class Instance(models.Model):
             models.Index(fields=["name", "-created_at"], name="durable_instance_name"),
             models.Index(fields=["status", "-created_at"], name="durable_instance_status"),
             models.Index(fields=["name", "status", "-created_at"], name="durable_instance_both"),
+            # The report of versions.
+            models.Index(fields=["name", "version", "status", "created_at"], name="durable_instance_version"),
             # The order of the lists that operators and the API page through.
             models.Index(fields=["-created_at", "id"], name="durable_instance_created"),
             models.Index(
@@ -174,6 +176,8 @@ class Execution(models.Model):
     source = models.ForeignKey(
         "self", models.SET_NULL, null=True, related_name="+", verbose_name=_("source"), db_constraint=False
     )
+    # The instance's at the time: its id may be another workflow's by now. Empty if a release without it began it.
+    name = models.CharField(_("workflow"), max_length=200, blank=True, default="", db_default="")
     version = models.PositiveIntegerField(_("version"), default=0)
     status = models.CharField(_("status"), max_length=16, default=Status.RUNNING)
     created_at = models.DateTimeField(_("created"))
@@ -185,6 +189,9 @@ class Execution(models.Model):
         ordering = ["instance", "number"]
         constraints = [
             models.UniqueConstraint(fields=["instance", "number"], name="durable_execution_number"),
+        ]
+        indexes = [
+            models.Index(fields=["name", "version"], name="durable_execution_version"),
         ]
 
     def __str__(self) -> str:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from django.apps import apps
+from django.db import connection
 
 from durable import UnknownWorkflow, VersionNotAvailable, activity, client, registry, workflow
 from durable.models import Execution, Instance
+from durable.store import usage
 from tests.driving import cost
 
 
@@ -189,7 +194,7 @@ def test_version_without_code_is_listed_and_not_safe_while_something_needs_it(en
 
 
 @pytest.mark.parametrize("count", [1, 20])
-def test_report_takes_three_statements_however_much_there_is(engine, orders, count):
+def test_report_takes_so_many_statements_however_much_there_is(engine, orders, count):
     for _ in range(count):
         for definition in orders.values():
             definition.start()
@@ -198,5 +203,50 @@ def test_report_takes_three_statements_however_much_there_is(engine, orders, cou
     with cost() as counted:
         uses = client.versions()
 
-    assert len(counted.statements) == 3
+    assert len(counted.statements) == (3 if connection.vendor == "postgresql" else 4)
     assert [use.open for use in uses if use.name == "order"] == [count] * 3
+
+
+def test_report_counts_so_far_and_says_of_what_there_is_more(engine, orders, monkeypatch):
+    ended(engine, orders[2].start())
+    for definition in (orders[0], orders[0], orders[0], orders[2]):
+        definition.start()
+    engine.run_until_quiet()
+    monkeypatch.setattr(usage, "COUNTED", 2)
+
+    uses = {use.version: use for use in client.versions() if use.name == "order"}
+
+    assert [(uses[version].open, uses[version].closed) for version in (0, 2, 3)] == [(2, 0), (1, 1), (0, 0)]
+    assert [uses[version].more for version in (0, 2, 3)] == [("open",), (), ()]
+
+
+@pytest.fixture
+def taken_over(engine, orders, work):
+    """The name and version of an execution whose instance is another workflow's by now."""
+
+    @workflow.defn
+    async def invoice() -> str:
+        return await work()
+
+    ended(engine, orders[2].options(id="x").start())
+    engine.result(invoice.options(id="x", id_reuse="replace_closed").start())
+    return Execution.objects.get(number=1)
+
+
+def test_execution_that_was_stored_without_a_name_still_needs_its_version(taken_over):
+    Execution.objects.update(name="")
+
+    assert (safe(), safe("invoice")) == ({0, 3}, set())
+    assert [(use.closed, use.version) for use in client.versions() if use.name == "invoice"] == [(1, 0), (0, 2)]
+
+
+def test_migration_names_executions_after_what_they_began_with(taken_over, monkeypatch):
+    before = dict(Execution.objects.values_list("pk", "name"))
+    assert set(before.values()) == {"order", "invoice"}
+    Execution.objects.update(name="")
+    migration = import_module("durable.migrations.0019_versions_in_use")
+    monkeypatch.setattr(migration, "AT_ONCE", 1)
+
+    migration.name_executions(apps, SimpleNamespace(connection=connection))
+
+    assert dict(Execution.objects.values_list("pk", "name")) == before

@@ -103,13 +103,17 @@ def _chosen(request: HttpRequest) -> Chosen | None:
         return None
     of_all, whole = lists.chosen(form, plain, payloads=access.may(request.user, access.PAYLOAD))
     found = listing.of_status(of_all, form.statuses())
-    sample = [str(row.pk) for row in listing.page(found, None, LOOKED, read=lists.light).rows]
-    if not sample:
+    first = listing.page(found, None, LOOKED, read=lists.light)
+    if not first.rows and first.older is None:
         return None
-    count = listing.count(found.rows, base.COUNTED)
-    hidden = [("query", query), ("all", "1")]
-    of = found.rows if whole is None else whole
-    return Chosen(of=of, sample=sample, count=count, total=words.at_most(count, base.COUNTED), hidden=hidden)
+    number = listing.total(found, base.COUNTED)
+    return Chosen(
+        of=found.rows if whole is None else whole,
+        sample=[str(row.pk) for row in first.rows],
+        count=number.count,
+        total=words.counted(number.count, base.COUNTED, whole=number.whole),
+        hidden=[("query", query), ("all", "1")],
+    )
 
 
 def _form(verb: verbs.Verb, request: HttpRequest) -> forms.Verb:

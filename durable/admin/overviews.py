@@ -18,7 +18,7 @@ from durable.admin import base, health, lists, paging, verbs, words
 from durable.client import access, batching
 from durable.models import Status
 from durable.operations.audit import HIDDEN
-from durable.store import clock, listing, tasks, workers
+from durable.store import clock, listing, tasks, usage, workers
 
 if TYPE_CHECKING:
     from django.contrib.admin import AdminSite
@@ -98,6 +98,7 @@ def versions(site: AdminSite, request: HttpRequest) -> HttpResponse:
         {
             "use": use,
             "url": f"{address}?{urlencode({'workflow': use.name, 'version': use.version})}",
+            "counts": {name: _so_far(use, name) for name in ("open", "stalled", "closed")},
             "oldest": words.ago(use.oldest_open, now) if use.oldest_open else "",
             "last": words.ago(use.last_start, now) if use.last_start else "",
             "is_next": use.registered and use.version == latest[use.name],
@@ -105,6 +106,10 @@ def versions(site: AdminSite, request: HttpRequest) -> HttpResponse:
         for use in used
     ]
     return TemplateResponse(request, "admin/durable/versions.html", {**shown, "versions": rows})
+
+
+def _so_far(use: client.VersionUse, name: str) -> str:
+    return words.counted(getattr(use, name), usage.COUNTED, whole=name not in use.more)
 
 
 def batches(site: AdminSite, request: HttpRequest) -> HttpResponse:

@@ -108,8 +108,8 @@ class Instances(Acting, List):
         return super().get_throttles()
 
     def along(self, field: str) -> list[QuerySet[Any]]:
-        found: list[QuerySet[Any]] = self.filters.along(field)
-        return found
+        # A cursor may name the place where a page stopped to look: it has to be that of a row that the user may see.
+        return [access.listed(self.request.user, part) for part in self.filters.along(field)]
 
     @listing("instances", serializers.InstanceSummary, OF_INSTANCES)
     def get(self, request: Request) -> Response:

@@ -224,6 +224,10 @@ class VersionUseSerializer(Sparse):
     oldest_open = serializers.DateTimeField(allow_null=True)
     last_start = serializers.DateTimeField(allow_null=True)
     safe_to_delete = serializers.BooleanField()
+    more = serializers.ListField(
+        child=serializers.ChoiceField(["open", "stalled", "closed"]),
+        help_text="Of which of these there are more: at most 1,000 of each are counted.",
+    )
 
 
 class Parameter(serializers.Serializer):

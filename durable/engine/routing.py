@@ -101,7 +101,8 @@ def resolve(instance: Instance) -> None:
     instance.name, instance.version = definition.name, definition.version
     values = {"name": instance.name, "version": instance.version, "options": instance.options}
     instances.rows().filter(pk=instance.pk).update(**values)
-    instances.executions().filter(pk=instance.execution_id).update(version=instance.version)
+    run = {"name": instance.name, "version": instance.version}
+    instances.executions().filter(pk=instance.execution_id).update(**run)
     if "timeout" not in given:
         creation.limit_time(instance)
 

@@ -189,7 +189,7 @@ def _restore(node: Plan) -> Outcome:
     _end_current(instance, wanted)
     values = {**_start_of(node), **_outcome_of(node), "version": wanted.version}
     instance.version = wanted.version
-    restored = instances.begin_execution(instance, origin=Execution.Origin.RESTORE, source=wanted)
+    restored = instances.begin_execution(instance, origin=Execution.Origin.RESTORE, source=wanted, name=wanted.name)
     history.copy(wanted.pk, restored.pk)
     instances.executions().filter(pk=restored.pk).update(status=wanted.status, closed_at=wanted.closed_at)
     values |= {"execution_id": restored.pk, "head": len(node.events)}

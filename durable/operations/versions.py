@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from django.db.models import Count, Max, Min, Q
-
-from durable import conf, registry
-from durable.models import CLOSED, OPEN, Execution, HistoryEvent, Status
-from durable.store import instances
+from durable import registry
+from durable.models import CLOSED, OPEN, Status
+from durable.store import usage
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
     from datetime import datetime
+
+    from durable.store.usage import Use
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,8 +23,10 @@ class VersionUse:
 
     Attributes:
         registered: Whether this process has its code.
-        open: How many instances are open on it, those that are stalled included.
-        closed: How many ended on it and are kept.
+        open: How many instances are open on it, those that are stalled included; at most 1,000 are counted.
+        stalled: How many are stalled, likewise.
+        closed: How many ended on it and are kept, likewise.
+        more: Which of these three there are more of than were counted.
         oldest_open: When the oldest of the open ones was created.
         last_start: When the last one was created.
         safe_to_delete: Whether nothing needs its code: nothing is open on it,
@@ -38,46 +42,36 @@ class VersionUse:
     oldest_open: datetime | None
     last_start: datetime | None
     safe_to_delete: bool
+    more: tuple[str, ...] = ()
+
+
+_COUNTS: dict[str, Collection[str]] = {"open": OPEN, "stalled": (Status.STALLED,), "closed": CLOSED}
 
 
 def versions() -> list[VersionUse]:
     """Return all versions that are registered or in use, by name and number; not those of our own workflows."""
-    is_open, is_closed = Q(status__in=OPEN), Q(status__in=CLOSED)
-    found = (
-        instances.rows()
-        .order_by()
-        .values("name", "version")
-        .annotate(
-            open=Count("pk", filter=is_open),
-            stalled=Count("pk", filter=Q(status=Status.STALLED)),
-            closed=Count("pk", filter=is_closed),
-            oldest_open=Min("created_at", filter=is_open),
-            last_start=Max("created_at"),
-        )
-    )
-    used = {(row["name"], row["version"]): row for row in found}
-    past = _past()
+    used: defaultdict[tuple[str, int], list[Use]] = defaultdict(list)
+    for use in usage.used():
+        used[use.name, use.version].append(use)
     registered = {(definition.name, definition.version) for definition in registry.workflows()}
-    nothing = {"open": 0, "stalled": 0, "closed": 0, "oldest_open": None, "last_start": None}
+    needed = used.keys() | usage.nameless()
     return [
-        VersionUse(
-            **{**nothing, **used.get(key, {}), "name": key[0], "version": key[1]},
-            registered=key in registered,
-            safe_to_delete=key not in past and key not in used,
-        )
-        for key in sorted(registered | past | set(used))
+        _version(key, used.get(key, ()), registered=key in registered, safe_to_delete=key not in needed)
+        for key in sorted(registered | needed)
         if not key[0].startswith(registry.OURS)
     ]
 
 
-def _past() -> set[tuple[str, int]]:
-    """Return the names and versions of all executions: those that instances left behind can be rerun as well."""
-    executions = instances.executions().order_by()
-    # The id of a closed instance may have been taken over by another workflow: its history tells the old name.
-    taken_over = executions.filter(origin=Execution.Origin.START, number__gt=1).values("instance_id")
-    events = HistoryEvent.objects.using(conf.settings.DATABASE).order_by()
-    started = events.filter(seq=1, execution__instance__in=taken_over)
-    return {
-        *executions.values_list("instance__name", "version").distinct(),
-        *started.values_list("name", "execution__version").distinct(),
-    }
+def _version(key: tuple[str, int], uses: Sequence[Use], *, registered: bool, safe_to_delete: bool) -> VersionUse:
+    totals = {name: sum(use.count for use in uses if use.status in statuses) for name, statuses in _COUNTS.items()}
+    began = [use.oldest for use in uses if use.oldest is not None and use.status in OPEN]
+    return VersionUse(
+        name=key[0],
+        version=key[1],
+        registered=registered,
+        **{name: min(total, usage.COUNTED) for name, total in totals.items()},
+        more=tuple(name for name, total in totals.items() if total > usage.COUNTED),
+        oldest_open=min(began, default=None),
+        last_start=max((use.newest for use in uses if use.newest is not None), default=None),
+        safe_to_delete=safe_to_delete,
+    )

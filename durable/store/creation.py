@@ -101,6 +101,7 @@ def new(
         instance=instance,
         number=generation + 1,
         source_id=source,
+        name=name,
         version=version,
         created_at=now,
     )

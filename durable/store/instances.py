@@ -240,7 +240,12 @@ def stalled(name: str, facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def begin_execution(
-    instance: Instance, *, origin: str, source: Execution | uuid.UUID | None, execution_id: uuid.UUID | None = None
+    instance: Instance,
+    *,
+    origin: str,
+    source: Execution | uuid.UUID | None,
+    name: str = "",
+    execution_id: uuid.UUID | None = None,
 ) -> Execution:
     """Store the next execution of an instance; the caller makes it the current one.
 
@@ -248,6 +253,7 @@ def begin_execution(
         instance: The instance.
         origin: What it begins for.
         source: The execution that it goes back to.
+        name: The workflow that it is of; empty is the instance's.
         execution_id: The id that it is to have; None is a new one.
     """
     last = executions().filter(instance=instance).order_by("-number").values_list("number", flat=True).first() or 0
@@ -256,6 +262,7 @@ def begin_execution(
         number=last + 1,
         origin=origin,
         source_id=source.pk if isinstance(source, Execution) else source,
+        name=name or instance.name,
         version=instance.version,
         created_at=clock.now(),
         **({"id": execution_id} if execution_id else {}),

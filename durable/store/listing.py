@@ -95,6 +95,19 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Total:
+    """How many instances there are.
+
+    Attributes:
+        count: The number.
+        whole: Whether all were counted; else there may be more.
+    """
+
+    count: int
+    whole: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
     """Which instances to list.
 
@@ -296,6 +309,20 @@ def counts(chosen: Listing, limit: int) -> Counts:
     rows = chosen.rows if bound is None else chosen.rows.filter(created_at__gte=bound)
     by = dict(rows.order_by().values_list("status").annotate(Count("pk")))
     return Counts(by=by, whole=bound is None)
+
+
+def total(chosen: Listing, limit: int) -> Total:
+    """Return how many instances there are in all; what no index finds is counted among the newest.
+
+    Args:
+        chosen: The instances.
+        limit: Up to which number they are counted; one more says that there are more.
+    """
+    if chosen.fits and not chosen.few:
+        return Total(count=min(limit + 1, sum(count(part, limit) for part in chosen.along)))
+    bound = _bound(chosen, None, SIZE)
+    rows = chosen.rows if bound is None else chosen.rows.filter(created_at__gte=bound)
+    return Total(count=int(rows.order_by()[: limit + 1].count()), whole=bound is None)
 
 
 def count(rows: QuerySet[Instance], limit: int) -> int:

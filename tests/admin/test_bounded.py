@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from datetime import UTC, datetime, timedelta
+from urllib.parse import urlencode
 
 import pytest
 from django.core.management import call_command
@@ -78,6 +79,18 @@ def test_a_page_without_any_leads_on(site, some):
     assert "so far" in page.text
     there, _last = follow(site, page, "older")
     assert [each for some in there for each in some] == ["i00"]
+
+
+@pytest.mark.parametrize(
+    ("query", "shown"),
+    [({"queue": "slow"}, "1+"), ({"status": "failed"}, "10"), ({"status": "closed"}, "10"), ({"queue": "none"}, "0+")],
+)
+def test_all_that_match_are_counted_no_further_than_a_list_looks(site, some, query, shown):
+    sent = {"verb": "suspend", "all": "1", "query": f"?{urlencode(query)}"}
+
+    page = site.client.post("/admin/durable/instance/batch/", sent)
+
+    assert page.context["chosen"].total == shown
 
 
 def test_errors_are_searched_bit_by_bit(site, some):

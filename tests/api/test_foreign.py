@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from django.contrib.auth import get_user_model
@@ -11,6 +14,7 @@ from django.db import connection
 from durable import client
 from durable.api import access
 from durable.models import Instance, Operation
+from durable.store import listing as store_listing
 from durable.testing.factories import InstanceFactory
 from tests import worlds
 from tests.api.conftest import EVERY, Api
@@ -59,6 +63,33 @@ def test_pages_of_a_list_in_part_lead_through_it(listing):
 
     assert [row["id"] for row in first["results"] + second["results"]] == SEEN
     assert second["next"] is None
+
+
+@pytest.mark.parametrize("order", ["id", "-created_at", "-started_at"])
+def test_cursors_of_what_is_looked_for_name_no_place_of_what_is_hidden(listing, order, monkeypatch):
+    monkeypatch.setattr(store_listing, "SPAN", 2)
+    at = datetime(2026, 3, 1, tzinfo=UTC)
+    for n in range(12):
+        whose = "own" if n % 3 == 0 else "foreign"
+        InstanceFactory(id=f"{whose}/{n:02}", queue="slow" if n < 6 else "other", created_at=at + timedelta(minutes=n))
+
+    page = listing.get("instances/", queue="slow", ordering=order).json()
+    found, places = ids_of(page), []
+    while page["next"]:
+        cursor = b64decode(parse_qs(urlsplit(page["next"]).query)["cursor"][0]).decode()
+        places.append(parse_qs(cursor)["p"][0])
+        page = listing.client.get(page["next"]).json()
+        found += ids_of(page)
+
+    field = order.removeprefix("-")
+    own = {str(each) for each in Instance.objects.filter(pk__startswith="own/").values_list(field, flat=True)}
+    assert sorted(found) == ["own/00", "own/03"]
+    assert places
+    assert set(places) <= own
+
+
+def ids_of(page: dict[str, Any]) -> list[str]:
+    return [row["id"] for row in page["results"]]
 
 
 def test_several_backends_add_up(listing, settings):

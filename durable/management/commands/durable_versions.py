@@ -37,6 +37,6 @@ class Command(DurableCommand):
 
 def _cells(use: client.VersionUse) -> list[str]:
     times = ["" if at is None else f"{at:%Y-%m-%d %H:%M}" for at in (use.oldest_open, use.last_start)]
-    counts = [f"{count:,}" for count in (use.open, use.stalled, use.closed)]
+    counts = [f"{getattr(use, name):,}{'+' if name in use.more else ''}" for name in ("open", "stalled", "closed")]
     registered, deletable = ("yes" if is_so else "no" for is_so in (use.registered, use.safe_to_delete))
     return [use.name, str(use.version), registered, *counts, *times, deletable]
