@@ -4,31 +4,36 @@ from __future__ import annotations
 
 import hashlib
 import json
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import messages
 from django.contrib.admin.utils import unquote
 from django.core.serializers.json import DjangoJSONEncoder
-from django.http import HttpResponse, HttpResponseRedirect, JsonResponse
+from django.http import HttpResponse, HttpResponseRedirect, JsonResponse, StreamingHttpResponse
 
-from durable import client
 from durable.admin import base
-from durable.client import access, redacting
+from durable.client import access, parts, redacting
 from durable.core.errors import UndecodableEvent, UndecodablePayload, UnknownExecution
 from durable.models import CLOSED
 from durable.store import instances, tasks, updates
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from uuid import UUID
 
     from django.contrib.admin import AdminSite
     from django.http import HttpRequest
+    from django.http.response import HttpResponseBase
 
     from durable.client import HistoryItem
     from durable.models import Instance
 
 LOOKED = 200
 """How many tasks a state is about."""
+
+AT_ONCE = 1000
+"""How many events of a download are in memory at a time."""
 
 
 def state(found: Instance) -> str:
@@ -57,8 +62,8 @@ def live(site: AdminSite, request: HttpRequest, object_id: str) -> HttpResponse:
     return JsonResponse({"state": state(found), "closed": found.status in CLOSED})
 
 
-def download(site: AdminSite, request: HttpRequest, object_id: str) -> HttpResponse:
-    """Give an execution's history as JSON.
+def download(site: AdminSite, request: HttpRequest, object_id: str) -> HttpResponseBase:
+    """Give an execution's history as JSON, some events at a time.
 
     Raises:
         UnknownInstance: There is none of this id, or the user may not know that there is.
@@ -67,7 +72,8 @@ def download(site: AdminSite, request: HttpRequest, object_id: str) -> HttpRespo
     hides = not access.may(request.user, access.PAYLOAD, found)
     try:
         execution = instances.execution(found, request.GET.get("execution") or None)
-        items = client.history(found.pk, execution.pk)
+        some = _parts(execution.pk, found.status)
+        first = next(some)
     except (UnknownExecution, UndecodablePayload, UndecodableEvent) as error:
         messages.error(request, str(redacting.error(error) if hides else error))
         return HttpResponseRedirect(base.links(site).instance(found.pk))
@@ -78,12 +84,38 @@ def download(site: AdminSite, request: HttpRequest, object_id: str) -> HttpRespo
         "version": execution.version,
         "status": execution.status,
         "redacted": hides,
-        "history": [_plain(item, hides=hides) for item in items],
     }
-    body = json.dumps(shown, cls=DjangoJSONEncoder, indent=1, ensure_ascii=False)
-    response = HttpResponse(body, content_type="application/json")
+    response = StreamingHttpResponse(_lines(shown, chain([first], some), hides=hides), content_type="application/json")
     response["Content-Disposition"] = f'attachment; filename="{_file_name(execution.pk)}"'
     return response
+
+
+def _parts(execution_id: UUID, status: str) -> Iterator[list[HistoryItem]]:
+    """Yield a history, part by part; one that is empty ends it."""
+    names: dict[int, str] = {}
+    after, found = 0, None
+    while found is None or found:
+        found = parts.part(execution_id, status=status, after=after, limit=AT_ONCE, names=names)
+        after = found[-1].seq if found else after
+        yield found
+
+
+def _lines(shown: dict[str, Any], some: Iterable[list[HistoryItem]], *, hides: bool) -> Iterator[str]:
+    """Yield the JSON; if an event cannot be read, it ends there and says so."""
+    yield f'{_json(shown)[:-2]},\n "history": ['
+    before, unread = "\n", ""
+    try:
+        for items in some:
+            for item in items:
+                yield f"{before}{_json(_plain(item, hides=hides))}"
+                before = ",\n"
+    except (UndecodablePayload, UndecodableEvent) as error:
+        unread = f',\n "unread": {_json(str(redacting.error(error) if hides else error))}'
+    yield f"\n ]{unread}\n}}"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, cls=DjangoJSONEncoder, indent=1, ensure_ascii=False)
 
 
 def _plain(item: HistoryItem, *, hides: bool) -> dict[str, Any]:

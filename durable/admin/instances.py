@@ -36,9 +36,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from django.http import HttpRequest, HttpResponse
+    from django.http.response import HttpResponseBase
     from django.urls import URLPattern
 
-    View = Callable[..., HttpResponse]
+    View = Callable[..., HttpResponseBase]
 
 
 class InstanceAdmin(base.ReadOnly):
@@ -66,7 +67,7 @@ class InstanceAdmin(base.ReadOnly):
 
     def _view(self, view: View) -> View:
         @transaction.non_atomic_requests(using=conf.settings.DATABASE)
-        def seen(request: HttpRequest, **given: Any) -> HttpResponse:
+        def seen(request: HttpRequest, **given: Any) -> HttpResponseBase:
             try:
                 return view(self.admin_site, request, **given)
             except UnknownInstance:

@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 
 from durable import client
 from durable.admin import base, drawing, family, feeds, forms, health, lists, verbs, words
-from durable.client import access, batching, redacting, steps
+from durable.client import access, batching, parts, redacting, steps
 from durable.core.errors import UndecodableEvent, UndecodablePayload, UnknownExecution
 from durable.core.failures import Failure
 from durable.models import CLOSED, OPEN
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 SHOWN = 200
 """How many events, or steps, a page of the history has."""
+
+DRAWN = 2500
+"""How many steps are drawn. A history of more than twice as many events is drawn from where the page shows it on."""
 
 _LONG = 20_000
 
@@ -99,16 +102,17 @@ def view(site: AdminSite, request: HttpRequest, object_id: str) -> HttpResponse:
         messages.error(request, str(error))
         return HttpResponseRedirect(links.instance(found.pk))
     hides, now = not access.may(request.user, access.PAYLOAD, found), clock.now()
-    items, unread = _read(partial(client.history, found.pk, execution.pk), [], hides=hides)
-    known = steps.of(items)
+    asked = _asked(request, execution)
+    known, unread = _read(partial(_steps, asked, found.status), [], hides=hides)
     shown = base.context(site, request, tab="instance_changelist", title=found.pk, instance=found, hides=hides)
     shown |= _head(request, found, execution, links, now=now, hides=hides)
-    shown |= _history(request, items, known, hides=hides)
-    shown["unread"] = unread
+    history, unread_too = _read(partial(_history, asked, known, status=found.status, hides=hides), {}, hides=hides)
+    shown |= _around(asked, history) | history | {"unread": unread or unread_too}
     if execution.pk == found.execution_id:
         shown |= _read(partial(_work, request.user, found, links, now=now, hides=hides), {}, hides=hides)[0]
     going, visible = now if execution.closed_at is None else None, shown["visible"]
-    shown |= drawing.context(request, known, shown.get("work", ()), visible, now=going)
+    shown |= drawing.context(request, known[:DRAWN], shown.get("work", ()), visible, now=going)
+    shown["drawn_in_part"] = asked.drawn_after > 0 or len(known) > DRAWN
     shown |= family.context(request.user, found, links)
     return TemplateResponse(request, "admin/durable/instance/page.html", shown)
 
@@ -187,34 +191,88 @@ def _chain(failure: dict[str, Any] | None) -> Iterator[Failure]:
         found = found.cause
 
 
-def _history(
-    request: HttpRequest, items: Sequence[HistoryItem], known: Sequence[steps.Step], *, hides: bool
-) -> dict[str, Any]:
-    kind, whole = request.GET.get("kind", ""), request.GET.get("history") == "full"
-    kinds = sorted({item.kind for item in items})
-    after = _after(request, items)
-    start = items[0].recorded_at if items else None
-    if whole or kind:
-        chosen = [item for item in items if item.seq > after and kind in ("", item.kind)]
-        shown: dict[str, Any] = {"events": [_event(item, start, hides=hides) for item in chosen[:SHOWN]]}
-        last = chosen[SHOWN - 1].seq if len(chosen) > SHOWN else None
-    else:
-        found = [step for step in known if step.seq > after]
-        shown = {"lines": [_line(step, start, hides=hides) for step in found[:SHOWN]]}
-        last = found[SHOWN - 1].seq if len(found) > SHOWN else None
-    query = request.GET.copy()
-    query["after"] = str(last)
-    more = f"?{query.urlencode()}#history" if last is not None else ""
-    told = {"kinds": kinds, "kind": kind, "whole": whole or bool(kind), "length": len(items), "more": more}
-    return {**shown, **told, "visible": {"first": after, "last": last}}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """Which part of a history is to be shown.
+
+    Attributes:
+        length: How many events the history has.
+        start: When the first of them was recorded.
+        after: Behind which event it is to be shown.
+        drawn_after: Behind which event it is to be drawn.
+        kind: Only events of this kind; empty is all.
+        whole: Whether events are to be shown, and not steps.
+    """
+
+    request: HttpRequest
+    execution: Execution
+    length: int
+    start: datetime | None
+    after: int
+    drawn_after: int
+    kind: str
+    whole: bool
 
 
-def _after(request: HttpRequest, items: Sequence[HistoryItem]) -> int:
+def _asked(request: HttpRequest, execution: Execution) -> Asked:
+    kind, length, after = request.GET.get("kind", ""), parts.length(execution.pk), _after(request, execution)
+    return Asked(
+        request=request,
+        execution=execution,
+        length=length,
+        start=parts.began(execution.pk),
+        after=after,
+        drawn_after=0 if length <= 2 * DRAWN else after,
+        kind=kind,
+        whole=bool(kind) or request.GET.get("history") == "full",
+    )
+
+
+def _steps(asked: Asked, status: str) -> list[steps.Step]:
+    return parts.steps(asked.execution.pk, status=status, after=asked.drawn_after, limit=DRAWN + 1)
+
+
+def _history(asked: Asked, known: Sequence[steps.Step], *, status: str, hides: bool) -> dict[str, Any]:
+    """Return the part of the history that is shown, and its last event; None if nothing follows."""
+    if asked.whole:
+        kinds = [asked.kind] if asked.kind else []
+        items = parts.part(asked.execution.pk, status=status, after=asked.after, limit=SHOWN + 1, kinds=kinds)
+        last = items[SHOWN - 1].seq if len(items) > SHOWN else None
+        return {"events": [_event(item, asked.start, hides=hides) for item in items[:SHOWN]], "last": last}
+    found = [step for step in known if step.seq > asked.after]
+    if len(known) > DRAWN and len(found) <= SHOWN:  # it is drawn from its beginning, and that is too far away
+        found = parts.steps(asked.execution.pk, status=status, after=asked.after, limit=SHOWN + 1)
+    last = found[SHOWN - 1].seq if len(found) > SHOWN else None
+    return {"lines": [_line(step, asked.start, hides=hides) for step in found[:SHOWN]], "last": last}
+
+
+def _around(asked: Asked, history: dict[str, Any]) -> dict[str, Any]:
+    """Return what the page says of the rest of the history, and how to get there."""
+    last = history.get("last")
+    return {
+        "kinds": parts.kinds(asked.execution.pk),
+        "kind": asked.kind,
+        "whole": asked.whole,
+        "length": asked.length,
+        "more": "" if last is None else _behind(asked, last),
+        "end": "" if last is None or asked.kind else _behind(asked, max(last, asked.length - SHOWN)),
+        "visible": {"first": asked.after, "last": last},
+    }
+
+
+def _behind(asked: Asked, seq: int) -> str:
+    query = asked.request.GET.copy()
+    query["after"] = str(seq)
+    query.pop("event", None)
+    return f"?{query.urlencode()}#history"
+
+
+def _after(request: HttpRequest, execution: Execution) -> int:
     """Return behind which event the history is to be shown: the one that is told, or the one before an event id."""
     told, event_id = (_number(request.GET.get(name, "")) for name in ("after", "event"))
     if event_id is None:
         return told or 0
-    seq = next((item.seq for item in items if item.event_id == event_id), 0)
+    seq = parts.place_of(execution.pk, event_id) or 0
     return seq - 1 if seq > SHOWN else 0
 
 

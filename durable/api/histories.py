@@ -8,9 +8,8 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers as rest
 from rest_framework.response import Response
 
-from durable import client
 from durable.api import access, base, filters, serializers
-from durable.client import open_work, parts, steps
+from durable.client import open_work, parts
 from durable.core.errors import UndecodablePayload
 from durable.models import ActivityTask, Execution
 from durable.store import instances, tasks
@@ -139,9 +138,10 @@ class Timeline(Part):
         """List what an execution did and what came to it, each with when it began, when and how it ended."""
         found = access.find(request.user, instance_id, payloads=False)
         asked = self.asked()
+        execution, limit = self.execution(found), asked["limit"]
         with self.redacting(found):
-            known = steps.of(client.history(found.pk, self.execution(found).pk))
-        return self.part([step for step in known if step.seq > asked["after"]], asked["limit"])
+            known = parts.steps(execution.pk, status=found.status, after=asked["after"], limit=limit + 1)
+        return self.part(known, limit)
 
 
 class Work(base.List):

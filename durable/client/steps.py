@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from durable.client import HistoryItem
 
-_ASKED = {
+ASKED = {
     "ActivityScheduled": "activity",
     "TimerStarted": "timer",
     "ChildScheduled": "child",
@@ -19,8 +19,8 @@ _ASKED = {
     "SideEffectRecorded": "side effect",
     "PatchMarked": "patch",
 }
-_AT_ONCE = {"SideEffectRecorded", "PatchMarked"}
-_ENDS = {
+AT_ONCE = {"SideEffectRecorded", "PatchMarked"}
+ENDS = {
     "ActivityCompleted": "completed",
     "ActivityFailed": "failed",
     "ActivityCanceled": "canceled",
@@ -79,28 +79,28 @@ class Step:
     @property
     def at_once(self) -> bool:
         """Whether it is of a kind that takes no time."""
-        return self.event_id is None or self.events[0].kind in _AT_ONCE
+        return self.event_id is None or self.events[0].kind in AT_ONCE
 
 
 def of(items: Sequence[HistoryItem]) -> list[Step]:
     """Return a history's steps, in the order in which they began."""
-    ends = {item.event_id: item for item in items if item.kind in _ENDS}
-    return [_step(item, ends.get(item.event_id)) for item in items if item.kind in _ASKED or item.event_id is None]
+    ends = {item.event_id: item for item in items if item.kind in ENDS}
+    return [_step(item, ends.get(item.event_id)) for item in items if item.kind in ASKED or item.event_id is None]
 
 
 def _step(item: HistoryItem, end: HistoryItem | None) -> Step:
-    at_once = item.event_id is None or item.kind in _AT_ONCE
+    at_once = item.event_id is None or item.kind in AT_ONCE
     answer = None if at_once else end
     ended = item.recorded_at if at_once else None if answer is None else answer.recorded_at
     tried = answer is not None and item.kind == "ActivityScheduled"
     return Step(
         seq=item.seq,
         event_id=item.event_id,
-        kind=_ASKED.get(item.kind) or _CONTROL.get(item.kind) or item.kind,
+        kind=ASKED.get(item.kind) or _CONTROL.get(item.kind) or item.kind,
         name=item.name or str(item.data.get("name") or ""),
         began=item.recorded_at,
         ended=ended,
-        outcome="" if answer is None else _ENDS[answer.kind],
+        outcome="" if answer is None else ENDS[answer.kind],
         attempts=answer.data.get("attempts", 1) if answer is not None and tried else None,
         child=str(item.data.get("instance_id", "")) if item.kind == "ChildScheduled" else "",
         rerunnable=item.rerunnable,

@@ -35,7 +35,7 @@ CROSS JOIN LATERAL (
     SELECT count(*) AS number FROM (
         SELECT FROM {instance}
         WHERE name = pair.name AND version = pair.version AND status = known.status LIMIT %s
-    ) some
+    ) found
 ) counted
 CROSS JOIN LATERAL (
     SELECT min(created_at) AS oldest, max(created_at) AS newest FROM {instance}

@@ -20,7 +20,7 @@ class Page(HTMLParser):
     def __init__(self, response: Any) -> None:
         super().__init__()
         self.response, self.status = response, response.status_code
-        self.text = response.content.decode()
+        self.text = response.getvalue().decode()
         self.inline: list[str] = []
         self.links: list[str] = []
         self.fields: dict[str, Any] = {}

@@ -12,7 +12,8 @@ import pytest
 from durable import client
 from durable.codecs import PlainCodec
 from durable.core.errors import NondeterminismError, UpdateTimeout
-from durable.models import ActivityTask, Operation
+from durable.fields import Dumped
+from durable.models import ActivityTask, HistoryEvent, Operation
 from durable.store import clock
 from durable.testing import history_of
 from durable.testing.factories import ExecutionFactory, InstanceFactory
@@ -106,6 +107,26 @@ def test_two_thousand_events_make_a_page_of_bounded_size(site, fresh):
     assert page.text.count("<rect") <= 1100
     assert len(page.text) < 1_500_000
     assert "those of a name share a row" in page.text
+
+
+@pytest.mark.parametrize("query", [{}, {"after": "21"}, {"event": "9"}])
+def test_a_very_long_history_is_drawn_from_where_it_is_shown(site, fresh, monkeypatch, query):
+    monkeypatch.setattr("durable.admin.page.SHOWN", 4)
+    monkeypatch.setattr("durable.admin.page.DRAWN", 8)
+    InstanceFactory(id="long", history=many(30), status="completed", result=1)
+    InstanceFactory(id="short", history=many(3))
+    drawn = "too long to be drawn as a whole"
+
+    page = site.page("long", **query)
+
+    first = {"": 1, "after": 22, "event": 20}[next(iter(query), "")]
+    assert seqs(page)[0] == first
+    assert drawn in page.text
+    bars = [row.seq for row in page.response.context["timeline"].rows if row.kind == "activity"]
+    assert bars == [seq for seq in range(first, first + 16) if seq % 2 == 0][: 8 - (first == 1)]
+    end = next(link for link in page.links if link.endswith("after=58#history"))
+    assert seqs(site.get(f"long/change/{end.partition('#')[0]}"))[-1] == 62
+    assert drawn not in site.page("short").text
 
 
 def test_queries_do_not_grow_with_the_history_or_the_children(site, fresh):
@@ -210,6 +231,24 @@ def test_the_download_is_the_history(site, failed):
     assert [event["kind"] for event in found["history"]] == [item.kind for item in failed.history()]
     assert found["history"][0]["data"]["input"] == {"args": [1], "kwargs": {}}
     assert found["redacted"] is False
+
+
+def test_a_long_download_comes_in_parts_and_ends_at_what_cannot_be_read(site, staff, fresh, monkeypatch):
+    monkeypatch.setattr("durable.admin.feeds.AT_ONCE", 4)
+    InstanceFactory(id="long", history=many(5))
+    whole = [(item.seq, item.kind, item.name) for item in client.history("long")]
+
+    found = json.loads(site.page("long", "download/").text)
+    assert [(event["seq"], event["kind"], event["name"]) for event in found["history"]] == whole
+    assert "unread" not in found
+
+    HistoryEvent.objects.filter(seq=7).update(data=Dumped("{no json"))
+    found = json.loads(site.page("long", "download/").text)
+    assert len(found["history"]) == 4
+    assert "cannot be decoded" in found["unread"]
+    blind = json.loads(Site(staff("view_instance", name="bob")).page("long", "download/").text)
+    assert {event["data"] for event in blind["history"]} == {None}
+    assert "{no json" not in blind["unread"]
 
 
 def test_markup_in_names_and_payloads_is_text(site, fresh):
