@@ -9,7 +9,8 @@ from django.contrib.auth import get_user_model
 from django.db import connection
 
 from durable import client
-from durable.models import Instance
+from durable.models import Execution, Instance, Status
+from durable.store import usage
 from project.demo import seeding
 from tests import clones, driving, multitudes
 from tests.explained import statements
@@ -28,8 +29,8 @@ MOST = 20_000
 PAGES = 30_000
 """How many pages of tables and indexes all statements of a look may have to do with."""
 
-WHOLE = {"admin versions", "api versions/", "client.versions"}
-"""The report of versions counts all that is open and closed, exactly: it is about what can be deleted from the code."""
+COUNTING = {"admin versions", "api versions/", "client.versions"}
+"""What counts so many rows of each version and status, by the index alone."""
 
 
 @pytest.fixture
@@ -64,9 +65,21 @@ def test_what_lists_and_pages_show_is_found_by_index(multitude):
         if (looked := sum(each.pages for each in found)) > PAGES:
             pages[name] = looked
 
-    assert set(scans) <= WHOLE, scans
-    assert set(many) <= WHOLE, many
-    assert set(pages) <= WHOLE, pages
+    assert scans == {}
+    assert set(many) <= COUNTING, many
+    assert pages == {}
+
+
+def test_versions_in_use_are_found_from_one_to_the_next(multitude, monkeypatch):
+    monkeypatch.setattr(usage, "COUNTED", 10)
+    found = statements(client.versions)
+
+    reads = [read for each in found[:1] for read in each.reads]
+    assert {read.how for read in reads} == {"Index Only Scan"}
+    pairs = Execution.objects.order_by().values("name", "version").distinct().count()
+    assert sum(read.rows for read in reads if read.table == "durable_execution") == pairs
+    most = max(read.rows for read in reads if read.table == "durable_instance")
+    assert most <= pairs * len(Status) * (usage.COUNTED + 1) < Instance.objects.count()
 
 
 def test_groups_of_failures_are_counted_by_the_index_alone(multitude):

@@ -101,21 +101,18 @@ def _parts(execution_id: UUID, status: str) -> Iterator[list[HistoryItem]]:
 
 
 def _lines(shown: dict[str, Any], some: Iterable[list[HistoryItem]], *, hides: bool) -> Iterator[str]:
-    """Yield the JSON; if an event cannot be read, it ends there and says so."""
-    yield f'{_json(shown)[:-2]},\n "history": ['
+    """Yield the JSON, an event on a line; if one cannot be read, it ends there and says so."""
+    encode = DjangoJSONEncoder(ensure_ascii=False).encode
+    yield f'{encode(shown)[:-1]}, "history": ['
     before, unread = "\n", ""
     try:
         for items in some:
-            for item in items:
-                yield f"{before}{_json(_plain(item, hides=hides))}"
+            if items:
+                yield before + ",\n".join(encode(_plain(item, hides=hides)) for item in items)
                 before = ",\n"
     except (UndecodablePayload, UndecodableEvent) as error:
-        unread = f',\n "unread": {_json(str(redacting.error(error) if hides else error))}'
-    yield f"\n ]{unread}\n}}"
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, cls=DjangoJSONEncoder, indent=1, ensure_ascii=False)
+        unread = f', "unread": {encode(str(redacting.error(error) if hides else error))}'
+    yield f"\n]{unread}}}\n"
 
 
 def _plain(item: HistoryItem, *, hides: bool) -> dict[str, Any]:

@@ -110,8 +110,8 @@ def kinds(execution_id: uuid.UUID) -> list[str]:
 
 def began(execution_id: uuid.UUID) -> datetime | None:
     """Return when the first event of an execution was recorded; None if there is none."""
-    found: datetime | None = _rows(execution_id).filter(seq=1).values_list("recorded_at", flat=True).first()
-    return found
+    # Not ``first()``: it asks for an order, which goes by way of the execution and the instance.
+    return next(iter(_rows(execution_id).filter(seq=1).order_by().values_list("recorded_at", flat=True)), None)
 
 
 def place_of(execution_id: uuid.UUID, event_id: int) -> int | None:

@@ -237,7 +237,8 @@ def outline(execution_id: uuid.UUID, kinds: Collection[str]) -> list[tuple[str, 
 def name_of(execution_id: uuid.UUID, event_id: int) -> str:
     """Return the name of the activity of an event id; empty if there is none."""
     found = _rows(execution_id).filter(event_id=event_id, kind=ev.ActivityScheduled.__name__)
-    return found.values_list("name", flat=True).first() or ""
+    # Not ``first()``: it asks for an order, which goes by way of the execution and the instance.
+    return next(iter(found.order_by().values_list("name", flat=True)), "")
 
 
 def asked(execution_id: uuid.UUID, event_id: int) -> ev.ActivityScheduled:

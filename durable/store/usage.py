@@ -19,16 +19,19 @@ if TYPE_CHECKING:
 COUNTED = 1000
 """Up to which number the instances of a version and a status are counted; one more says that there are more."""
 
-# A pair is found from the one before it: as many looks into the index as there are pairs, not rows.
-_USED = """
-WITH RECURSIVE pair (name, version) AS (
-    (SELECT name, version FROM {execution} ORDER BY name, version LIMIT 1)
+# A pair is found from the one before it: as many looks into an index as there are pairs, not rows.
+_PAIRS = """
+    (SELECT name, version FROM {table} ORDER BY name, version LIMIT 1)
     UNION ALL
-    SELECT following.name, following.version FROM pair CROSS JOIN LATERAL (
-        SELECT name, version FROM {execution}
-        WHERE (name, version) > (pair.name, pair.version) ORDER BY name, version LIMIT 1
+    SELECT following.name, following.version FROM {pairs} before CROSS JOIN LATERAL (
+        SELECT name, version FROM {table}
+        WHERE (name, version) > (before.name, before.version) ORDER BY name, version LIMIT 1
     ) following
-)
+"""
+
+_USED = """
+WITH RECURSIVE run (name, version) AS ({runs}), own (name, version) AS ({owns}),
+pair AS (SELECT name, version FROM run WHERE name <> '' UNION SELECT name, version FROM own)
 SELECT pair.name, pair.version, known.status, counted.number, ends.oldest, ends.newest
 FROM pair CROSS JOIN unnest(%s::text[]) known (status)
 CROSS JOIN LATERAL (
@@ -41,7 +44,6 @@ CROSS JOIN LATERAL (
     SELECT min(created_at) AS oldest, max(created_at) AS newest FROM {instance}
     WHERE name = pair.name AND version = pair.version AND status = known.status
 ) ends
-WHERE pair.name <> ''
 """
 
 
@@ -79,7 +81,9 @@ def _by_index(connection: Any) -> list[Use]:
 
 @lru_cache
 def _statement() -> str:
-    return _USED.format(execution=Execution._meta.db_table, instance=Instance._meta.db_table).strip()
+    execution, instance = Execution._meta.db_table, Instance._meta.db_table
+    runs = _PAIRS.format(table=execution, pairs="run")
+    return _USED.format(instance=instance, runs=runs, owns=_PAIRS.format(table=instance, pairs="own")).strip()
 
 
 def _by_table() -> list[Use]:
