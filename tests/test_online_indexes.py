@@ -9,7 +9,7 @@ from django.db.migrations.loader import MigrationLoader
 from durable.models import Execution, Instance
 from durable.testing.factories import InstanceFactory
 
-MIGRATIONS = ("0014_list_indexes", "0017_more_list_indexes", "0018_fewer_indexes")
+MIGRATIONS = ("0014_list_indexes", "0017_more_list_indexes", "0018_fewer_indexes", "0020_versions_in_use")
 
 
 def names():

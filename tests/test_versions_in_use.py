@@ -244,7 +244,7 @@ def test_migration_names_executions_after_what_they_began_with(taken_over, monke
     before = dict(Execution.objects.values_list("pk", "name"))
     assert set(before.values()) == {"order", "invoice"}
     Execution.objects.update(name="")
-    migration = import_module("durable.migrations.0019_versions_in_use")
+    migration = import_module("durable.migrations.0020_versions_in_use")
     monkeypatch.setattr(migration, "AT_ONCE", 1)
 
     migration.name_executions(apps, SimpleNamespace(connection=connection))

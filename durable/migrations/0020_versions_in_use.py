@@ -33,7 +33,7 @@ class Migration(migrations.Migration):
     atomic = False
 
     dependencies = [
-        ("durable", "0018_execution_name"),
+        ("durable", "0019_execution_name"),
     ]
 
     operations = [

@@ -3,7 +3,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("durable", "0017_more_list_indexes"),
+        ("durable", "0018_fewer_indexes"),
     ]
 
     operations = [
