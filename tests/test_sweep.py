@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from itertools import pairwise
 from time import monotonic
 
 import pytest
@@ -137,6 +138,26 @@ def test_two_idle_workers_together_ask_one_statement_a_second(committing, monkey
     assert asked <= workers.SWEEP_EACH
     assert passed >= 0.9 * 2 * durable_settings.POLL * (workers.SWEEP_EACH - 1)
     assert said == 2, "as often as if it were alone"
+
+
+@pytest.mark.parametrize(("others", "most"), [([], 2), (["other"], 4), (["other", "third"], 4)])
+def test_what_comes_due_is_seen_before_and_looks_are_no_further_apart_than_documented(
+    committing, monkeypatch, others, most
+):
+    monkeypatch.setattr(dispatch, "is_private", lambda: False)
+    sweeping(*others)
+    pace, looks, passed = Pace(), [], 0.0
+    look_around = sweep.look_around
+    monkeypatch.setattr(
+        sweep, "look_around", lambda horizon: (looks.append((passed, horizon)), look_around(horizon))[1]
+    )
+    for _ in range(workers.SWEEP_EACH):
+        pace._look_at = 0.0
+        passed += pace.tick()
+
+    gaps = [later - at for (at, _), (later, _) in pairwise(looks)]
+    assert max(gaps) <= most * durable_settings.POLL
+    assert max(gaps) <= min(horizon for _, horizon in looks)
 
 
 def test_a_worker_looks_alone_where_no_other_can_announce_anything_to_it(committing):
