@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 
 import pytest
+from django.conf import settings as django_settings
+from django.db import connections
+from django.test import TransactionTestCase
 from hypothesis import HealthCheck, settings
 
 from durable import conf
 from durable.engine import cache, pace, presence, running
 from durable.store import clock
 from durable.testing.clocks import Clock
-from tests import driving
+from tests import driving, emptying
 
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("thorough", parent=settings.get_profile("default"), max_examples=2000)
@@ -24,6 +27,27 @@ STRICT = os.environ.get("DURABLE_STRICT") == "1"
 def strictness(request, monkeypatch):
     """Run all in strict mode, if the environment says so, but what is marked."""
     monkeypatch.setattr(conf.Settings, "STRICT", STRICT and request.node.get_closest_marker("lenient") is None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_emptying():
+    """Empty the database after tests with real commits in our own way, not by Django's ``flush``."""
+
+    def teardown(case):
+        for alias in case._databases_names(include_mirrors=False):
+            emptying.empty(connections[alias])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, "_fixture_teardown", teardown)
+        yield
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix):
+    """Let SQLite not wait for the disk: what a test writes need not outlive the machine."""
+    for database in django_settings.DATABASES.values():
+        if command := database.get("OPTIONS", {}).get("init_command"):
+            database["OPTIONS"]["init_command"] = command.replace("synchronous=FULL", "synchronous=OFF")
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypedDict
 
@@ -59,8 +60,12 @@ class ServerError(RuntimeError):
 
 
 @contextlib.contextmanager
-def postgres() -> Iterator[str]:
-    """Run PostgreSQL with its durable defaults and give its URL; use ``DATABASE_URL`` instead if it is set."""
+def postgres(*, fsync: bool = True) -> Iterator[str]:
+    """Run PostgreSQL with its durable defaults and give its URL; use ``DATABASE_URL`` instead if it is set.
+
+    Args:
+        fsync: Whether what is committed shall outlive a crash of the machine, which tests need not wait for.
+    """
     if url := os.environ.get("DATABASE_URL"):
         yield url
         return
@@ -81,6 +86,7 @@ def postgres() -> Iterator[str]:
                 *(bin_dir / "postgres", "-D", data, "-p", str(port)),
                 *("-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={folder}"),
                 *("-c", "max_connections=200", "-c", "timezone=UTC", "-c", "log_min_messages=warning"),
+                *([] if fsync else ["-c", "fsync=off", "-c", "full_page_writes=off"]),
             ]
 
         # SIGINT is PostgreSQL's fast shutdown: it does not wait for clients to leave.
@@ -311,7 +317,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     parser = argparse.ArgumentParser(prog="python -m tests.servers", description=main.__doc__)
     databases = parser.add_mutually_exclusive_group()
-    databases.add_argument("--postgres", action="store_const", dest="database", const=postgres)
+    databases.add_argument("--postgres", action="store_const", dest="database", const=partial(postgres, fsync=False))
     databases.add_argument("--mariadb", action="store_const", dest="database", const=debian.mariadb)
     brokers = parser.add_mutually_exclusive_group()
     brokers.add_argument("--redis", action="store_const", dest="broker", const=redis)
