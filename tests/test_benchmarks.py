@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.once("the benchmarks are told which database")
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

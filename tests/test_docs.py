@@ -242,6 +242,7 @@ def follower(place: Path) -> Iterator[Follower]:
 
 
 @pytest.mark.acceptance
+@pytest.mark.once("in a project with a database of its own")
 @pytest.mark.parametrize("page", TUTORIALS, ids=name)
 def test_tutorial_can_be_followed(page, tmp_path):
     with follower(tmp_path) as reader:
@@ -268,6 +269,7 @@ USE_TZ = True
 """
 
 
+@pytest.mark.once("in a project with a database of its own")
 @pytest.mark.parametrize("page", TESTED, ids=name)
 def test_tests_of_a_page_pass(page, tmp_path):
     with follower(tmp_path) as reader:

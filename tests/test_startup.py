@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.once("starts a project with a database of its own")
+
 ROOT = Path(__file__).resolve().parent.parent
 
 SETTINGS = """

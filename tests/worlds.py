@@ -47,6 +47,12 @@ def snapshot(*, audit: bool = False) -> dict[str, list[Any]]:
     return {model.__name__: list(model._default_manager.order_by("pk").values()) for model in models}
 
 
+def touched(counted: driving.Cost) -> bool:
+    """Say whether anything may have been written, beside what was tried and the session of who tried it."""
+    harmless = ("SELECT", 'INSERT INTO "durable_operation"', 'UPDATE "django_session"')
+    return not all(statement.startswith(harmless) for statement in counted.statements)
+
+
 def build(engine: Any) -> None:
     """Make instances: ``busy halted failed rewound done stalled damaged child batch`` of ``own/`` and ``foreign/``."""
     bank = {"up": False}

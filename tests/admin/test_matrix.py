@@ -159,10 +159,13 @@ WHO: dict[str, tuple[str, ...] | None] = {
 FEW = ("nobody", VIEW, "all but payloads", "everything", "superuser")
 """Enough where most may nothing at all."""
 
-pytestmark = pytest.mark.timeout(600)
+OBJECTS = ("nobody", VIEW, *(f"view and {name}" for name in EVERY[1:]), "everything")
+"""Enough where the permissions are the same ones, on some instances instead of all."""
+
+pytestmark = [pytest.mark.timeout(600), pytest.mark.once("permissions are looked at in Python")]
 
 BACKENDS = {"all": "django.contrib.auth.backends.ModelBackend", "own": "tests.worlds.OwnOnly"}
-CASES = [("all", FOREIGN), ("own", OWN), ("own", FOREIGN)]
+CASES = [("all", FOREIGN, tuple(WHO)), ("own", OWN, OBJECTS), ("own", FOREIGN, FEW)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,10 +249,9 @@ def clients(staff, settings):
     return log_in
 
 
-@pytest.mark.parametrize(("backend", "whose"), CASES)
-def test_matrix(world, clients, settings, backend, whose):
+@pytest.mark.parametrize(("backend", "whose", "asking"), CASES, ids=[f"{case[0]}-{case[1]}" for case in CASES])
+def test_matrix(world, clients, settings, backend, whose, asking):
     wrong = list[str]()
-    asking = WHO if backend == "all" or whose == OWN else dict.fromkeys(FEW)
     for who in asking:
         permissions = WHO[who]
         client = clients(who)
@@ -368,11 +370,11 @@ def _looked(kind: str) -> Iterator[tuple[str, Any]]:
         yield f"{one}change/?history=full&execution={execution.pk}", None
         yield f"{one}download/?execution={execution.pk}", None
     for name in verbs.VERBS:
-        yield f"{one}do/{name}/", None
         yield f"{one}do/{name}/?event_id=1", None
         yield f"{one}do/{name}/", {**FORMS.get(name, {}), "preview": "1"}
-        yield "batch/", {"verb": name, "id": f"{OWN}{kind}"}
         yield "batch/", {"verb": name, "id": f"{OWN}{kind}", "step": "2", "preview": "1", **FORMS.get(name, {})}
+    yield f"{one}do/rerun/", None
+    yield "batch/", {"verb": "rerun", "id": f"{OWN}{kind}"}
 
 
 def test_no_payload_is_shown_to_those_who_may_not_see_it(world, staff):
