@@ -28,6 +28,11 @@ def sweep() -> None:
         look()
 
 
+def sweep_again() -> None:
+    """Take care of what may have come up since a moment ago; what is looked for otherwise is older."""
+    find_expired()
+
+
 def advance_due(queues: Queues = None) -> int:
     """Give every instance that something waits for a turn; return how many there were."""
     due = due_instances(queues)

@@ -119,14 +119,18 @@ class Worker:
         cache.clear()
 
     def _drain(self, handle: Handle | None) -> None:
+        before: Any = None
+        draining.sweep()
         for _ in range(_ROUNDS):
-            draining.sweep()
             if handle is not None and handle.instance.closed_at is not None:
                 return
-            before = draining.snapshot()
-            done = draining.advance_due(self._queues) + draining.perform_due(self._queues)
-            if not done or draining.snapshot() == before:
+            before = before or draining.snapshot()
+            if not draining.advance_due(self._queues) + draining.perform_due(self._queues):
+                break
+            if (after := draining.snapshot()) == before:
                 break  # what is due by now can only wait: for the start of its instance, say
+            before = after
+            draining.sweep_again()
         else:
             due = [*draining.due_instances(self._queues), *draining.due_queues(self._queues)]
             raise Stuck(f"there is no end of what is due, after {_ROUNDS} rounds: {', '.join(due)}")
