@@ -8,7 +8,8 @@ PYTEST := $(BIN)/python -m pytest
 SERVERS := $(BIN)/python -m tests.servers
 ARGS ?=
 PYTHONS ?= python3.12 python3.13 python3.14
-JOBS ?= auto
+# One more than there are processors, since the tests that start workers mostly wait for them.
+JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 # Passed on to the benchmarks: W=W1,W2 (workloads) or all, ROUNDS=3, DB=postgres or sqlite, PEERS=1 (other engines, too).
 W ?=
@@ -17,6 +18,8 @@ DB ?=
 PEERS ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# The tests start many processes, which would compile all modules again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

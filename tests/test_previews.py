@@ -24,8 +24,8 @@ from tests import effects, strolls
 PARTS = 5
 """Several tests, so that several processes can share the work."""
 
-FIRST, HISTORIES, VERBS = int(os.environ.get("PREVIEW_SEED", "0")), int(os.environ.get("PREVIEW_HISTORIES", "17")), 18
-TOPPED = int(os.environ.get("PREVIEW_TOPPED", "12"))
+FIRST, HISTORIES, VERBS = int(os.environ.get("PREVIEW_SEED", "0")), int(os.environ.get("PREVIEW_HISTORIES", "12")), 18
+TOPPED = int(os.environ.get("PREVIEW_TOPPED", "8"))
 PAIRS, DONE = 1000, 500
 """How many pairs of a history and a verb there are at least in all parts, and how many of them are not refused."""
 

@@ -26,11 +26,11 @@ _TAIL = 6000
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run these tests last and in the order of their files, so that they share their workers."""
+    """Run these tests first and in the order of their files: they share their workers, and wait while others work."""
     here = str(os.path.dirname(__file__))
     ours = [item for item in items if str(item.path).startswith(here)]
     ours.sort(key=lambda item: str(item.path))
-    items[:] = [item for item in items if not str(item.path).startswith(here)] + ours
+    items[:] = ours + [item for item in items if not str(item.path).startswith(here)]
     for item in ours:
         item.add_marker(pytest.mark.acceptance)
         if item.path.name in WATCH_THE_CLOCK:

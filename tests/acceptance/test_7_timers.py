@@ -15,6 +15,8 @@ from tests.acceptance import ledger
 from tests.acceptance.checks import lateness, sound
 from tests.acceptance.workers import wait_for
 
+pytestmark = pytest.mark.once("who waits for what is decided in Python")
+
 logger = logging.getLogger(__name__)
 
 

@@ -9,6 +9,8 @@ from durable.models import Execution
 from tests.acceptance.checks import sound
 from tests.acceptance.workers import wait_for
 
+pytestmark = pytest.mark.once("which code there is does not depend on the database")
+
 
 def of(project: str) -> dict[str, str]:
     """Return the environment that makes a process one of this project's."""
@@ -23,7 +25,7 @@ def projects(acceptance_site):
         worker.await_ready()
     yield
     for worker in workers:
-        worker.stop()
+        worker.kill()
 
 
 OFTEN = {"REDISPATCH": 0.5}

@@ -7,7 +7,6 @@ import json
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
-from itertools import product
 from typing import Any, Literal
 
 import pytest
@@ -17,8 +16,9 @@ from durable import RetryPolicy, activity, client, registry, workflow
 from durable.core.errors import InvalidInput
 from durable.models import Instance, Operation
 from durable.store import workers
+from tests import sampling
 from tests.admin.conftest import Site
-from tests.admin.test_bad_forms import VALUES, sent
+from tests.admin.test_bad_forms import VALUES, WORST, sent
 
 
 class Size(Enum):
@@ -199,9 +199,9 @@ def test_what_a_start_cannot_take_is_refused(site, everything, changed, problem)
 
 
 def test_fields_of_all_kinds_take_or_refuse_whatever_is_sent(site, everything):
-    for field, (kind, value) in product((*FILLED, "argument.share", "argument.anything"), VALUES.items()):
+    for field, kind in sampling.cells((*FILLED, "argument.share", "argument.anything"), VALUES, always=WORST):
         with transaction.atomic():
-            page = begin(site, "everything", **{"id": "it", **FILLED, field: sent(value)})
+            page = begin(site, "everything", **{"id": "it", **FILLED, field: sent(VALUES[kind])})
             assert page.status in (200, 302, 400), (field, kind, page.status)
             assert Instance.objects.exists() == (page.status == 302)
             transaction.set_rollback(True)

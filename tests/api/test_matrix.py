@@ -115,7 +115,7 @@ WHO: dict[str, tuple[str, ...] | None] = {
 FEW = ("nobody", VIEW, "all but payloads", "everything", "superuser")
 """Enough where most may nothing at all."""
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.once("permissions are looked at in Python")]
 
 BACKENDS = {
     "all": "django.contrib.auth.backends.ModelBackend",
