@@ -575,6 +575,55 @@ def test_activity_that_is_the_only_one_runs_in_place(napping, alone):
     assert handles[0].result(timeout=0) == "work"
 
 
+def test_result_in_place_is_taken_though_a_signal_came_before_it(committing, alone):
+    @activity.defn
+    def hail() -> str:
+        client.get(activity.info().instance_id).signal("go")
+        return "hailed"
+
+    @workflow.defn
+    async def caller(calls: bool) -> str | None:
+        await workflow.wait_signal("go")
+        return await hail() if calls else None
+
+    handles = [caller.start(calls) for calls in (True, False, False)]
+    for handle in handles:
+        advance(handle.id)
+        handle.signal("go")
+
+    advance_told([("default", pk) for pk in ids(handles)], queue="default")
+
+    assert alone == [handles[0].id]
+    assert handles[0].result(timeout=0) == "hailed"
+
+
+def test_instance_whose_code_fails_after_its_activity_in_place_stalls(committing, alone, settings):
+    settings.DURABLE = {"STEP_TIMEOUT": 0.2}
+
+    @activity.defn
+    def work() -> None:
+        pass
+
+    @workflow.defn
+    async def stuck(works: bool) -> None:
+        await workflow.wait_signal("go")
+        if works:
+            await work()
+            while True:
+                pass
+
+    handles = [stuck.start(works) for works in (True, False, False)]
+    for handle in handles:
+        advance(handle.id)
+        handle.signal("go")
+
+    advance_told([("default", pk) for pk in ids(handles)], queue="default")
+
+    assert alone == [handles[0].id]
+    assert [handle.status for handle in handles] == ["stalled", "completed", "completed"]
+    assert InboxEvent.objects.get().kind == "ActivityCompleted"
+
+
 def test_parents_and_children_that_end_at_once_do_not_block_each_other(family):
     handles = [family.start(3) for _ in range(6)]
     for handle in handles:

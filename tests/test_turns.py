@@ -100,6 +100,7 @@ def test_turn_stores_the_row_and_the_events(instance, lease):
         {"status": Status.SUSPENDED},
         {"status": Status.CANCELED},
         {"has_updates": True},
+        {"parent_execution_id": uuid.uuid4()},
     ],
     ids=lambda moved: next(iter(moved)),
 )

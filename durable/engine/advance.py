@@ -101,9 +101,14 @@ def _turn(instance_id: str, leave_at: float) -> str | None:
         return None  # not begun: whatever waits, waits for the start
     if instance.queue != queue:
         return None  # it went to another app, whose workers are told
-    # Whoever found the instance locked went away: look, now that it is free, for what they left.
+    return instance.queue if has_more(instance) else None
+
+
+def has_more(instance: Instance) -> bool:
+    """Say whether there is more to do for an instance whose turn was taken."""
+    # Whoever found it locked went away: look, now that it is free, for what they left.
     is_open = instance.status in (Status.PENDING, Status.RUNNING)
-    return instance.queue if is_open and inbox.has_due(instance.execution_id) else None
+    return is_open and inbox.has_due(instance.execution_id)
 
 
 def _time_out(instance: Instance) -> None:

@@ -251,7 +251,18 @@ class _Batch:
         self._line.add(self.later)
         for turn, _ in self._taken:
             if turn.in_place is not None:
-                in_place.run(turn, time.monotonic() + single.STAYS_SECONDS)
+                self._run_in_place(turn)
+
+    def _run_in_place(self, turn: Turn) -> None:
+        instance = turn.instance
+        try:
+            in_place.run(turn, time.monotonic() + single.STAYS_SECONDS)
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception:  # noqa: BLE001 - what the activity did is in the inbox; its turn says what is wrong
+            telemetry.logger.info("%s gets a turn by itself after its activity", instance.pk, exc_info=True)
+        if single.has_more(instance):  # its result, if something came while it ran
+            self._line.add({instance.pk: instance.queue}, alone=True)
 
     def drop(self) -> None:
         """Throw away what was not stored."""

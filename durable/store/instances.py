@@ -202,9 +202,10 @@ def update(instance: Instance, values: dict[str, Any], *, head: int) -> bool:
 
 
 def _unmoved(query: Any, instance: Instance, *, head: int, lease: uuid.UUID) -> Any:
-    # An instance that was asked for its first update meanwhile is to be looked at with other eyes.
-    as_seen = {"head": head, "lease": lease, "has_updates": instance.has_updates}
-    held = query.filter(pk=instance.pk, status=Status.RUNNING, **as_seen)
+    # An instance that was asked for its first update meanwhile is to be looked at with other eyes, and so is
+    # one whose parent was rewound: another execution is to be told of its end.
+    as_seen = {"has_updates": instance.has_updates, "parent_execution_id": instance.parent_execution_id}
+    held = query.filter(pk=instance.pk, head=head, lease=lease, status=Status.RUNNING, **as_seen)
     return held.exclude(inbox.any_due(instance.execution_id))
 
 

@@ -38,7 +38,7 @@ FROM moved, json_to_recordset(%s::json) AS new (seq int, kind text, event_id int
 """
 
 _UNMOVED = """
-AND lease = %s AND status = %s AND has_updates = %s
+AND lease = %s AND status = %s AND has_updates = %s AND parent_execution_id IS NOT DISTINCT FROM %s
 AND NOT EXISTS (SELECT 1 FROM {inbox} WHERE execution_id = %s AND visible_at <= %s)
 """
 
@@ -53,7 +53,7 @@ _ENDED = """, ended AS (
     DELETE FROM {inbox} WHERE execution_id = %s AND EXISTS (SELECT 1 FROM moved)
 )"""
 
-# By the parent that the row names now: a rewind of the parent may have given it another one since it was read.
+# To the parent that the row named when it was seen: if a rewind gave it another one since, it has moved.
 _TOLD = """, waiting AS (
     SELECT e.id, e.instance_id, i.queue
     FROM moved JOIN {execution} AS e ON e.id = moved.parent JOIN {instance} AS i ON i.id = e.instance_id
@@ -153,8 +153,8 @@ def _at_once(
     ]
     parameters += [instance.pk, head]
     if lease is not None:
-        unmoved = [lease, Status.RUNNING.value, instance.has_updates, instance.execution_id, clock.now()]
-        parameters += unmoved
+        parameters += [lease, Status.RUNNING.value, instance.has_updates, instance.parent_execution_id]
+        parameters += [instance.execution_id, clock.now()]
     if ends:
         parameters += [instance.pk, instance.execution_id, list(map(str, OPEN))]
         parameters += [values["status"], values["closed_at"], instance.execution_id, instance.execution_id]
