@@ -12,6 +12,7 @@ from rest_framework.response import Response
 
 from durable import client
 from durable.api import access, bodies, serializers
+from durable.api.base import ETAG
 from durable.api.instances import DRY_RUN, INSTANCE_OR_PREVIEW, KEY, Acting, tried
 from durable.client import operate
 from durable.core.errors import UnknownInstance, UnknownToken
@@ -70,7 +71,10 @@ class Complete(_Ending):
     does = staticmethod(client.complete_activity)
 
     @extend_schema(
-        operation_id="complete_activity", request=Completion, parameters=[KEY, DRY_RUN], responses=INSTANCE_OR_PREVIEW
+        operation_id="complete_activity",
+        request=Completion,
+        parameters=[KEY, DRY_RUN, ETAG],
+        responses=INSTANCE_OR_PREVIEW,
     )
     def post(self, request: Request) -> Response:
         """Complete an activity that called `complete_later`, and answer with its instance."""
@@ -84,7 +88,7 @@ class Fail(_Ending):
     does = staticmethod(client.fail_activity)
 
     @extend_schema(
-        operation_id="fail_activity", request=Failing, parameters=[KEY, DRY_RUN], responses=INSTANCE_OR_PREVIEW
+        operation_id="fail_activity", request=Failing, parameters=[KEY, DRY_RUN, ETAG], responses=INSTANCE_OR_PREVIEW
     )
     def post(self, request: Request) -> Response:
         """Fail an activity that called `complete_later`, and answer with its instance; its policy may retry it."""

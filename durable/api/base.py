@@ -33,14 +33,21 @@ if TYPE_CHECKING:
 
 
 class Schema(AutoSchema):
-    """Tags everything alike, and describes errors."""
+    """Tags everything alike, by names that no other part of a project has, and describes errors."""
 
     def get_tags(self) -> list[str]:
         return ["durable"]
 
+    def get_serializer_name(self, serializer: Any, direction: Any) -> str:
+        return f"Durable{super().get_serializer_name(serializer, direction)}"
+
     def get_operation(self, *args: Any, **kwargs: Any) -> Any:
         operation = super().get_operation(*args, **kwargs)
         if operation is not None:
+            operation["operationId"] = f"durable_{operation['operationId'].replace('-', '_')}"
+            for parameter in operation.get("parameters", ()):
+                if parameter["in"] == "path":
+                    parameter["description"] = "Its id; `%2F` stands for a slash in it."
             problem = self.resolve_serializer(serializers.Problem, "response").ref
             operation["responses"]["default"] = {
                 "description": "It is refused: the `code` says why.",
@@ -59,7 +66,8 @@ class View(GenericAPIView):
     throttle_classes = [*APIView.throttle_classes, access.Throttle]
     throttle_scope = "durable-read"
     versioning_class = None
-    metadata_class = None  # the schema says more than OPTIONS would
+    metadata_class = None  # the schema says more
+    cache_control = "no-store"  # they hold payloads, and an ETag is for If-Match: it says nothing of all that is shown
     pagination_class: Any = None
     filter_backends: list[Any] = []
     queryset: Any = Instance.objects.none()
@@ -70,6 +78,14 @@ class View(GenericAPIView):
     def as_view(cls, **initkwargs: Any) -> Any:
         # The verbs have transactions of their own, and an update waits for what can only happen after one.
         return transaction.non_atomic_requests(using=conf.settings.DATABASE)(super().as_view(**initkwargs))
+
+    @property
+    def default_response_headers(self) -> dict[str, str]:
+        return {**super().default_response_headers, "Cache-Control": self.cache_control}
+
+    def options(self, request: Any, *args: Any, **kwargs: Any) -> Response:
+        """Say by ``Allow`` which methods there are."""
+        return Response(status=204)
 
     def get_exception_handler(self) -> Callable[..., Response | None]:
         return problems.handle
@@ -169,6 +185,18 @@ def listing(operation_id: str, kind: Any, orderings: tuple[str, ...]) -> Any:
     )
     return extend_schema(operation_id=operation_id, parameters=[ordering, FIELDS], responses=kind(many=True))
 
+
+def header(name: str, description: str, *statuses: int) -> OpenApiParameter:
+    """Describe a header of answers that have one of these statuses."""
+    # A list: a tuple is taken for all statuses.
+    return OpenApiParameter(
+        name, location=OpenApiParameter.HEADER, response=list(statuses), required=False, description=description
+    )
+
+
+LOCATION = header("Location", "Where the new one is.", 201)
+ETAG = header("ETag", "How the instance is, for `If-Match`.", 200)
+ETAG_OF_NEW = header("ETag", "How the new instance is, for `If-Match`.", 201)
 
 OF_INSTANCES = ("-created_at", "id", "started_at", "closed_at")
 

@@ -73,11 +73,11 @@ class Moment(filters.IsoDateTimeFilter):
 
 
 def _since(field: str) -> Moment:
-    return Moment(field_name=field, lookup_expr="gte")
+    return Moment(field_name=field, lookup_expr="gte", help_text="At this time or later.")
 
 
 def _before(field: str, **how: Any) -> Moment:
-    return Moment(field_name=field, lookup_expr="lt", **how)
+    return Moment(field_name=field, lookup_expr="lt", help_text="Before this time.", **how)
 
 
 class Instances(filters.FilterSet):
@@ -85,15 +85,17 @@ class Instances(filters.FilterSet):
 
     status = filters.MultipleChoiceFilter(choices=Status.choices, help_text="May be given repeatedly.")
     workflow = filters.CharFilter(field_name="name", help_text="Its name, without the version.")
-    version = Number()
-    queue = filters.CharFilter()
+    version = Number(help_text="Of its workflow.")
+    queue = filters.CharFilter(help_text="Where it runs.")
     tag = filters.CharFilter(method="by_tag", help_text="`name:value`; may be given repeatedly, all must fit.")
-    id_prefix = filters.CharFilter(field_name="id", lookup_expr="startswith")
-    parent = filters.CharFilter(field_name="parent_id")
-    has_parent = filters.BooleanFilter(field_name="parent_id", lookup_expr="isnull", exclude=True)
+    id_prefix = filters.CharFilter(field_name="id", lookup_expr="startswith", help_text="What its id begins with.")
+    parent = filters.CharFilter(field_name="parent_id", help_text="The id of the instance that started it.")
+    has_parent = filters.BooleanFilter(
+        field_name="parent_id", lookup_expr="isnull", exclude=True, help_text="Whether another instance started it."
+    )
     rerun_from = filters.CharFilter(help_text="The instance that it is a rerun of.")
-    attempt = Number()
-    attempt_min = Number(field_name="attempt", lookup_expr="gte")
+    attempt = Number(help_text="How many reruns led to it; 0 is a start.")
+    attempt_min = Number(field_name="attempt", lookup_expr="gte", help_text="So many reruns at least.")
     created_since = _since("created_at")
     created_before = _before("created_at")
     started_since = _since("started_at")
@@ -172,11 +174,11 @@ def _json(text: str) -> Any:
 class Operations(filters.FilterSet):
     """Filters of the audit."""
 
-    verb = filters.CharFilter()
-    instance = filters.CharFilter(field_name="instance_id")
-    actor = filters.CharFilter(field_name="actor_name")
+    verb = filters.CharFilter(help_text="What was done.")
+    instance = filters.CharFilter(field_name="instance_id", help_text="The id of the instance that it was done to.")
+    actor = filters.CharFilter(field_name="actor_name", help_text="The name of whoever did it.")
     outcome = filters.MultipleChoiceFilter(choices=Operation.Outcome.choices, help_text="May be given repeatedly.")
-    dry_run = filters.BooleanFilter()
+    dry_run = filters.BooleanFilter(help_text="Whether it was only looked at.")
     since = _since("at")
     before = _before("at")
 
@@ -190,7 +192,7 @@ class Tasks(filters.FilterSet):
 
     state = filters.MultipleChoiceFilter(choices=ActivityTask.State.choices, help_text="May be given repeatedly.")
     name = filters.CharFilter(help_text="The activity's.")
-    queue = filters.CharFilter()
+    queue = filters.CharFilter(help_text="Whose workers run it.")
 
     class Meta:
         model = ActivityTask

@@ -19,7 +19,7 @@ from rest_framework.response import Response
 
 from durable import client, conf
 from durable.api import access, bodies, filters, once, problems, serializers, verbs
-from durable.api.base import FIELDS, OF_INSTANCES, List, View, etag, listing, located
+from durable.api.base import ETAG, ETAG_OF_NEW, FIELDS, LOCATION, OF_INSTANCES, List, View, etag, listing, located
 from durable.api.plain import described, plain
 from durable.client import redacting
 from durable.core.errors import ConcurrencyConflict, DurableError, UpdateTimeout
@@ -119,7 +119,7 @@ class Instances(Acting, List):
     @extend_schema(
         operation_id="start",
         request=bodies.Start,
-        parameters=[KEY, DRY_RUN],
+        parameters=[KEY, DRY_RUN, LOCATION, ETAG_OF_NEW],
         responses={201: serializers.InstanceDetail, 200: serializers.PreviewSerializer},
     )
     def post(self, request: Request) -> Response:
@@ -144,7 +144,7 @@ class One(View):
 
     serializer_class = serializers.InstanceDetail
 
-    @extend_schema(operation_id="instance", parameters=[FIELDS])
+    @extend_schema(operation_id="instance", parameters=[FIELDS, ETAG])
     def get(self, request: Request, instance_id: str) -> Response:
         """Show an instance; its ETag is for ``If-Match``."""
         found = access.find(request.user, instance_id)
@@ -266,10 +266,12 @@ def _imagined(found: client.WhatIf, *, hides: bool) -> dict[str, Any]:
 def _or_preview(name: str, kind: type[BaseSerializer]) -> PolymorphicProxySerializer:
     """Describe an answer that is a preview if the request is a dry run."""
     kinds: list[Any] = [kind, serializers.PreviewSerializer]
-    return PolymorphicProxySerializer(component_name=name, serializers=kinds, resource_type_field_name=None)
+    return PolymorphicProxySerializer(component_name=f"Durable{name}", serializers=kinds, resource_type_field_name=None)
 
 
 INSTANCE_OR_PREVIEW = _or_preview("InstanceOrPreview", serializers.InstanceDetail)
+
+_HEADERS = {"instance": (ETAG,), "outcome": (ETAG,), "new": (LOCATION, ETAG_OF_NEW)}
 
 _ANSWERS: dict[str, Any] = {
     "instance": {200: INSTANCE_OR_PREVIEW},
@@ -290,7 +292,11 @@ def doing(verb: verbs.Verb) -> type[Doing]:
         operation_id=verb.name,
         description=f"Needs `durable.{verb.permission}`.",
         request=verb.body,
-        parameters=[KEY, IF_MATCH, *([] if verb.answers in ("value", "imagined") else [DRY_RUN])],
+        parameters=[
+            *(KEY, IF_MATCH),
+            *([] if verb.answers in ("value", "imagined") else [DRY_RUN]),
+            *_HEADERS.get(verb.answers, ()),
+        ],
         responses=answers,
     )
     view: type[Doing] = type(f"{verb.name.title()}View", (Doing,), {"verb": verb, "__doc__": verb.body.__doc__})

@@ -12,7 +12,7 @@ from rest_framework.response import Response
 
 from durable import client
 from durable.api import access, bodies, filters
-from durable.api.base import FIELDS, OF_INSTANCES, List, View, listing
+from durable.api.base import FIELDS, LOCATION, OF_INSTANCES, List, View, listing
 from durable.api.ids import link
 from durable.api.instances import DRY_RUN, KEY, Acting, scope
 from durable.api.plain import described, plain
@@ -108,7 +108,9 @@ class Batches(Beginning, List):
         """List the batches, which are instances, the newest first."""
         return self.page(access.listed(request.user, instances.rows().filter(name=NAME)))
 
-    @extend_schema(operation_id="batch_start", request=NewBatch, parameters=[KEY, DRY_RUN], responses={201: Report})
+    @extend_schema(
+        operation_id="batch_start", request=NewBatch, parameters=[KEY, DRY_RUN, LOCATION], responses={201: Report}
+    )
     def post(self, request: Request) -> Response:
         """Do a verb to many instances; with `dry_run`, a batch that finds out what would become of each."""
         return self.acting(self._begin)
@@ -157,7 +159,9 @@ class BatchRetry(Beginning):
 
     throttle_scope = "durable-write"
 
-    @extend_schema(operation_id="batch_retry", request=Retry, parameters=[KEY, DRY_RUN], responses={201: Report})
+    @extend_schema(
+        operation_id="batch_retry", request=Retry, parameters=[KEY, DRY_RUN, LOCATION], responses={201: Report}
+    )
     def post(self, request: Request, batch_id: str) -> Response:
         """Do what a closed batch was for once more, to those of its instances that have one of the outcomes."""
         return self.acting(partial(self._retry, batch_id))
@@ -178,8 +182,8 @@ class FailureGroups(View):
         operation_id="failure_groups",
         parameters=[
             FIELDS,
-            OpenApiParameter("workflow"),
-            OpenApiParameter("status", enum=[str(status) for status in STATUSES]),
+            OpenApiParameter("workflow", description="Only of this one; its name without the version."),
+            OpenApiParameter("status", enum=[str(each) for each in STATUSES], description="Only in this one."),
             OpenApiParameter("since", description="Failed at that time or later."),
             OpenApiParameter("until", description="Failed before."),
             OpenApiParameter("limit", int, description="So many groups at most; 100 if nothing is said."),

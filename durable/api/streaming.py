@@ -95,6 +95,7 @@ class Events(base.View):
     serializer_class = serializers.HistoryItemSerializer
     renderer_classes = [EventStream]
     throttle_scope = "durable-stream"
+    cache_control = "no-store, no-transform"
     takes: ClassVar[set[str]] = {"fields", "after", "timeout"}
 
     @extend_schema(
@@ -148,8 +149,7 @@ class Events(base.View):
         return place
 
     def _headed(self, response: HttpResponseBase) -> HttpResponseBase:
-        # Nobody may keep it, change it or hold it back until there is more.
-        response["Cache-Control"] = "no-store, no-transform"
+        # Nobody may change it, or hold it back until there is more.
         response["X-Accel-Buffering"] = "no"
         response["Content-Encoding"] = "identity"  # or Django's GZipMiddleware would
         return response

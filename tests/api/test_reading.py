@@ -299,3 +299,9 @@ def test_audit_is_listed_and_filtered(api, failed):
     assert [row["actor"] for row in api.get("audit/", outcome="done").json()["results"]] == ["bob"]
     assert [row["actor"] for row in api.get("audit/", instance="no").json()["results"]] == ["eve"]
     assert Operation.objects.count() == 2
+
+
+def test_no_cache_keeps_what_is_answered(api, failed, settings):
+    settings.MIDDLEWARE = ["django.middleware.http.ConditionalGetMiddleware", *settings.MIDDLEWARE]
+    for path in ("instances/order%2F1/", "instances/", "instances/none/", "health/"):
+        assert api.get(path).headers["Cache-Control"] == "no-store", path

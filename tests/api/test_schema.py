@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -40,6 +41,39 @@ def test_every_operation_says_what_it_does_and_how_it_fails(schema):
         assert operation["responses"]["default"]["content"]["application/problem+json"]
         assert operation["tags"] == ["durable"]
     assert len({operation["operationId"] for operation in operations}) == len(operations)
+
+
+def test_names_are_no_other_apps(schema):
+    operations = [each for path in schema["paths"].values() for each in path.values()]
+    enums = {name for name, each in schema["components"]["schemas"].items() if "enum" in each}
+
+    assert all(re.fullmatch("durable_[a-z_]+", operation["operationId"]) for operation in operations)
+    assert not [name for name in schema["components"]["schemas"].keys() - enums if "Durable" not in name]
+
+
+def test_every_parameter_and_filter_is_described(schema):
+    operations = {path: each for path, found in schema["paths"].items() for each in found.values()}
+
+    assert not [
+        (path, each["name"])
+        for path, operation in operations.items()
+        for each in operation.get("parameters", [])
+        if not each.get("description")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "headers"),
+    [
+        ("instances/", "201", {"Location", "ETag"}),
+        ("instances/{instance_id}/rerun/", "201", {"Location", "ETag"}),
+        ("instances/{instance_id}/rerun/", "200", set()),
+        ("instances/{instance_id}/rewind/", "200", {"ETag"}),
+        ("batches/", "201", {"Location"}),
+    ],
+)
+def test_headers_of_answers_are_described(schema, path, status, headers):
+    assert schema["paths"][f"/api/v1/{path}"]["post"]["responses"][status].get("headers", {}).keys() == headers
 
 
 def test_every_post_takes_an_idempotency_key(schema):
