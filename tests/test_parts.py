@@ -46,7 +46,13 @@ def test_a_part_costs_three_statements_at_most(long):
     with cost() as counted:
         parts.steps(long.execution_id, status=long.status, after=0, limit=3)
 
-    assert len(counted.statements) <= 3
+    assert len(counted.statements) == 3
+
+    with cost() as counted:
+        closed = parts.steps(long.execution_id, status=long.status, after=5, limit=3)
+
+    assert not any(step.is_open for step in closed)
+    assert len(counted.statements) == 2, "the rest of the history is none of its business"
 
 
 def test_what_is_told_of_a_history_is_what_it_has(long):
