@@ -15,12 +15,16 @@ from durable import client
 from durable.admin import base
 from durable.client import access, redacting
 from durable.core.errors import DurableError
+from durable.store import history
 
 if TYPE_CHECKING:
     from django.contrib.admin import AdminSite
     from django.http import HttpRequest, HttpResponse
 
     from durable.core.explaining import Explanation
+
+EVENTS = 20
+"""How many of a step's events are named."""
 
 
 def view(site: AdminSite, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -44,16 +48,22 @@ def view(site: AdminSite, request: HttpRequest, object_id: str) -> HttpResponse:
         "explained": redacting.explanation(explained) if hides else explained,
         "hides": hides,
         "at": datetime.fromtimestamp(explained.at, UTC),
-        **_neighbours(explained, at, execution),
+        "events": history.between(
+            explained.execution_id, explained.first, min(explained.seq, explained.first + EVENTS - 1)
+        ),
+        "events_omitted": max(0, explained.seq - explained.first + 1 - EVENTS),
+        **_neighbours(explained, execution),
     }
     return TemplateResponse(request, "admin/durable/instance/explain.html", shown)
 
 
-def _neighbours(explained: Explanation, at: int | None, execution: str) -> dict[str, Any]:
-    """Return where the steps before and after are."""
-    before, after = (explained.seq if at is None else min(at, explained.seq)) - 1, explained.seq + 1
+def _neighbours(explained: Explanation, execution: str) -> dict[str, Any]:
+    """Return where the steps before and after are, and the outermost ones."""
+    before, after = explained.first - 1, explained.seq + 1
     also = f"&execution={explained.execution_id}" if execution else ""
     return {
         "before": f"?at={before}{also}" if before >= 1 else "",
         "after": f"?at={after}{also}" if after <= explained.length else "",
+        "start": f"?at=1{also}" if before >= 1 else "",
+        "finish": f"?at={explained.length}{also}" if after <= explained.length else "",
     }

@@ -79,6 +79,7 @@ class Explanation:
     Attributes:
         workflow, version: The code that was replayed.
         seq: The place of the step's last event in the history, from 1; 0 before the first.
+        first: The place of its first event; 0 if there is none.
         length: How many events the history has.
         at: The step's time, in seconds since 1970.
         tasks: The tasks that had not ended.
@@ -96,6 +97,7 @@ class Explanation:
     workflow: str
     version: int
     seq: int
+    first: int
     length: int
     at: float
     tasks: tuple[TaskStack, ...]
@@ -153,13 +155,14 @@ class _Replayed:
 
     Attributes:
         fits: Up to which event the code did what the history records.
+        first: The first event of the last step that did.
         moments: How many futures and tasks there had been after each step, and its time.
         asked: When and where each thing was asked for, by event id.
     """
 
     def __init__(self, execution: Execution, history: Sequence[ev.Event]) -> None:
         self.execution, self.history = execution, history
-        self.fits = 0
+        self.fits = self.first = 0
         self.moments: list[tuple[int, float]] = []
         self.asked: dict[int, tuple[float, Place | None]] = {}
 
@@ -169,7 +172,7 @@ class _Replayed:
         for _ in retake(execution, self.history if seq else (), whole=True):
             self.moments.append((execution.loop.created, execution.loop.now))
             self.asked.update((number, (execution.loop.now, place)) for number, place in execution.places.items())
-            self.fits = execution.head
+            self.first, self.fits = self.fits + 1, execution.head
             if self.fits >= seq:
                 return
 
@@ -193,6 +196,7 @@ def _explained(replayed: _Replayed, trouble: DurableError | None) -> Explanation
         workflow=execution.workflow.name,
         version=execution.workflow.version,
         seq=replayed.fits,
+        first=replayed.first,
         length=len(replayed.history),
         at=execution.loop.now,
         tasks=tuple(TaskStack(name=w.task, waits=w, stack=s) for w, s in zip(waiting, stacks, strict=True)),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from contextlib import closing, nullcontext
-from functools import lru_cache
+from functools import lru_cache, reduce
 from itertools import chain
+from operator import or_
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections
-from django.db.models import ExpressionWrapper, F, TextField
+from django.db.models import ExpressionWrapper, F, Q, TextField
 
 from durable import conf
 from durable.codecs import PlainCodec
@@ -197,7 +198,7 @@ def _is_short(after: int, until: int | None) -> bool:
     return until is not None and until - after <= _AT_ONCE
 
 
-def _rows(execution_id: uuid.UUID) -> Any:
+def _rows(execution_id: uuid.UUID | str) -> Any:
     return HistoryEvent.objects.using(conf.settings.DATABASE).filter(execution_id=execution_id)
 
 
@@ -234,11 +235,31 @@ def outline(execution_id: uuid.UUID, kinds: Collection[str]) -> list[tuple[str, 
     return list(found.values_list("kind", "event_id", "name"))
 
 
+def between(execution_id: uuid.UUID | str, first: int, last: int) -> list[tuple[int, str, int | None, str]]:
+    """Return ``(seq, kind, event id, name)`` of the events from one place to another, and read no payload."""
+    found = _rows(execution_id).filter(seq__gte=first, seq__lte=last).order_by("seq")
+    return list(found.values_list("seq", "kind", "event_id", "name"))
+
+
 def name_of(execution_id: uuid.UUID, event_id: int) -> str:
     """Return the name of the activity of an event id; empty if there is none."""
     found = _rows(execution_id).filter(event_id=event_id, kind=ev.ActivityScheduled.__name__)
     # Not ``first()``: it asks for an order, which goes by way of the execution and the instance.
     return next(iter(found.order_by().values_list("name", flat=True)), "")
+
+
+def names_of(asked: Collection[tuple[uuid.UUID, int]]) -> dict[tuple[uuid.UUID, int], str]:
+    """Return the names of activities, given their executions and event ids, in one statement."""
+    if not asked:
+        return {}
+    each = (Q(execution_id=execution_id, event_id=event_id) for execution_id, event_id in asked)
+    found = HistoryEvent.objects.using(conf.settings.DATABASE).filter(
+        reduce(or_, each), kind=ev.ActivityScheduled.__name__
+    )
+    return {
+        (execution_id, event_id or 0): name
+        for execution_id, event_id, name in found.values_list("execution_id", "event_id", "name")
+    }
 
 
 def asked(execution_id: uuid.UUID, event_id: int) -> ev.ActivityScheduled:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from durable import client
 from tests.admin.conftest import Site
+
+BACK, ON = (re.compile(rf'href="(\?at=\d+)" class="button" accesskey="{key}"') for key in "pn")
 
 
 def test_it_shows_the_stack_and_the_variables(site, waiting):
@@ -26,15 +30,25 @@ def test_variables_are_hidden_from_those_who_may_not_see_payloads(staff, waiting
 
 def test_one_can_walk_through_the_history_and_back(site, failed):
     page, seen = site.page("order/1", "explain/", at=1), []
-    while after := [link for link in page.links if link.startswith("?at=") and "A step on" in page.text]:
+    while after := ON.search(page.text):
         seen.append(page.text)
-        page = site.get(f"order_2F1/explain/{after[-1]}")
+        page = site.get(f"order_2F1/explain/{after[1]}")
 
     assert len(seen) == 2
     assert "waits for activity &#x27;reserve&#x27;" in seen[0]
     assert "waits for activity &#x27;charge&#x27;" in seen[1]
     assert "ConnectionError" in page.text
     assert any(link.startswith("?at=") for link in page.links)
+
+
+def test_a_step_back_from_any_event_of_a_step_is_the_step_before(site, failed):
+    last = site.page("order/1", "explain/")
+    assert "ActivityFailed" in last.text.partition("What had just happened:")[2].partition("</p>")[0]
+
+    back = site.get(f"order_2F1/explain/{BACK.search(last.text)[1]}")
+
+    assert "ConnectionError" in last.text
+    assert "waits for activity &#x27;charge&#x27;" in back.text
 
 
 @pytest.mark.parametrize("query", [{"at": "99"}, {"execution": "none"}])

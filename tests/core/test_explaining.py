@@ -109,7 +109,8 @@ def test_stack_has_the_lines_and_the_variables_of_that_moment(at):
     assert (outer.function, inner.function, inner.line) == ("order", "double", line_of("# in double"))
     assert outer.variables == {"number": "5", "total": "15", "_round": "1"}
     assert inner.variables == {"amount": "15", "doubled": "30"}
-    assert (explanation.seq, explanation.length, explanation.at, explanation.end) == (4, 8, 110.0, None)
+    assert (explanation.first, explanation.seq, explanation.length) == (3, 4, 8)
+    assert (explanation.at, explanation.end) == (110.0, None)
     assert (explanation.instance_id, explanation.execution_id) == ("i", "e")
     assert (explanation.workflow, explanation.version) == ("order", 0)
     (asked,) = explanation.open
