@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -16,13 +17,27 @@ from durable.core import outside, texts
 from durable.core.errors import InvalidInput
 from durable.engine import stalling
 from durable.models import CLOSED, OPEN, Status
-from durable.store import filters
+from durable.store import clock, filters
 
 if TYPE_CHECKING:
     from django.http import QueryDict
 
 _LARGEST = 2**31 - 1
 _GROUPS = {"open": [str(each) for each in OPEN], "closed": [str(each) for each in CLOSED]}
+
+_SPANS = {
+    "hour": _("in the last hour"),
+    "day": _("in the last 24 hours"),
+    "week": _("in the last 7 days"),
+    "month": _("in the last 30 days"),
+}
+_LENGTHS = {
+    "hour": timedelta(hours=1),
+    "day": timedelta(days=1),
+    "week": timedelta(days=7),
+    "month": timedelta(days=30),
+}
+"""How long ago each of these began: counted from whenever the list is looked at, so that a saved filter stays true."""
 
 
 def _when() -> Any:
@@ -36,6 +51,10 @@ def _time(label: Any) -> forms.DateTimeField:
 
 def _text(label: Any, **attrs: Any) -> forms.CharField:
     return forms.CharField(label=label, required=False, max_length=255, widget=forms.TextInput(attrs=attrs))
+
+
+def _lately(label: Any) -> forms.ChoiceField:
+    return forms.ChoiceField(label=label, required=False, choices=[("", _("any time")), *_SPANS.items()])
 
 
 def _hidden() -> forms.CharField:
@@ -68,6 +87,8 @@ class Filters(forms.Form):
         label=_("Parent"), required=False, choices=[("", _("any")), ("yes", _("is a child")), ("no", _("is none"))]
     )
     again = forms.BooleanField(label=_("Only reruns and restarts"), required=False)
+    started = _lately(_("Started"))
+    closed = _lately(_("Closed"))
     started_since = _time(_("Started since"))
     started_before = _time(_("Started before"))
     closed_since = _time(_("Closed since"))
@@ -88,10 +109,12 @@ class Filters(forms.Form):
         same = {"workflow": "name", "version": "version", "queue": "queue", "stall": "stall_reason"}
         same |= {"parent": "parent", "rerun_from": "rerun_from", "fingerprint": "fingerprint"}
         found = {key: given[name] for name, key in same.items() if given[name] not in ("", None)}
-        for name in ("started_since", "closed_since", "started_before", "closed_before"):
-            field, _underscore, side = name.partition("_")
-            if given[name]:
-                found[f"{field}_at__{'gte' if side == 'since' else 'lt'}"] = given[name].isoformat()
+        for field in ("started", "closed"):
+            lately = clock.now() - _LENGTHS[given[field]] if given[field] else None
+            if since := max(filter(None, (given[f"{field}_since"], lately)), default=None):
+                found[f"{field}_at__gte"] = since.isoformat()
+            if before := given[f"{field}_before"]:
+                found[f"{field}_at__lt"] = before.isoformat()
         if given["parent_is"]:
             found["parent__isnull"] = given["parent_is"] == "no"
         if given["again"]:
@@ -118,6 +141,14 @@ def tag(text: str) -> dict[str, list[Any]]:
     with suppress(msgspec.MsgspecError, UnicodeError, RecursionError, InvalidInput):
         values.append(texts.check_plain(outside.decode(value), "tag"))
     return {name: values}
+
+
+def told(form: Filters, name: str, value: str) -> str:
+    """Return a value of a filter as people are told it: of a choice, its label."""
+    field = form.fields[name]
+    choices: Any = field.choices if isinstance(field, forms.ChoiceField) else ()
+    labels = {str(key): str(label) for key, label in choices}
+    return str(_("yes")) if isinstance(field, forms.BooleanField) else labels.get(value, value)
 
 
 def search(text: str, *, payloads: bool) -> tuple[dict[str, Any], Q]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlencode
 
 from django.contrib import messages
@@ -17,6 +17,7 @@ from django.utils.translation import gettext as _
 from durable import conf
 from durable.admin import base, filtering
 from durable.client import access
+from durable.core import errors
 from durable.models import SavedFilter
 from durable.operations import audit
 from durable.store import clock
@@ -83,7 +84,9 @@ def _shown(user: Any, found: SavedFilter, here: dict[str, str] | None = None) ->
     return Shown(
         filter=found,
         query=f"?{urlencode(known)}",
-        told=[(str(form.fields[name].label or name), value) for name, value in known.items()],
+        told=[
+            (str(form.fields[name].label or name), filtering.told(form, name, value)) for name, value in known.items()
+        ],
         own=own,
         may_delete=own or access.may(user, access.SHARE),
         here=known == here,
@@ -97,6 +100,8 @@ def view(site: AdminSite, request: HttpRequest) -> HttpResponse:
         PermissionDenied: The user may not see all instances, or not save for everybody, or not delete this one.
     """
     if not access.may(request.user, access.VIEW):
+        if request.method == "POST":
+            _deny(request, "delete_filter" if "delete" in request.POST else "save_filter", request.POST.get("name", ""))
         raise PermissionDenied
     if request.method != "POST":
         shown = base.context(site, request, tab="instance_changelist", title=_("Saved filters"))
@@ -107,12 +112,21 @@ def view(site: AdminSite, request: HttpRequest) -> HttpResponse:
     return _save(site, request)
 
 
+def _deny(request: HttpRequest, verb: str, name: str) -> NoReturn:
+    """Note that somebody tried what they may not do with a filter, and refuse it."""
+    try:
+        with audit.audited(verb, "", actor=request.user, name=name[:_NAME]):
+            raise errors.PermissionDenied(audit.name_of(request.user), verb)
+    except errors.PermissionDenied:
+        raise PermissionDenied from None
+
+
 def _save(site: AdminSite, request: HttpRequest) -> HttpResponse:
     """Save a filter; one of the user's own that has its name is replaced."""
     query, name = request.POST.get("query", ""), request.POST.get("name", "").strip()
     shared = bool(request.POST.get("is_shared"))
     if shared and not access.may(request.user, access.SHARE):
-        raise PermissionDenied
+        _deny(request, "save_filter", name)
     given = QueryDict(query.removeprefix("?"))
     form, plain = filtering.parse(given)
     fields = _fields(given, form)
@@ -146,7 +160,7 @@ def _delete(site: AdminSite, request: HttpRequest) -> HttpResponse:
     found = visible(request.user).filter(pk=wanted).first() if wanted.isdecimal() and len(wanted) < 18 else None
     if found is not None:
         if not _shown(request.user, found).may_delete:
-            raise PermissionDenied
+            _deny(request, "delete_filter", found.name)
         found.delete()
         messages.success(request, _("The filter “%(name)s” is deleted.") % {"name": found.name})
     return HttpResponseRedirect(base.links(site).to("filters"))

@@ -221,6 +221,8 @@ OTHERS = {
     "batch": _("Batch"),
     "complete": _("Complete an activity"),
     "fail": _("Fail an activity"),
+    "save_filter": _("Save a filter"),
+    "delete_filter": _("Delete a filter"),
 }
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
-from durable.models import SavedFilter
+from durable.models import Instance, Operation, SavedFilter
+from durable.store import clock
 from tests.admin.conftest import Site
 from tests.admin.test_list import shown, some
 
@@ -99,6 +102,9 @@ def test_to_save_for_everybody_takes_a_permission(staff, some):
     ours = SavedFilter.objects.get()
     assert "Delete" not in carl.get("filters/").text
     assert carl.post("filters/", {"delete": str(ours.pk)}).status == 403
+    denied = Operation.objects.order_by("pk").values_list("verb", "actor_name", "arguments", "outcome")
+    assert list(denied) == [(verb, "carl", {"name": "ours"}, "denied") for verb in ("save_filter", "delete_filter")]
+    assert "Save a filter" in ada.get("/admin/durable/operation/").text
     save(carl, "ours", "?status=stalled")  # one of the same name, for himself
     assert SavedFilter.objects.count() == 2
 
@@ -121,6 +127,9 @@ def test_they_are_for_those_who_may_see_the_list(staff, some):
 
     assert site.get("filters/").status == 403
     assert save(site, "mine").status == 403
+    assert site.post("filters/", {"delete": "1"}).status == 403
+    denied = Operation.objects.order_by("pk").values_list("verb", "outcome")
+    assert list(denied) == [("save_filter", "denied"), ("delete_filter", "denied")]
     assert not SavedFilter.objects.exists()
 
 
@@ -130,3 +139,21 @@ def test_a_field_that_is_no_more_is_passed_over(site, some):
 
     assert links(site.get()) == ["?status=failed"]
     assert "red" not in site.get("filters/").text
+
+
+def test_how_long_ago_it_began_is_counted_from_when_one_looks(site, some, monkeypatch):
+    save(site, "fresh", "?started=hour")
+    now = clock.now()
+    Instance.objects.filter(pk="a1").update(started_at=now - timedelta(minutes=50))
+    Instance.objects.filter(pk="b2").update(started_at=now - timedelta(hours=3))
+    (link,) = links(site.get())
+
+    page = site.get(f"/admin/durable/instance/{link}")
+    assert shown(page) == ["a1"]
+    assert "in the last hour" in page.text
+    assert "in the last hour" in site.get("filters/").text
+    assert shown(site.get(started="day")) == ["b2", "a1"]
+    assert shown(site.get(started="day", started_since=f"{now - timedelta(hours=1):%Y-%m-%dT%H:%M}")) == ["a1"]
+
+    monkeypatch.setattr("durable.admin.filtering.clock.now", lambda: now + timedelta(minutes=20))
+    assert shown(site.get(f"/admin/durable/instance/{link}")) == []
