@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -13,10 +13,12 @@ from django.utils.translation import gettext as _
 from durable.admin import base, filtering, health, paging, saved, words
 from durable.admin.verbs import of_many
 from durable.client import access, wording
+from durable.core.failures import Failure
 from durable.models import Status
 from durable.store import clock, instances, listing
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from django.contrib.admin import AdminSite
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 
 COUNTED = 1000
 """How far the instances of a status are counted."""
+
+_LONG = 200
+"""How much the list says of an error."""
 
 _HEAVY = (*instances.PAYLOADS, "options", "patches")
 
@@ -40,6 +45,7 @@ class Row:
         progress: ``done``, ``total`` and ``note``, or None.
         age: Since when it has been there.
         duration: How long it has run, or had run when it ended; empty before it begins.
+        error: What made it fail, if it did, and that may be seen.
     """
 
     instance: Instance
@@ -48,6 +54,7 @@ class Row:
     progress: dict[str, Any] | None
     age: str
     duration: str
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +93,11 @@ def _chips(request: HttpRequest, form: filtering.Filters) -> list[tuple[str, str
     given = [(name, request.GET[name]) for name in form.fields if name != "status" and request.GET.get(name)]
     labels = {"parent": _("Parent"), "rerun_from": _("Rerun of"), "fingerprint": _("Failure group")}
     return [
-        (labels.get(name) or str(form.fields[name].label), value, _query(request.GET, **{name: ""}))
+        (
+            labels.get(name) or str(form.fields[name].label),
+            filtering.told(form, name, value),
+            _query(request.GET, **{name: ""}),
+        )
         for name, value in given
     ]
 
@@ -120,9 +131,10 @@ def _found(request: HttpRequest, form: filtering.Filters, plain: dict[str, Any],
     found = listing.of_status(of_all, form.statuses())
     page = listing.page(found, paging.place(request), read=light)
     counts, now = listing.counts(of_all, COUNTED), clock.now()
+    errors = _errors(request, page.rows)
     return {
         "page": page,
-        "rows": [row(each, links, now) for each in page.rows],
+        "rows": [replace(row(each, links, now), error=errors.get(each.pk, "")) for each in page.rows],
         "badges": _badges(request, form, counts),
         "total": words.counted(max(counts.total(form.statuses()), len(page.rows)), COUNTED, whole=counts.whole),
         "newer": _query(request.GET, newer=str(page.newer)) if page.newer else "",
@@ -130,6 +142,23 @@ def _found(request: HttpRequest, form: filtering.Filters, plain: dict[str, Any],
         "until": page.until,
         "filter": whole,
     }
+
+
+def _errors(request: HttpRequest, rows: Sequence[Instance]) -> dict[str, str]:
+    """Return why instances failed, by their ids; nothing to users who may not see payloads."""
+    failed = [each.pk for each in rows if each.status == Status.FAILED]
+    if not failed or not access.may(request.user, access.PAYLOAD):
+        return {}
+    found = instances.listed(instances.rows().filter(pk__in=failed), payload="failure")
+    roots = ((each.pk, _root(Failure.from_json({"type": "", **(each.failure or {})}))) for each in found)
+    return {pk: f"{root.type}: {root.message}"[:_LONG] for pk, root in roots if root.type}
+
+
+def _root(failure: Failure) -> Failure:
+    """Return what a failure came from."""
+    while failure.cause is not None:
+        failure = failure.cause
+    return failure
 
 
 def row(found: Instance, links: base.Links, now: datetime) -> Row:

@@ -23,7 +23,7 @@ from durable.core import errors
 from durable.core.errors import DurableError, NotClosed
 from durable.models import OPEN
 from durable.operations import audit
-from durable.store import instances, listing
+from durable.store import clock, instances, listing
 
 if TYPE_CHECKING:
     from django.contrib.admin import AdminSite
@@ -238,6 +238,7 @@ def report(site: AdminSite, request: HttpRequest, object_id: str) -> HttpRespons
     if not access.may(request.user, access.PAYLOAD):
         items = [redacting.outcome(item) for item in items]
     instance, total = instances.get(batch_id), sum(found.counts.values())
+    order = instance.input["args"][0]
     shown = base.context(site, request, tab="batches", title=_("Batch"), report=found, outcome=outcome)
     shown["verb_label"] = verbs.word(found.verb)
     shown |= {
@@ -250,6 +251,9 @@ def report(site: AdminSite, request: HttpRequest, object_id: str) -> HttpRespons
         "cancel": links.verb(batch_id, "cancel") if _may_cancel(request, instance) else "",
         "may_retry": _may_retry(request, found, instance),
         "instance": instance,
+        "row": lists.row(instance, links, clock.now()),
+        "actor": (order["actor"] or {}).get("name", ""),
+        "reason": order["reason"],
     }
     return TemplateResponse(request, "admin/durable/batch.html", shown)
 

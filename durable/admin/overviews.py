@@ -18,11 +18,16 @@ from durable.admin import base, health, lists, paging, verbs, words
 from durable.client import access, batching
 from durable.models import Status
 from durable.operations.audit import HIDDEN
-from durable.store import clock, listing, tasks, usage, workers
+from durable.store import clock, history, instances, listing, tasks, usage, workers
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from django.contrib.admin import AdminSite
     from django.http import HttpRequest, HttpResponse
+
+SHOWN = 100
+"""Of how many activities the page of workers says who runs them."""
 
 
 def _context(site: AdminSite, request: HttpRequest, tab: str, title: str, **more: Any) -> dict[str, Any]:
@@ -131,6 +136,27 @@ def batches(site: AdminSite, request: HttpRequest) -> HttpResponse:
     return TemplateResponse(request, "admin/durable/batches.html", {**shown, "older": older, "newer": newer})
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AtWork:
+    """An activity that a worker runs.
+
+    Attributes:
+        url: Where its instance is.
+        lasts: For how long the attempt has lasted; empty if nobody noted when it began.
+        beat: When it last told how far it is.
+        alive: Whether the worker showed a sign of life lately: else the activity goes to another one.
+    """
+
+    url: str
+    instance_id: str
+    name: str
+    worker: str
+    alive: bool
+    attempt: int
+    lasts: str
+    beat: str
+
+
 def all_workers(site: AdminSite, request: HttpRequest) -> HttpResponse:
     """Show the processes that work, and what waits for them.
 
@@ -164,4 +190,41 @@ def all_workers(site: AdminSite, request: HttpRequest) -> HttpResponse:
         {**each, "waits": words.lasted((now - each["oldest"]).total_seconds()), "served": each["queue"] in served}
         for each in waiting
     ]
-    return TemplateResponse(request, "admin/durable/workers.html", {**shown, "workers": rows, "queues": queues})
+    shown |= {"workers": rows, "queues": queues, "at_work": _at_work(base.links(site), rows, now), "shown": SHOWN}
+    return TemplateResponse(request, "admin/durable/workers.html", shown)
+
+
+def _at_work(links: base.Links, known: list[dict[str, Any]], now: datetime) -> list[AtWork]:
+    """Return what the workers run, what has run for longest first."""
+    names = {each["worker"].pk: (str(each["worker"]), each["alive"]) for each in known}
+
+    def held(instance_id: str, name: str, worker: str, **more: Any) -> AtWork:
+        told, alive = names.get(worker, (worker, False))
+        return AtWork(
+            url=links.instance(instance_id), instance_id=instance_id, name=name, worker=told, alive=alive, **more
+        )
+
+    taken = tasks.rows().filter(state=tasks.State.RUNNING).order_by("id")
+    columns = ("execution__instance_id", "name", "worker", "attempt", "started_at", "heartbeat_at")
+    found = [
+        held(
+            instance_id,
+            name,
+            worker,
+            attempt=attempt,
+            lasts=_since(began, now),
+            beat=words.ago(beat, now) if beat else "",
+        )
+        for instance_id, name, worker, attempt, began, beat in taken.values_list(*columns)[:SHOWN]
+    ]
+    in_place = instances.rows().filter(lease__isnull=False).order_by("lease_worker")
+    leases = in_place.values_list("pk", "execution_id", "lease_event_id", "lease_worker")[: SHOWN - len(found)]
+    activities = history.names_of([(execution_id, event_id) for _pk, execution_id, event_id, _worker in leases])
+    for pk, execution_id, event_id, worker in leases:
+        name = activities.get((execution_id, event_id), "")
+        found.append(held(pk, name, worker, attempt=1, lasts="", beat=""))
+    return found
+
+
+def _since(began: datetime | None, now: datetime) -> str:
+    return words.lasted((now - began).total_seconds()) if began else ""

@@ -18,7 +18,7 @@ from durable.admin import base, drawing, family, feeds, forms, health, lists, ve
 from durable.client import access, batching, parts, redacting, steps
 from durable.core.errors import UndecodableEvent, UndecodablePayload, UnknownExecution
 from durable.core.failures import Failure
-from durable.models import CLOSED, OPEN
+from durable.models import CLOSED, OPEN, Status
 from durable.store import clock, instances, tasks, updates
 
 if TYPE_CHECKING:
@@ -55,12 +55,14 @@ class Event:
         after: When, counted from the first event.
         data: Its payload as JSON, perhaps cut; None if it is hidden.
         cut: Whether it is cut.
+        leads: Whether it is the first of its event id that the page shows: links to that lead here.
     """
 
     item: HistoryItem
     after: str
     data: str | None
     cut: bool
+    leads: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,7 +240,9 @@ def _history(asked: Asked, known: Sequence[steps.Step], *, status: str, hides: b
         kinds = [asked.kind] if asked.kind else []
         items = parts.part(asked.execution.pk, status=status, after=asked.after, limit=SHOWN + 1, kinds=kinds)
         last = items[SHOWN - 1].seq if len(items) > SHOWN else None
-        return {"events": [_event(item, asked.start, hides=hides) for item in items[:SHOWN]], "last": last}
+        leading = {item.event_id: item.seq for item in reversed(items[:SHOWN]) if item.event_id is not None}.values()
+        events = [_event(item, asked.start, hides=hides, leads=item.seq in leading) for item in items[:SHOWN]]
+        return {"events": events, "last": last}
     found = [step for step in known if step.seq > asked.after]
     if len(known) > DRAWN and len(found) <= SHOWN:  # it is drawn from its beginning, and that is too far away
         found = parts.steps(asked.execution.pk, status=status, after=asked.after, limit=SHOWN + 1)
@@ -280,10 +284,10 @@ def _number(text: str) -> int | None:
     return int(text) if text.isdecimal() and len(text) < 10 else None
 
 
-def _event(item: HistoryItem, start: datetime | None, *, hides: bool) -> Event:
+def _event(item: HistoryItem, start: datetime | None, *, hides: bool, leads: bool = False) -> Event:
     text = forms.pretty(item.data)
     after = words.lasted((item.recorded_at - start).total_seconds()) if start else ""
-    return Event(item=item, after=after, data=None if hides else text[:_LONG], cut=len(text) > _LONG)
+    return Event(item=item, after=after, data=None if hides else text[:_LONG], cut=len(text) > _LONG, leads=leads)
 
 
 def _line(step: steps.Step, start: datetime | None, *, hides: bool) -> Line:
@@ -308,6 +312,7 @@ def _work(user: Any, found: Instance, links: base.Links, *, now: datetime, hides
     shown = redacting.why(shown) if hides else shown
     return {
         "why": shown,
+        "is_told": found.status == Status.STALLED and str(shown.trouble) == (found.stall or {}).get("message"),
         "work": [_of_task(task, leases, beats, now) for task in shown.tasks],
         "in_place": [lease for lease in why.leases if lease.in_place],
         "awaited_children": [(links.instance(child), child, said) for child, said in shown.children.items()],

@@ -129,7 +129,7 @@ def _invoice_rewound() -> None:
 def _invoice_rerun() -> None:
     found = _create("corrected", "invoice", _collected(_collecting()))
     instances.rows().filter(pk=found.pk).update(rerun_from=f"invoice-{NUMBER}", rerun_event_id=1, attempt=1)
-    _did("rerun_from_activity", found, "typing error", event_id=1)
+    _did("rerun", found, "typing error", event_id=1)
 
 
 def _invoice_retrying() -> None:

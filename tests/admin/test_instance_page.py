@@ -41,6 +41,14 @@ def test_a_failed_instance_shows_its_failure_and_its_steps(site, failed):
     assert {"event-0", "event-1"} <= set(page.ids)
 
 
+def test_links_to_events_find_timers_and_children_among_all_events(site, fresh):
+    InstanceFactory(id="slow", history=history_of("order", 1).timer(60).child("ship", 1).activity("charge", 1))
+
+    page = site.page("slow", history="full")
+
+    assert {"event-0", "event-1", "event-2"} <= set(page.ids)
+
+
 def test_a_waiting_instance_says_why(site, waiting):
     page = site.page("talk")
 

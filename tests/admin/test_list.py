@@ -160,6 +160,14 @@ def test_the_list_asks_as_often_for_many_as_for_few(site, fresh):
     assert not [each for each in lots if "COUNT" in each and "LIMIT" not in each and "worker" not in each]
 
 
+def test_beside_what_failed_is_what_made_it_fail(site, staff, failed):
+    blind = Site(staff("view_instance", name="bob"))
+
+    assert "ConnectionError: " in site.get(status="failed").text
+    assert "ConnectionError" not in blind.get(status="failed").text
+    assert "order/1" in blind.get(status="failed").text
+
+
 def test_payloads_are_not_read_for_the_list(site, some):
     with cost() as counted:
         site.get()

@@ -9,7 +9,7 @@ from durable import client
 from durable.client import batching
 from durable.models import BatchItem, Instance, Operation
 from durable.testing.factories import InstanceFactory
-from tests.admin.conftest import Site
+from tests.admin.conftest import EVERY, Site
 from tests.admin.test_verbs import everything
 from tests.driving import register
 
@@ -229,3 +229,31 @@ def test_a_batch_can_be_cancelled_from_its_report(site, staff, crowd):
     crowd.run_until_quiet()
 
     assert link not in site.get(report).links
+
+
+def test_a_batch_says_who_began_it_and_why(site, crowd):
+    done = confirm(site, chosen(site, "cancel", ["t00"]), ["t00"], reason="two of them were typed in by hand")
+    crowd.run_until_quiet()
+
+    text = site.get(done.response["Location"]).text
+
+    assert '<dd translate="no">ada</dd>' in text
+    assert "two of them were typed in by hand" in text
+
+
+def test_of_a_batch_nobody_learns_of_instances_that_they_may_not_see(staff, settings, crowd, talk):
+    batch = client.batch("cancel", ["t00", "t01"], id="own-batch", actor="ada")
+    crowd.run_until_quiet()
+    assert client.batch_report(batch.id).counts == {"done": 2}
+    settings.AUTHENTICATION_BACKENDS = ["tests.admin.test_permissions.OwnOnly"]
+    site = Site()
+    site.client.force_login(staff(*EVERY), backend=settings.AUTHENTICATION_BACKENDS[0])
+
+    shown = [site.page("own-batch", rest) for rest in ("change/", "explain/", "download/")]
+    shown.append(site.page("own-batch", history="full"))
+    shown += [site.get(f"/api/v1/instances/own-batch/{part}") for part in ("", "history/", "timeline/", "work/")]
+    hidden = [site.page("own-batch", "report/"), site.get("/api/v1/batches/own-batch/")]
+
+    assert [page.status for page in shown] == [200] * len(shown)
+    assert [page.status for page in hidden] == [403, 403]
+    assert not [page.text for page in (*shown, *hidden) if "t00" in page.text or "t01" in page.text]

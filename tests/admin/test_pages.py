@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from uuid import uuid4
+
 import pytest
 
 from durable import client
+from durable.models import ActivityTask, Instance, Worker
+from durable.store import clock, workers
+from durable.testing import history_of
 from durable.testing.factories import InstanceFactory
 from tests.driving import cost
 
@@ -37,6 +43,31 @@ def test_the_audit_log_is_not_counted_to_its_end(site, failed):
     assert all("LIMIT" in each for each in counts)
     assert "order/1" in page.text
     assert "ada" in page.text
+
+
+def test_the_workers_page_says_what_they_run(site, fresh):
+    workers.beat(["default"])
+    workers.sweep(["default"])
+    now, me = clock.now(), workers.me()
+    asked = history_of("order").activity("charge", waiting=True)
+    taken = {"state": "running", "lease": uuid4(), "lease_until": now, "started_at": now - timedelta(minutes=7)}
+    handed = InstanceFactory(id="handed", history=asked)
+    InstanceFactory(id="in-place", history=asked)
+    task = {"execution_id": handed.execution_id, "event_id": 0, "name": "charge", "queue": "default"}
+    ActivityTask.objects.update_or_create(
+        **task, defaults={"created_at": now, "available_at": now, "worker": "gone", **taken}
+    )
+    Instance.objects.filter(pk="in-place").update(lease=uuid4(), lease_worker=me, lease_event_id=0, lease_until=now)
+
+    page = site.get("workers/")
+
+    rows = {row.partition("</a>")[0].rpartition(">")[2]: row for row in page.text.split("<tr>") if "charge" in row}
+    assert set(rows) == {"handed", "in-place"}
+    assert "7 min" in rows["handed"]
+    assert "silent" in rows["handed"]
+    assert str(Worker.objects.get(pk=me)) in rows["in-place"]
+    assert "silent" not in rows["in-place"]
+    assert "/admin/durable/instance/handed/change/" in page.links
 
 
 @pytest.mark.parametrize("path", OVERVIEWS)
