@@ -150,6 +150,10 @@ for line in iter(sys.stdin.readline, ""):
 """
 
 
+_LEFT_OUT = {"source", "venv", "pip", "createsuperuser", "runserver"}
+"""What is not done: it is there already, or it asks somebody."""
+
+
 class Follower:
     """Does what a tutorial says: writes its files, gives its commands, types its lines into the shell."""
 
@@ -177,7 +181,7 @@ class Follower:
             self._type(block)
 
     def _run(self, command: list[str]) -> None:
-        if "pip" in command or "venv" in command or command[0] == "source":
+        if _LEFT_OUT & set(command):
             return
         if "worker" in command:
             self.stop()

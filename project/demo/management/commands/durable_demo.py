@@ -7,7 +7,9 @@ import fcntl
 import secrets
 import signal
 import socket
+import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from django.conf import settings
@@ -87,11 +89,18 @@ def _serve(narrator: Narrator, running: list[processes.Process], port: int) -> N
     narrator.chapter("The admin is open", "Ctrl-C ends it and the worker.")
     narrator.note(f"http://{address}/admin/\n  user     admin\n  password {password}\n")
     narrator.note("Try, in another terminal:")
-    narrator.note("manage.py durable_list --limit 5\n  manage.py durable_show order-1")
-    narrator.note("manage.py durable_start audit_environment --wait\n")
+    commands = ("durable_list --limit 5", "durable_show order-1", "durable_start audit_environment --wait")
+    narrator.note("\n  ".join(f"{_short(sys.executable)} manage.py {command}" for command in commands))
+    narrator.note(f'curl -u admin:{password} "http://{address}/api/v1/instances/?limit=1"\n')
     while worker.running and site.running:
         time.sleep(0.5)
     raise tour.DemoFailed(f"the {'site' if worker.running else 'worker'} ended by itself")
+
+
+def _short(executable: str) -> str:
+    """Return how to call a program from the checkout, if it is in there."""
+    path = Path(executable)
+    return str(path.relative_to(settings.BASE_DIR)) if path.is_relative_to(settings.BASE_DIR) else executable
 
 
 def _seed(narrator: Narrator) -> None:
