@@ -70,7 +70,7 @@ def _general(path: str, needs: tuple[str, ...] | None = (), body: Any = None, **
 
 
 MATRIX: dict[str, Entry] = {
-    f"GET {_I}": _general(_I),
+    f"GET {_I}": _general(_I, shows=True),
     f"GET {_I}add/": _general(f"{_I}add/", None),
     f"GET {_I}failures/": _general(f"{_I}failures/", shows=True),
     f"GET {_I}versions/": _general(f"{_I}versions/"),
@@ -81,7 +81,9 @@ MATRIX: dict[str, Entry] = {
         f"{_I}definitions/done/start/", (OPERATE,), {"secret": '"a"', "id": "own/new"}, verb="start"
     ),
     f"GET {_I}filters/": _general(f"{_I}filters/"),
-    f"POST {_I}filters/": _general(f"{_I}filters/", (), {"name": "mine", "query": "?status=failed"}, done=302),
+    f"POST {_I}filters/": _general(
+        f"{_I}filters/", (), {"name": "mine", "query": "?status=failed"}, done=302, verb="save_filter"
+    ),
     f"GET {_I}workers/": _general(f"{_I}workers/"),
     f"GET {_I}batch/": _general(f"{_I}batch/", done=302),
     f"POST {_I}batch/": _general(
