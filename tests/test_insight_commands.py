@@ -7,6 +7,8 @@ import os
 import re
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -328,8 +330,12 @@ def test_interrupt_has_its_own_exit_code(monkeypatch, sums):
 
 
 def test_interrupt_says_what_goes_on(monkeypatch, cart):
+    sleep = time.sleep
+
     def interrupted(seconds: float) -> None:
-        raise KeyboardInterrupt
+        if threading.current_thread() is threading.main_thread():
+            raise KeyboardInterrupt
+        sleep(seconds)  # those that watch go on watching
 
     monkeypatch.setattr("time.sleep", interrupted)
 
