@@ -106,6 +106,17 @@ def test_nothing_is_prepared_where_somebody_says_that_there_is_a_pooler(connecte
     assert kept() == []
 
 
+def test_a_project_need_not_say_whether_there_is_a_pooler(connected, monkeypatch):
+    monkeypatch.delitem(connection.settings_dict, "DISABLE_SERVER_SIDE_CURSORS")
+
+    ask()
+    with driver.reader(connection, whole=False) as cursor:
+        cursor.execute("SELECT 3")
+        assert cursor.fetchone() == (3,)
+
+    assert [each for each in kept() if each.startswith("SELECT 1 ")]
+
+
 def test_nothing_is_prepared_through_a_pooler(connected, monkeypatch):
     connection.ensure_connection()
     # What a pooler sends: a number of its own, by which it knows what is to be canceled.

@@ -30,7 +30,7 @@ def reader(connection: Any, *, whole: bool) -> Any:
         whole: Whether to fetch all rows at once; else the server keeps those that were not fetched yet.
     """
     _connect(connection)
-    if whole or connection.settings_dict["DISABLE_SERVER_SIDE_CURSORS"]:
+    if whole or connection.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS"):
         raw = _cursor(connection)
     else:
         name = f"durable_{next(_numbers)}"
@@ -42,7 +42,7 @@ def reader(connection: Any, *, whole: bool) -> Any:
 def _cursor(connection: Any) -> Any:
     driver = connection.Database
     # Who sets that says that a pooler stands in between.
-    shared = connection.settings_dict["DISABLE_SERVER_SIDE_CURSORS"]
+    shared = connection.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS")
     return (driver.Cursor if shared else prepared.preparing(driver))(connection.connection)
 
 
