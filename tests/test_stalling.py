@@ -12,8 +12,11 @@ from django.utils import timezone
 
 from durable import WorkflowFailed, activity, registry, workflow
 from durable.codecs import PlainCodec
-from durable.engine import stalling, sweep
+from durable.core import context
+from durable.core.loop import DurableExit
+from durable.engine import stalling, sweep, watchdog
 from durable.engine.advance import advance
+from durable.engine.advance import fresh as new_execution
 from durable.engine.stalling import retry_all
 from durable.models import HistoryEvent, Instance
 from durable.store import clock, workers
@@ -372,6 +375,19 @@ def test_long_replay_is_no_runaway_step(engine, settings):
     handle.signal("item")
 
     assert engine.result(handle) == 40
+
+
+def test_interrupt_that_comes_while_the_loop_is_left_leaves_no_loop_behind(impatient, fresh):
+    @workflow.defn
+    async def idle() -> None: ...
+
+    execution = new_execution("idle", 0, instance_id="i", execution_id="")
+
+    with pytest.raises(DurableExit), watchdog.watch(execution):
+        execution.loop.enter()
+        raise DurableExit
+
+    assert (asyncio._get_running_loop(), context.running()) == (None, None)
 
 
 @pytest.fixture

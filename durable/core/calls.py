@@ -26,11 +26,9 @@ async def activity(definition: ActivityDefinition, arguments: dict[str, Any]) ->
     """Schedule an activity and wait for its result."""
     execution = current(definition.name)
     event_id = execution.next_id()
-    future = execution.loop.create_wait()
     event = ev.ActivityScheduled(event_id=event_id, name=definition.name, input=arguments, options=definition.overrides)
-    execution.ask(event, future, place=frames.place())
     try:
-        result = await future
+        result = await execution.ask_and_wait(event)
     except asyncio.CancelledError:
         execution.call_off(event_id)
         raise

@@ -41,8 +41,8 @@ def differs(recorded: Recordable, issued: Recordable) -> bool:
     """
     if type(recorded) is not type(issued):
         return True
-    if isinstance(recorded, Asked) and isinstance(issued, Asked):  # nearly all are, and this is quicker
-        return recorded.event_id != issued.event_id or recorded.name != issued.name
+    if type(recorded) in events.ASKED:  # nearly all are, and this is quicker
+        return recorded.event_id != issued.event_id or recorded.name != issued.name  # type: ignore[union-attr]
     return (
         getattr(recorded, "event_id", None) != getattr(issued, "event_id", None)
         or getattr(recorded, "name", "") != getattr(issued, "name", "")

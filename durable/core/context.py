@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random as stdlib_random
 import uuid
 from dataclasses import dataclass, field
@@ -10,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from durable.core.errors import InvalidInput, LimitExceeded, OutsideWorkflow
-from durable.core.loop import DeterministicLoop
+from durable.core.loop import here
 from durable.core.texts import check_name, check_plain
 
 if TYPE_CHECKING:
@@ -64,16 +63,16 @@ def current(call: str) -> Execution:
     Raises:
         OutsideWorkflow: None is; the error names ``call``.
     """
-    loop = asyncio._get_running_loop()
-    if isinstance(loop, DeterministicLoop):
-        return loop.owner  # type: ignore[no-any-return]
-    raise OutsideWorkflow(call, "call it from an async function marked with @workflow.defn")
+    loop = here.loop
+    if loop is None:
+        raise OutsideWorkflow(call, "call it from an async function marked with @workflow.defn")
+    return loop.owner  # type: ignore[no-any-return]
 
 
 def running() -> Execution | None:
     """Return the execution whose code is running, or None."""
-    loop = asyncio._get_running_loop()
-    return loop.owner if isinstance(loop, DeterministicLoop) else None
+    loop = here.loop
+    return None if loop is None else loop.owner
 
 
 # --- knowing

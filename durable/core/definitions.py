@@ -13,6 +13,7 @@ from durable.core import calls, context, payloads
 from durable.core.errors import InvalidDefinition, InvalidInput, OutsideWorkflow
 from durable.core.errors.telling import quoted
 from durable.core.given import choice, whole
+from durable.core.loop import here
 from durable.core.retry import NO_RETRY, RetryPolicy, seconds
 from durable.core.signatures import Signature
 from durable.core.texts import check_name
@@ -79,12 +80,15 @@ class ActivityDefinition:
             OutsideWorkflow: No workflow is running; ``run`` calls the function itself.
             InvalidInput: The arguments do not fit the function.
         """
-        execution = context.running()
-        if execution is None:
+        loop, signature = here.loop, self.signature
+        if loop is None:
             raise OutsideWorkflow(f"{self.name}(...)", f"to call the plain function, use {self.name}.run(...)")
-        arguments = self.signature.bind(args, kwargs, execution.converter)
-        payloads.encoded(arguments, self.signature.input, execution.limits["payload"])
-        return _named(self.name, calls.activity(self, arguments))
+        execution = loop.owner
+        arguments = signature.bind(args, kwargs, execution.converter)
+        payloads.encoded(arguments, signature.input, execution.limits["payload"])
+        coroutine: Any = calls.activity(self, arguments)
+        coroutine.__qualname__ = self.name  # what Python says of a coroutine that nobody awaited
+        return coroutine  # type: ignore[no-any-return]
 
     def __await__(self) -> NoReturn:
         raise _not_called(self.name)

@@ -436,6 +436,9 @@ KINDS: dict[str, type[Event]] = {
     )
 }  # fmt: skip
 
+ASKED = frozenset(kind for kind in KINDS.values() if issubclass(kind, Asked))
+"""The kinds of what code asks for: to look a class up here is quicker than ``isinstance``."""
+
 _DECODERS = {name: msgspec.json.Decoder(kind) for name, kind in KINDS.items()}
 
 

@@ -30,7 +30,7 @@ from durable.core.errors import (
     SignalError,
 )
 from durable.core.failures import Failure
-from durable.core.loop import DeterministicLoop, DurableExit, Task, Timer
+from durable.core.loop import DeterministicLoop, DurableExit, Task, Timer, waited_for
 from durable.core.patching import Patches
 from durable.core.texts import check_name
 from durable.core.updates import Updates
@@ -96,6 +96,48 @@ class Execution:
         patches: The answers that the code got from ``patched``.
         changed: Which of those three changed since the engine last stored them.
     """
+
+    __slots__ = (
+        "_arrived",
+        "_enter",
+        "_gives_up",
+        "_issued",
+        "_main",
+        "_next_id",
+        "_next_span",
+        "_places",
+        "_recorded",
+        "_signals",
+        "cancel_requested",
+        "changed",
+        "conditions",
+        "converter",
+        "dry",
+        "execution_id",
+        "head",
+        "imagined",
+        "instance_id",
+        "length",
+        "limits",
+        "loop",
+        "open",
+        "outcome",
+        "patches",
+        "progress",
+        "queries",
+        "random",
+        "recordable",
+        "replaying",
+        "sealed",
+        "spans",
+        "started",
+        "status",
+        "suspended",
+        "tags",
+        "updates",
+        "version",
+        "workflow",
+    )
 
     def __init__(
         self,
@@ -164,19 +206,26 @@ class Execution:
             BaseException: What interrupted the step from outside. The execution
                 is then of no use any more: discard it.
         """
+        loop = self.loop
         self.length += 1
-        self._issued, self._places = {}, {}
-        self._gives_up, self.recordable = False, []
+        self._issued = {}
+        if self._places:
+            self._places = {}
+        self._gives_up = False
         if type(event) in _ASIDE and self._is_aside(event):
+            self.recordable = []
             return []
         self._recorded = recorded or {}
         self.replaying, self.sealed = recorded is not None, sealed
-        if event.at > self.loop.now:
-            self.loop.now = event.at
+        if event.at > loop.now:
+            loop.now = event.at
         if self.outcome is None:
             try:
-                self._deliver(event)
-                self.loop.drain()
+                if isinstance(event, ev.ActivityCompleted):  # nearly all are
+                    self._resolve(event.event_id, event.result)
+                else:
+                    self._deliver(event)
+                loop.drain()
                 if self.conditions.waiting:
                     self._settle()
             except (ForbiddenInWorkflow, SystemExit) as error:
@@ -184,9 +233,11 @@ class Execution:
                     raise
                 self._issued.clear()
                 self.end(ev.ExecutionFailed(failure=Failure.of(error)))
-        issued = list(self._issued.values())
-        self.recordable = [c for c in issued if isinstance(c, ev.Event)] if self._gives_up else issued
-        self.length += len(self.recordable)
+        issued = recordable = list(self._issued.values())
+        if self._gives_up:
+            recordable = [c for c in issued if isinstance(c, ev.Event)]
+        self.recordable = recordable
+        self.length += len(recordable)
         return issued
 
     def _is_aside(self, event: ev.Event) -> bool:
@@ -220,8 +271,6 @@ class Execution:
 
     def _deliver(self, event: ev.Event) -> None:
         match event:
-            case ev.ActivityCompleted(event_id=event_id, result=result):
-                self._resolve(event_id, result)
             case ev.ActivityFailed():
                 self._reject(event.event_id, self._activity_error(event))
             case ev.TimerFired(event_id=event_id):
@@ -359,10 +408,12 @@ class Execution:
 
     def next_id(self) -> int:
         """Return the number of the next thing asked for."""
-        self.go_on()
-        if self._recorded:
+        loop, event_id = self.loop, self._next_id
+        if loop.looking or loop.closing or self.outcome is not None:
+            self.go_on()
+        if type(self._recorded.get(event_id)) is ev.PatchMarked:
             self._skip_markers()
-        event_id = self._next_id
+            event_id = self._next_id
         self._next_id = event_id + 1
         return event_id
 
@@ -425,6 +476,13 @@ class Execution:
         self._issued[event_id] = event
         self._places[event_id] = place
         self.open[event_id] = Open(event, waiter)
+
+    def ask_and_wait(self, event: ev.Asked) -> asyncio.Future[Any]:
+        """Issue a command and return its answer, for the code to await at once, where it asked."""
+        event_id, waiter = event.event_id, self.loop.create_wait()
+        self._issued[event_id] = event
+        self.open[event_id] = Open(event, waiter)
+        return waiter
 
     def record(self, event: ev.Asked, *, place: Place | None) -> None:
         """Issue a command that is its own answer."""
@@ -552,13 +610,20 @@ class Execution:
 
     def location(self, event_id: int | None) -> str:
         """Return ``file:line`` of the code that asked for something in this step, or that waits."""
-        place = None if event_id is None else self._places.get(event_id)
-        return frames.location(place) if place else self.waiting_at()
+        return self.locations().get(-2 if event_id is None else event_id) or self.waiting_at()
 
-    @property
-    def places(self) -> Mapping[int, Place | None]:
-        """Where the code asked for what it asked for in this step, by event id."""
-        return self._places
+    def locations(self) -> dict[int, str]:
+        """Return the ``file:line`` of the code that asked for each thing in this step, by event id.
+
+        Empty where the loop itself began it: ``gather(a(), b())`` runs each part
+        as a task of its own, with nothing of the user's above it.
+        """
+        found = {n: frames.location(p) if p else "" for n, p in self._places.items()}
+        asked = {self.open[n].waiter: n for n in self._issued if n not in found and n in self.open}
+        for task in self.loop.tasks() if asked else ():
+            if (number := asked.get(waited_for(task))) is not None:
+                found[number] = frames.waiting_at(task.get_coro())
+        return found
 
     def waiting_at(self) -> str:
         """Return ``file:line`` of where the main task waits."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from durable.core import events as ev
-from durable.core import frames, shown, waits
+from durable.core import shown, waits
 from durable.core.errors import DurableError, InvalidInput, NondeterminismError, PatchReused
 from durable.core.replay import retake
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from durable.core.execution import Execution
-    from durable.core.frames import Place
     from durable.core.shown import Frame
     from durable.core.waits import Wait
 
@@ -164,14 +163,14 @@ class _Replayed:
         self.execution, self.history = execution, history
         self.fits = self.first = 0
         self.moments: list[tuple[int, float]] = []
-        self.asked: dict[int, tuple[float, Place | None]] = {}
+        self.asked: dict[int, tuple[float, str]] = {}
 
     def go_to(self, seq: int) -> None:
         """Take steps until the one that this event belongs to."""
         execution = self.execution
         for _ in retake(execution, self.history if seq else (), whole=True):
             self.moments.append((execution.loop.created, execution.loop.now))
-            self.asked.update((number, (execution.loop.now, place)) for number, place in execution.places.items())
+            self.asked.update((number, (execution.loop.now, where)) for number, where in execution.locations().items())
             self.first, self.fits = self.fits + 1, execution.head
             if self.fits >= seq:
                 return
@@ -215,14 +214,14 @@ def _explained(replayed: _Replayed, trouble: DurableError | None) -> Explanation
 def _open(replayed: _Replayed) -> tuple[OpenCommand, ...]:
     found = []
     for event_id, asked in sorted(replayed.execution.open.items()):
-        asked_at, place = replayed.asked[event_id]
+        asked_at, location = replayed.asked[event_id]
         found.append(
             OpenCommand(
                 event_id=event_id,
                 kind=asked.event.kind,
                 name=asked.event.name,
                 asked_at=asked_at,
-                location=frames.location(place) if place else "",
+                location=location,
                 is_awaited=asked.is_awaited,
             )
         )

@@ -13,14 +13,17 @@ import asyncio
 import contextlib
 import contextvars
 import sys
+import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from durable.core import frames, stdlib
 from durable.core.errors import DurableError, ForbiddenInWorkflow, InvalidInput, ReadOnly
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterator
     from types import FrameType
 
 _REFUSALS = 20
@@ -110,15 +113,26 @@ class Task(asyncio.Task[Any]):
         return super().cancel(msg)
 
 
-class Ready(asyncio.Handle):
-    """What runs next, made without asking the loop whether it debugs, and where from."""
+def waited_for(task: Task) -> Any:
+    """Return the future that a task waits for; None if it waits for none."""
+    return getattr(task, "_fut_waiter", None)
 
-    __slots__ = ()
 
-    def __init__(self, callback: Callable[..., object], args: Any, loop: Any, context: contextvars.Context) -> None:
-        self._callback, self._args, self._loop, self._context = callback, args, loop, context
-        self._cancelled = False
-        self._repr = self._source_traceback = None
+class Ready(msgspec.Struct, eq=False):
+    """What runs next: all of an ``asyncio.Handle`` that anybody asks for, and quicker to make."""
+
+    _callback: Callable[..., object]
+    _args: Any
+    _context: contextvars.Context
+    _cancelled: bool = False
+
+    def cancel(self) -> None:
+        """Have it not run."""
+        self._cancelled = True
+
+    def cancelled(self) -> bool:
+        """Say whether it was called off."""
+        return self._cancelled
 
 
 class Timer(asyncio.TimerHandle):
@@ -129,6 +143,20 @@ class Timer(asyncio.TimerHandle):
     event_id: int
 
 
+class _Here(threading.local):
+    """What runs in this thread.
+
+    Attributes:
+        loop: The execution's loop that does, if any. asyncio knows too, but to ask it is a call of the system.
+    """
+
+    loop: DeterministicLoop | None = None
+
+
+here = _Here()
+_Future: type[asyncio.Future[Any]] = asyncio.Future
+
+
 class DeterministicLoop(asyncio.AbstractEventLoop):
     """Runs one execution's tasks in an order that depends on nothing but the history.
 
@@ -136,6 +164,7 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         now: Seconds since 1970; set by whoever applies events.
         violation: The first forbidden call, or an error that interrupts the
             step from outside; ends the step.
+        entered: Whether it is the one that runs in its thread.
         looking: Who looks, e.g. ``query 'total'``, while a query or a validator runs: nothing may change.
         refused: The first thing that a query tried and may not.
         stopped: Set when the main task is done: nothing runs after it.
@@ -154,7 +183,8 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         self.owner = owner
         self.now = 0.0
         self.stopped = False
-        self.closing = False
+        self.closing = self.entered = False
+        self._outer: tuple[asyncio.AbstractEventLoop | None, DeterministicLoop | None] = (None, None)
         self.looking = ""
         self.refused: DurableError | None = None
         self.violation: BaseException | None = None
@@ -165,8 +195,8 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
 
     # --- what the standard library calls
 
-    def get_debug(self) -> bool:
-        return False
+    # Each future asks: a class written in C has no frame to enter, and there is no ``__get__`` to bind it.
+    get_debug: Callable[[], bool] = bool
 
     def is_running(self) -> bool:
         return True
@@ -182,12 +212,12 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
 
     def call_soon(  # type: ignore[override]  # plain Any instead of TypeVarTuple
         self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
-    ) -> asyncio.Handle:
+    ) -> Any:
         if self.looking:
             self.only_look("asyncio")
         if context is None:  # not "or": a fresh context is empty, and so it is false
             context = contextvars.copy_context()
-        handle = Ready(callback, args, self, context)
+        handle = Ready(callback, args, context)
         self._ready.append(handle)
         return handle
 
@@ -224,7 +254,7 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
     def create_wait(self) -> asyncio.Future[Any]:
         """Return a future that one task awaits and nobody else sees: of asyncio's own class, which is quicker."""
         self._created += 1
-        return asyncio.Future(loop=self)
+        return _Future(loop=self)
 
     def create_task(  # type: ignore[override]  # newer interpreters pass more, such as eager_start
         self,
@@ -271,8 +301,9 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
             BaseException: What was forbidden, or what interrupted the step.
         """
         ready = self._ready
-        outer = asyncio._get_running_loop()
-        asyncio._set_running_loop(self)
+        was_inside = self.entered
+        if not was_inside:
+            self.enter()
         try:
             while ready and not self.stopped:
                 handle = ready.popleft()
@@ -286,7 +317,25 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
                 if self.violation is not None:
                     raise self.violation
         finally:
-            asyncio._set_running_loop(outer)
+            if not was_inside:
+                self.leave()
+
+    def enter(self) -> None:
+        """Make this the loop that runs in this thread.
+
+        asyncio asks the system for the process's number each time, which can take as long as all else
+        that a step does: whoever takes many steps enters once.
+        """
+        self._outer = asyncio._get_running_loop(), here.loop
+        self.entered = True
+        here.loop = self
+        asyncio._set_running_loop(self)
+
+    def leave(self) -> None:
+        """Let that loop run again in this thread that did before; whoever is interrupted here can do it again."""
+        outer, here.loop = self._outer
+        asyncio._set_running_loop(outer)
+        self.entered = False
 
     @property
     def created(self) -> int:
@@ -339,13 +388,12 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         thread it happens to collect on, inside another workflow's loop.
         """
         self.closing = True
-        outer = asyncio._get_running_loop()
-        asyncio._set_running_loop(self)
+        self.enter()
         try:
             for task in sorted(self._tasks, key=hash, reverse=True):
                 _close(task)
         finally:
-            asyncio._set_running_loop(outer)
+            self.leave()
             self._ready.clear()
             self._tasks.clear()
 
@@ -356,9 +404,21 @@ def only_look(call: str) -> None:
     Raises:
         ReadOnly: One does.
     """
-    loop = asyncio._get_running_loop()
-    if isinstance(loop, DeterministicLoop):
-        loop.only_look(call)
+    if here.loop is not None:
+        here.loop.only_look(call)
+
+
+@contextlib.contextmanager
+def outside() -> Iterator[None]:
+    """Run the block as if no loop ran in this thread."""
+    outer = asyncio._get_running_loop(), here.loop
+    asyncio._set_running_loop(None)
+    here.loop = None
+    try:
+        yield
+    finally:
+        asyncio._set_running_loop(outer[0])
+        here.loop = outer[1]
 
 
 def _shown(frame: FrameType | None) -> dict[str, str]:
@@ -407,4 +467,4 @@ def _forbidden(name: str) -> Callable[..., Any]:
 
 for _name in _FORBIDDEN:
     setattr(DeterministicLoop, _name, _forbidden(_name))
-stdlib.mend(DeterministicLoop)
+stdlib.mend(lambda: here.loop)

@@ -11,7 +11,7 @@ from durable.core import frames
 from durable.core.context import current
 from durable.core.errors import InvalidInput, NondeterminismError, RecordedError, SideEffectError
 from durable.core.failures import Failure
-from durable.core.loop import BeyondRecord
+from durable.core.loop import BeyondRecord, outside
 from durable.core.signatures import Signature
 
 if TYPE_CHECKING:
@@ -127,12 +127,8 @@ def _patch_id(patch_id: str) -> str:
 
 def _outside(fn: Callable[[], T]) -> T:
     """Run ``fn`` as if no workflow ran here, so that it may look around."""
-    loop = asyncio._get_running_loop()
-    asyncio._set_running_loop(None)
-    try:
+    with outside():
         return fn()
-    finally:
-        asyncio._set_running_loop(loop)
 
 
 def _here() -> str:

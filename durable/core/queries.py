@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -114,8 +113,7 @@ def looking(execution: Execution, looker: str, fn: Callable[..., Any]) -> Iterat
         ReadOnly, ForbiddenInWorkflow: What was refused, in place of what the block made of it.
     """
     loop, drawn = execution.loop, execution.random.getstate()
-    outer = asyncio._get_running_loop()
-    asyncio._set_running_loop(loop)
+    loop.enter()
     loop.looking, loop.refused = looker, None
     try:
         yield
@@ -124,7 +122,7 @@ def looking(execution: Execution, looker: str, fn: Callable[..., Any]) -> Iterat
             raise
     finally:
         loop.looking = ""
-        asyncio._set_running_loop(outer)
+        loop.leave()
     refused: DurableError | None = loop.refused
     if execution.random.getstate() != drawn:  # by a method of the generator that was kept from a step
         execution.random.setstate(drawn)

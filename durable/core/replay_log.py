@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
 from durable.core import context
+from durable.core.loop import outside
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -36,14 +36,10 @@ class ReplaySilentAdapter(_Adapter):
         """Emit outside the workflow: handlers may use sockets and threads, workflows may not."""
         if not self.isEnabledFor(level):
             return
-        loop = asyncio._get_running_loop()
         message, fields = self.process(msg, kwargs)
         fields["stacklevel"] = fields.get("stacklevel", 1) + 1  # this method
-        asyncio._set_running_loop(None)
-        try:
+        with outside():
             self.logger.log(level, message, *args, **fields)
-        finally:
-            asyncio._set_running_loop(loop)
 
 
 def _fields(execution: Execution) -> dict[str, Any]:

@@ -178,7 +178,12 @@ class Signature:
         Raises:
             InvalidInput: They do not fit the parameters, or one has no JSON form.
         """
-        slots = self._by_place if len(args) == self._usual and not kwargs else self._slots(args, kwargs)
+        if len(args) == self._usual and not kwargs:
+            if _ATOMS.issuperset(map(type, args)):
+                return {"args": list(args), "kwargs": {}}
+            slots = self._by_place
+        else:
+            slots = self._slots(args, kwargs)
         encoded = []
         for slot, value in zip(slots, args):  # noqa: B905 - there are as many; to check it takes as long as the loop
             # Atoms are looked at here as well: a call for each takes longer than what it does.

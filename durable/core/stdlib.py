@@ -26,20 +26,21 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
 
-def mend(loop_class: type) -> None:
-    """Make these functions do what they should where a loop of this class runs; once a process."""
+def mend(running: Callable[[], Any]) -> None:
+    """Make these functions do what they should in workflows; once a process.
 
-    def mended() -> bool:
-        return isinstance(asyncio._get_running_loop(), loop_class)
+    Args:
+        running: Returns the loop of the workflow that runs in this thread, or None.
+    """
 
     def refusing(native: Callable[..., Any], call: str) -> Callable[..., Any]:
         @functools.wraps(native)
         def run(*args: Any, **kwargs: Any) -> Any:
-            if not mended():
+            loop = running()
+            if loop is None:
                 return native(*args, **kwargs)
             for coroutine in filter(asyncio.iscoroutine, (*args, *kwargs.values())):
                 coroutine.close()
-            loop: Any = asyncio._get_running_loop()
             raise loop.forbid(call, instead="Await the coroutine itself")
 
         return run
@@ -50,16 +51,16 @@ def mend(loop_class: type) -> None:
 
     @functools.wraps(native_sleep)
     async def sleep(delay: Any, result: Any = None) -> Any:
-        if isinstance(delay, timedelta) and mended():
+        if isinstance(delay, timedelta) and running() is not None:
             raise InvalidInput("sleep", "asyncio takes seconds: give it delay.total_seconds()")
-        if delay < 0 and mended():
+        if delay < 0 and running() is not None:
             raise InvalidInput("sleep", f"a timer cannot be {delay:g} s long")
         return await native_sleep(delay, result)
 
     @functools.wraps(native_as_completed)
     def as_completed(fs: Iterable[Awaitable[Any]], *, timeout: float | None = None) -> Any:
         # What is no iterable of awaitables is left to the original, which says so.
-        if mended() and not asyncio.isfuture(fs) and not asyncio.iscoroutine(fs):
+        if running() is not None and not asyncio.isfuture(fs) and not asyncio.iscoroutine(fs):
             # A dict, unlike a set, keeps the order that it was given. Tasks then have hashes of their own.
             fs = [asyncio.ensure_future(each) for each in dict.fromkeys(fs)]
         return native_as_completed(fs, timeout=timeout)

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from durable.core import frames
+from durable.core.loop import waited_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -76,7 +77,7 @@ def _of(
 ) -> Wait:
     coroutine = task.get_coro()
     location = frames.waiting_at(coroutine) or execution.waiting_at()
-    inside, awaited = frames.waiting_in(coroutine), _awaited(task)
+    inside, awaited = frames.waiting_in(coroutine), waited_for(task)
     kind, name, event_id, text = _awaits(awaited) if inside is None or awaited is None else _calls(inside, execution)
     due, timer_id = limits.get(awaited) or limits.get(task) or (None, None)
     if kind == "timer" and timer_id is not None:
@@ -142,10 +143,6 @@ def _awaits(awaited: Any) -> _What:
             return "gather", "", None, "asyncio.gather()"
         case _:
             return "future", "", None, "a future"
-
-
-def _awaited(task: Task) -> Any:
-    return getattr(task, "_fut_waiter", None)
 
 
 def _limits(execution: Execution, fires: Mapping[int, float]) -> dict[Any, tuple[float, int]]:

@@ -74,6 +74,8 @@ def watch(execution: Execution) -> Iterator[None]:
             if isinstance(execution.loop.violation, RunawayStep):
                 # What was thrown and has not arrived yet must not arrive later, somewhere else.
                 _take_back(me)
+        if execution.loop.entered:
+            execution.loop.leave()  # it arrived while the loop was being left
     if isinstance(execution.loop.violation, RunawayStep):
         raise execution.loop.violation
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections, transaction
@@ -17,7 +15,7 @@ from durable.engine import running
 from durable.engine.attempts import encode_details, token
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from durable.core.definitions import ActivityDefinition
     from durable.testing.tasks import Task
@@ -84,14 +82,3 @@ def _has_database() -> bool:
     except Exception:  # noqa: BLE001 - test runners refuse the database each in a way of its own
         return False
     return True
-
-
-@contextmanager
-def no_loop() -> Iterator[None]:
-    """Let an activity begin a loop of its own, also when the test itself runs in one."""
-    outer = asyncio._get_running_loop()
-    asyncio._set_running_loop(None)
-    try:
-        yield
-    finally:
-        asyncio._set_running_loop(outer)

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from durable.testing.attempting import no_loop
+from durable.core.loop import outside
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +20,7 @@ class StandIn:
         self._value: Any = None
         self._error: BaseException | None = None
         try:
-            with no_loop():
+            with outside():
                 value = behave()
                 self._value = asyncio.run(value) if inspect.iscoroutine(value) else value
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it is the child's failure

@@ -10,6 +10,7 @@ import msgspec
 
 from durable import activity
 from durable.core import events as ev
+from durable.core.loop import outside
 from durable.engine import running, signals
 from durable.engine.attempts import token
 from durable.engine.lost import timeout
@@ -163,7 +164,7 @@ class Task:
     def _ended(self, attempt: attempting.Attempt) -> running.Ended | None:
         """Call the function; None if it left its completion to somebody else."""
         try:
-            with attempting.no_loop():
+            with outside():
                 if self._mock is None:
                     return attempting.attempt(self.definition, self._input, attempt)
                 args, kwargs = arguments_of(self.definition.signature, self._input)

@@ -231,13 +231,14 @@ def test_cancelled_callback_is_not_run():
     said: list[int] = []
 
     loop.call_soon(said.append, 1)
-    loop.call_soon(said.append, 2).cancel()
+    ready = loop.call_soon(said.append, 2)
+    ready.cancel()
     timer = loop.call_later(5, said.append, 3)
     loop.fire(timer)
     timer.cancel()
     loop.drain()
 
-    assert (said, loop.told) == ([1], [])
+    assert (said, loop.told, ready.cancelled(), timer.cancelled()) == ([1], [], True, True)
 
 
 def test_callbacks_run_in_order_and_nothing_runs_once_it_is_stopped():

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sys
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
 
 from durable.core import calls, context, marks
 from durable.core import events as ev
-from durable.core.errors import NondeterminismError
-from durable.core.replay import interpreter, replay
+from durable.core.errors import NondeterminismError, UndecodableEvent
+from durable.core.execution import Execution
+from durable.core.payloads import Converter
+from durable.core.replay import catch_up, interpreter, replay
 from tests.core.histories import (
     STARTED,
     activity,
@@ -380,3 +385,115 @@ def test_replay_takes_what_an_execution_takes():
     decision = replay(tags_itself, [STARTED], limits={"payload": 100, "tags": 1})
 
     assert failure_of(decision).type == "LimitExceeded"
+
+
+# --- histories that are read while they are replayed
+
+
+@workflow
+async def counting():
+    for number in range(250):
+        await charge(number)
+
+
+def long_log() -> list[ev.Event]:
+    asked = [[scheduled(number, "charge", number), completed(number)] for number in range(250)]
+    return [STARTED, *itertools.chain.from_iterable(asked), returned(None)]
+
+
+def caught_up(code: Any, history: Iterable[ev.Event]) -> Execution:
+    execution = Execution(code, converter=Converter())
+    with closing(execution):
+        assert catch_up(execution, history, whole=True) == []
+    return execution
+
+
+def test_history_is_read_outside_the_loop():
+    around: list[Any] = []
+
+    def read() -> Iterator[ev.Event]:
+        for event in long_log():
+            around.append((asyncio._get_running_loop(), context.running()))
+            yield event
+
+    execution = caught_up(counting, read())
+
+    assert (execution.head, execution.outcome) == (502, returned(None))
+    assert set(around) == {(None, None)}
+
+
+def test_history_is_read_little_by_little():
+    execution, behind = Execution(counting, converter=Converter()), []
+
+    def read() -> Iterator[ev.Event]:
+        for seq, event in enumerate(long_log(), 1):
+            behind.append(seq - execution.head)
+            yield event
+
+    with closing(execution):
+        catch_up(execution, read(), whole=True)
+
+    assert 40 < max(behind) < 80
+
+
+def test_what_is_asked_for_runs_in_the_loop_step_after_step():
+    seen = []
+
+    @workflow
+    async def looking():
+        for number in range(250):
+            seen.append((asyncio.get_running_loop(), context.running()))
+            await charge(number)
+
+    execution = caught_up(looking, long_log())
+
+    assert set(seen) == {(execution.loop, execution)}
+    assert (asyncio._get_running_loop(), context.running()) == (None, None)
+
+
+def broken(*events: ev.Event) -> Iterator[ev.Event]:
+    yield from events
+    raise UndecodableEvent(len(events) + 1, "ActivityScheduled", "it is broken")
+
+
+def test_history_that_cannot_be_read_is_replayed_up_to_there():
+    execution = Execution(counting, converter=Converter())
+
+    with closing(execution), pytest.raises(UndecodableEvent):
+        catch_up(execution, broken(*long_log()[:23]), whole=True)
+
+    assert (execution.head, execution.length) == (22, 22)
+    assert (asyncio._get_running_loop(), context.running()) == (None, None)
+
+
+def test_mismatch_comes_before_what_cannot_be_read_after_it():
+    log = long_log()
+    log[21] = ev.replace(log[21], name="other")
+
+    with pytest.raises(NondeterminismError) as caught:
+        caught_up(counting, broken(*log[:25]))
+
+    assert caught.value.seq == 22
+
+
+class Point:
+    """A type that only a converter knows."""
+
+
+def test_arguments_of_the_start_are_read_outside_the_loop():
+    seen = []
+
+    class Mine(Converter):
+        def decode_other(self, data: Any, kind: Any) -> Any:
+            seen.append(context.running())
+            return Point()
+
+    @workflow
+    async def placed(point: Point):
+        await charge()
+        await charge()
+
+    log = [ev.ExecutionStarted(name="placed", input=given(1)), scheduled(0, "charge", 0), completed(0)]
+    replay(placed, log, converter=Mine())
+
+    assert seen == [None]
