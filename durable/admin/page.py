@@ -253,13 +253,14 @@ def _history(asked: Asked, known: Sequence[steps.Step], *, status: str, hides: b
 def _around(asked: Asked, history: dict[str, Any]) -> dict[str, Any]:
     """Return what the page says of the rest of the history, and how to get there."""
     last = history.get("last")
+    lasts = 0 if last is None or asked.kind else parts.before_last(asked.execution.pk, SHOWN, whole=asked.whole)
     return {
         "kinds": parts.kinds(asked.execution.pk),
         "kind": asked.kind,
         "whole": asked.whole,
         "length": asked.length,
         "more": "" if last is None else _behind(asked, last),
-        "end": "" if last is None or asked.kind else _behind(asked, max(last, asked.length - SHOWN)),
+        "end": "" if last is None or asked.kind else _behind(asked, max(last, lasts)),
         "visible": {"first": asked.after, "last": last},
     }
 

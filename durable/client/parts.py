@@ -24,6 +24,9 @@ _SOON = 1000
 _FEW = 500
 """So many numbers are named in a statement; of more, only the least and the greatest."""
 
+_BEGINS = Q(event_id=None) | Q(kind__in=list(stepping.ASKED))
+"""Which events steps begin with."""
+
 
 def part(
     execution_id: uuid.UUID,
@@ -75,8 +78,7 @@ def steps(execution_id: uuid.UUID, *, status: str, after: int, limit: int) -> li
     Raises:
         UndecodablePayload: One cannot be read.
     """
-    begins = Q(event_id=None) | Q(kind__in=list(stepping.ASKED))
-    asked = list(_rows(execution_id).filter(begins, seq__gt=after).order_by("seq")[:limit])
+    asked = list(_rows(execution_id).filter(_BEGINS, seq__gt=after).order_by("seq")[:limit])
     found = [*asked, *_ends(execution_id, asked)]
     return stepping.of(_items(sorted(found, key=lambda row: row.seq), {}, status=status))
 
@@ -118,6 +120,13 @@ def place_of(execution_id: uuid.UUID, event_id: int) -> int | None:
     """Return the ``seq`` of the first event of a number; None if there is none."""
     found = _rows(execution_id).filter(event_id=event_id).order_by("seq")
     return next(iter(found.values_list("seq", flat=True)[:1]), None)
+
+
+def before_last(execution_id: uuid.UUID, number: int, *, whole: bool) -> int:
+    """Return the ``seq`` behind which the last steps of an execution are, so many; or, ``whole``, the last events."""
+    found = _rows(execution_id) if whole else _rows(execution_id).filter(_BEGINS)
+    seq = next(iter(found.order_by("-seq").values_list("seq", flat=True)[number - 1 : number]), 1)
+    return int(seq) - 1
 
 
 def _rows(execution_id: uuid.UUID) -> Any:

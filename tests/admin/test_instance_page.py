@@ -11,6 +11,7 @@ import pytest
 
 from durable import client
 from durable.codecs import PlainCodec
+from durable.core import events as ev
 from durable.core.errors import NondeterminismError, UpdateTimeout
 from durable.fields import Dumped
 from durable.models import ActivityTask, HistoryEvent, Operation
@@ -107,6 +108,20 @@ def test_a_long_history_comes_in_parts(site, fresh, monkeypatch, query):
     assert found == sorted(whole)
 
 
+@pytest.mark.parametrize(("query", "shown"), [({}, [5, 6, 7]), ({"history": "full"}, [10, 11, 12])])
+def test_the_end_of_a_history_that_ends_with_answers_shows_steps(site, fresh, monkeypatch, query, shown):
+    monkeypatch.setattr("durable.admin.page.SHOWN", 3)
+    history = history_of("order", 1)
+    for number in range(6):
+        history.activity("charge", number, waiting=True)
+    InstanceFactory(id="fan", history=history.add(*(ev.ActivityCompleted(event_id=n, result=n) for n in range(5))))
+
+    page = site.page("fan", **query)
+
+    *_, end = (link for link in page.links if link.endswith("#history"))
+    assert seqs(site.get(f"fan/change/{end.partition('#')[0]}")) == shown
+
+
 def test_two_thousand_events_make_a_page_of_bounded_size(site, fresh):
     InstanceFactory(id="long", history=many(1000, attempts=2))
 
@@ -132,8 +147,8 @@ def test_a_very_long_history_is_drawn_from_where_it_is_shown(site, fresh, monkey
     assert drawn in page.text
     bars = [row.seq for row in page.response.context["timeline"].rows if row.kind == "activity"]
     assert bars == [seq for seq in range(first, first + 16) if seq % 2 == 0][: 8 - (first == 1)]
-    end = next(link for link in page.links if link.endswith("after=58#history"))
-    assert seqs(site.get(f"long/change/{end.partition('#')[0]}"))[-1] == 62
+    end = next(link for link in page.links if link.endswith("after=55#history"))
+    assert seqs(site.get(f"long/change/{end.partition('#')[0]}")) == [56, 58, 60, 62]
     assert drawn not in site.page("short").text
 
 
