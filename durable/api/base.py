@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.db import transaction
 from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.plumbing import ResolvedComponent, safe_ref
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.exceptions import ValidationError
 from rest_framework.generics import GenericAPIView
@@ -40,6 +41,36 @@ class Schema(AutoSchema):
 
     def get_serializer_name(self, serializer: Any, direction: Any) -> str:
         return f"Durable{super().get_serializer_name(serializer, direction)}"
+
+    def resolve_serializer(self, serializer: Any, direction: Any, *args: Any, **kwargs: Any) -> Any:
+        component = super().resolve_serializer(serializer, direction, *args, **kwargs)
+        properties = (component.schema or {}).get("properties", {})
+        for name, found in properties.items():
+            if found.get("type") == "array":
+                found["items"] = self._named(component.name, name, found["items"])
+            else:
+                properties[name] = self._named(component.name, name, found)
+        return component
+
+    def _named(self, owner: str, field: str, found: dict[str, Any]) -> dict[str, Any]:
+        """Return a reference to what a field's choices are; else they would share names with those of other apps."""
+        if not found.get("enum"):
+            return found
+        told, mark, meanings = found.get("description", "").partition("* `")
+        choices = {"type": found["type"], "enum": found["enum"]} | ({"description": mark + meanings} if mark else {})
+        left_out = {*choices, "description", "x-spec-enum-id"}
+        rest = {key: value for key, value in found.items() if key not in left_out}
+        rest |= {"description": told.strip()} if told.strip() else {}
+        called = f"{field.title().replace('_', '')}Enum"
+        component: Any = self._component(f"Durable{called}", choices)
+        if component in self.registry and self.registry[component].schema != choices:
+            component = self._component(f"{owner.removesuffix('Request')}{called}", choices)
+        self.registry.register_on_missing(component)
+        return safe_ref({**rest, **component.ref})
+
+    @staticmethod
+    def _component(name: str, schema: Any) -> ResolvedComponent:
+        return ResolvedComponent(name, ResolvedComponent.SCHEMA, schema, name)  # type: ignore[no-untyped-call] # theirs
 
     def get_operation(self, *args: Any, **kwargs: Any) -> Any:
         operation = super().get_operation(*args, **kwargs)
