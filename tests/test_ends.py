@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from datetime import timedelta
 
 import pytest
 
@@ -20,8 +21,10 @@ from durable import (
     testing,
     workflow,
 )
+from durable.engine import advance
 from durable.engine.perform import perform
-from durable.models import ActivityTask, InboxEvent
+from durable.models import ActivityTask, InboxEvent, Instance
+from durable.store import clock
 from tests.driving import cost, item, kinds
 
 
@@ -370,6 +373,35 @@ def test_signals_that_wait_while_an_instance_is_to_be_tried_again_reach_the_next
     time.forward(11)
 
     assert engine.result(handle) == "now"
+
+
+@pytest.mark.lenient
+def test_more_signals_than_a_turn_takes_keep_no_execution_from_beginning_or_ending(engine, time, monkeypatch):
+    monkeypatch.setattr(advance, "_ROWS_A_TURN", 3)
+
+    @workflow.defn
+    async def counting() -> int:
+        return sum([await workflow.wait_signal("go") for _ in range(5)])
+
+    late, up = counting.options(delay=10).start(), counting.options(delay=20, timeout=5).start()
+    canceled, stalled = counting.options(delay=1000).start(), counting.options(timeout=30).start()
+    engine.run_until_quiet()
+    Instance.objects.filter(pk=stalled.id).update(status="stalled", retry_at=clock.now() + timedelta(days=1))
+    for handle in (late, up, canceled, stalled):
+        for _ in range(5):
+            handle.signal("go", 1)
+    canceled.cancel()
+    time.forward(11)
+    engine.run_until_quiet()
+
+    assert late.result(timeout=0) == 5
+    assert (up.status, canceled.status, stalled.status) == ("pending", "canceled", "stalled")
+
+    time.forward(21)
+    engine.run_until_quiet()
+    advance.advance(stalled.id)
+
+    assert (up.status, stalled.status) == ("failed", "failed")
 
 
 @pytest.mark.parametrize("simulated", [False, True])

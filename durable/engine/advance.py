@@ -82,7 +82,7 @@ def _turn(instance_id: str, leave_at: float) -> str | None:
                 return None
             instance = locked[0]
             execution_id, queue = instance.execution_id, instance.queue
-            found = look_up(locked)[execution_id]
+            found = look_up(locked, limit=_ROWS_A_TURN)[execution_id]
             rows = _due(instance, found.due())
             if instance.status == Status.STALLED and any(kind == inbox.TIMEOUT for _, kind, _ in rows):
                 _time_out(instance)
@@ -143,7 +143,7 @@ def _follow(turn: Turn, execution_id: uuid.UUID, leave_at: float) -> None:
         cache.put(execution_id, turn.execution)
 
 
-def look_up(locked: Sequence[Instance], *, limit: int = _ROWS_A_TURN) -> dict[uuid.UUID, loading.Found]:
+def look_up(locked: Sequence[Instance], *, limit: int) -> dict[uuid.UUID, loading.Found]:
     """Return what is due for the executions of locked instances, and what their histories hold if that is little."""
     return loading.read([(each.execution_id, _seen(each)) for each in locked], limit=limit)
 
@@ -157,6 +157,8 @@ def _seen(instance: Instance) -> int | None:
 
 def _due(instance: Instance, rows: list[Due]) -> list[Due]:
     """Return what waits for an instance, its start before all else but the end of its time."""
+    if len(rows) >= _ROWS_A_TURN and (not instance.head or instance.status == Status.STALLED):
+        rows = [*rows, *_behind(instance, rows)]
     if instance.head:
         return rows
     if late := [row for row in rows if row[1] == inbox.TIMEOUT]:
@@ -165,6 +167,17 @@ def _due(instance: Instance, rows: list[Due]) -> list[Due]:
         # A cancel does not wait for a delayed start.
         return begun([*inbox.not_yet_due(instance.execution_id, ev.ExecutionStarted.__name__), *rows])
     return ordered
+
+
+def _behind(instance: Instance, rows: Sequence[Due]) -> list[Due]:
+    """Return what stands behind all of ``rows``, as signals came while the start was delayed, and comes before them."""
+    started, canceled = ev.ExecutionStarted.__name__, ev.CancelRequested.__name__
+    kinds = [inbox.TIMEOUT] if instance.head else [inbox.TIMEOUT, started, canceled]
+    known = {pk for pk, _, _ in rows}
+    found = [row for row in inbox.due_of(instance.execution_id, kinds) if row[0] not in known]
+    if any(kind == started for _, kind, _ in (*rows, *found)):
+        return [row for row in found if row[1] != canceled]  # it begins, and so is canceled when it is its turn
+    return found
 
 
 def begun(rows: Sequence[Due]) -> list[Due]:

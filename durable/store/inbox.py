@@ -99,6 +99,13 @@ def due(execution_id: uuid.UUID, *, limit: int) -> list[tuple[int, str, str]]:
     return [(pk, kind, plain(kind, text)) for _, pk, kind, text in found]
 
 
+def due_of(execution_id: uuid.UUID, kinds: Collection[str]) -> list[tuple[int, str, str]]:
+    """Return what is due of some kinds, as ``due`` does."""
+    found = rows().filter(execution_id=execution_id, kind__in=kinds, visible_at__lte=clock.now())
+    ordered = found.order_by("visible_at", "id").values_list("id", "kind", _TEXT)
+    return [(pk, kind, plain(kind, text)) for pk, kind, text in ordered]
+
+
 def waiting(execution_ids: Collection[uuid.UUID], *, limit: int) -> list[tuple[uuid.UUID, int, str, str]]:
     """Return what is due for executions, in order of arrival, as ``(execution, row id, kind, text as stored)``."""
     found = rows().filter(execution_id__in=execution_ids, visible_at__lte=clock.now()).order_by("visible_at", "id")
