@@ -696,6 +696,38 @@ def test_nobody_waits_for_a_long_activity_in_place(committing, messages, monkeyp
     assert [handle.status for handle in handles] == ["completed", "pending", "pending"]
 
 
+def test_whom_an_activity_in_place_starts_is_announced_at_once(committing, messages):
+    @activity.defn
+    def tick() -> None:
+        pass
+
+    @activity.defn
+    def operate(instance_id: str) -> None:
+        messages.clear()
+        client.rerun_from_activity(instance_id, 0)
+        seen.extend(args for task, args, _ in messages if task == "durable.advance")
+
+    @workflow.defn
+    async def kid() -> None:
+        pass
+
+    @workflow.defn
+    async def outer() -> None:
+        await asyncio.gather(tick(), kid())
+
+    @workflow.defn
+    async def operator(instance_id: str) -> None:
+        await operate(instance_id)
+
+    first, seen = outer.start(), []
+    committing.run_until_quiet()
+    assert first.status == "completed"
+    advance_all([operator.start(first.id).id])
+
+    assert seen == [[pk] for pk in Instance.objects.filter(name="kid", status="pending").values_list("pk", flat=True)]
+    assert len(seen) == 1
+
+
 def test_a_worker_that_stayed_for_long_announces_who_follows(family, messages, monkeypatch):
     monkeypatch.setattr(following, "_STAYS_SECONDS", -1.0)
     handle = family.start(2)

@@ -119,6 +119,16 @@ def advance(instances: Iterable[tuple[str, str]]) -> None:
 
 
 @contextmanager
+def away() -> Iterator[None]:
+    """Have nobody follow who is made or told in the block, which may take long: they are announced."""
+    token = _line.set(None)
+    try:
+        yield
+    finally:
+        _line.reset(token)
+
+
+@contextmanager
 def relieved() -> Iterator[None]:
     """Announce whoever waits here, if the block takes long."""
     here, worker = _line.get(), presence.current()

@@ -82,7 +82,8 @@ class _Step:
 
     def _call(self) -> running.Ended:
         try:
-            return running.attempt(self._work.definition, self._work.asked.input, self._attempt)
+            with following.away():
+                return running.attempt(self._work.definition, self._work.asked.input, self._attempt)
         finally:
             self._attempt.ended()
 
