@@ -195,7 +195,7 @@ def all_workers(site: AdminSite, request: HttpRequest) -> HttpResponse:
 
 
 def _at_work(links: base.Links, known: list[dict[str, Any]], now: datetime) -> list[AtWork]:
-    """Return what the workers run, what has run for longest first."""
+    """Return what the workers run: what was asked for first, and then what they run in place."""
     names = {each["worker"].pk: (str(each["worker"]), each["alive"]) for each in known}
 
     def held(instance_id: str, name: str, worker: str, **more: Any) -> AtWork:

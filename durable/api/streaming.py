@@ -205,7 +205,7 @@ def beats(
         if now() >= until:
             return  # whoever still listens asks again
         if look.caught_up:
-            yield min(pause, until - now())
+            yield max(0.0, min(pause, until - now()))
             pause = min(pause * _SLOWER, _SLOWEST)
         try:
             look = following.look()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import itertools
 import json
 import time
 from dataclasses import dataclass
@@ -303,6 +304,14 @@ def test_ends_when_the_time_is_up_and_not_before(engine, waiting):
         assert listener.time < 8
 
     assert sum(listener.waits) == pytest.approx(7)
+
+
+def test_waits_for_no_negative_time_when_the_time_is_up_amid_a_look(engine, waiting):
+    follows, ticks = Following("talk", Place(execution_id=waiting.instance.execution_id, seq=0)), itertools.count()
+
+    told = list(streaming.beats(follows, follows.look(), lambda look: iter(()), until=2.5, now=lambda: next(ticks)))
+
+    assert [beat for beat in told if not isinstance(beat, str)] == [0.0]
 
 
 def test_ends_when_the_instance_is_gone(engine, waiting):
