@@ -487,6 +487,16 @@ def test_children_are_born_work_and_end_together(family, alone):
     assert leftovers() == []
 
 
+@pytest.mark.parametrize(("width", "singly"), [(7, 8), (12, 1)])
+def test_many_children_of_a_parent_that_came_by_itself_are_taken_together(family, alone, width, singly):
+    handle = family.start(width)
+
+    advance_all([handle.id])
+
+    assert len(alone) == singly
+    assert ActivityTask.objects.count() == width
+
+
 def test_id_of_a_child_that_is_taken_concerns_its_parent_alone(family, alone, committing):
     good, bad = [family.start(2) for _ in range(8)], [family.start(2, ids="same-") for _ in range(2)]
 

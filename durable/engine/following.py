@@ -76,6 +76,11 @@ class Line:
             return {instance_id: chosen.pop(instance_id) for instance_id in list(chosen)[:count]}
 
     @property
+    def length(self) -> int:
+        """How many wait that may be taken together."""
+        return len(self._waiting)
+
+    @property
     def is_empty(self) -> bool:
         """Whether nobody waits."""
         return not (self._alone or self._waiting)

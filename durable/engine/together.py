@@ -83,6 +83,8 @@ def _drain(line: following.Line, *, size: int) -> None:
     while some := line.take(1 if by_themselves else min(size, _AT_ONCE)):
         if len(some) == 1:
             single.advance(*some)
+            if line.length >= _FEW:  # as many as it started or told
+                size = max(size, _FEW)
             continue
         batch = _take(some, line)
         # What was locked and read, and then there was no time for it, is locked and read again.

@@ -79,22 +79,25 @@ def test_workers_killed_in_the_middle_of_turns_taken_together(site, key, monkeyp
         faults.arm(point, skip=random.randrange(4))
     monkeypatch.setattr(dispatch, "_MESSAGES_AT_ONCE", 1)
 
-    with transaction.atomic():
-        handles = [client.start("acceptance.family", [f"{key}-{n}", 3, 2]) for n in range(12)]
+    handles: list[client.Handle] = []
+    while any(faults.armed(point) for point in TOGETHER) and len(handles) < 40:
+        with transaction.atomic():
+            born = [client.start("acceptance.family", [f"{key}-{len(handles) + n}", 12, 1]) for n in range(4)]
+        assert [handle.result(60) for handle in born] == [[[0]] * 12] * 4
+        handles += born
 
-    assert [handle.result(60) for handle in handles] == [[[0, 1]] * 3] * 12
     assert [point for point in TOGETHER if faults.armed(point)] == []
     for handle in handles:
         kinds = [event.kind for event in handle.history()]
-        assert [kinds.count(kind) for kind in ("ChildScheduled", "ChildStarted", "ChildCompleted")] == [3] * 3
+        assert [kinds.count(kind) for kind in ("ChildScheduled", "ChildStarted", "ChildCompleted")] == [12] * 3
         children = Instance.objects.filter(parent=handle.id)
-        assert len(children) == 3
+        assert len(children) == 12
         for child in children:
-            assert [event.kind for event in client.get(child.pk).history()].count("ActivityCompleted") == 2
+            assert [event.kind for event in client.get(child.pk).history()].count("ActivityCompleted") == 1
             sound(child.pk)
         sound(handle.id)
-    assert len(ledger.counts("end", key)) == 12 * 3 * 2
-    assert set(ledger.of_the_living("begin", key).values()) == {1}, "only what the killed were at is done again"
+    assert len(ledger.counts("end", key)) == len(handles) * 12
+    assert set(ledger.of_the_living("begin", key).values()) <= {1}, "only what the killed were at is done again"
 
 
 def test_child_of_killed_worker_is_started_once(site, key):

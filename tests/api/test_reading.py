@@ -121,7 +121,8 @@ def test_nobody_sees_nothing(db, failed):
 def test_only_json_is_answered(api, failed):
     problem(api.client.get("/api/v1/instances/", headers={"Accept": "text/html"}), 406, "not_acceptable")
     for path in ("instances/", "instances/order%2F1/", "instances/order%2F1/rewind/", "recover/"):
-        problem(api.client.options(f"/api/v1/{path}"), 405, "method_not_allowed")
+        asked = api.client.options(f"/api/v1/{path}")
+        assert (asked.status_code, asked.content) == (204, b"")
     assert api.client.head("/api/v1/instances/order%2F1/").headers["ETag"]
 
 
