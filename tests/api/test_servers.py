@@ -9,7 +9,9 @@ import sys
 import threading
 import types
 from dataclasses import replace
+from email.message import Message
 from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
 import pytest
@@ -155,6 +157,15 @@ def breaking(sent: Any, beats: int) -> Any:
             yield beat[: len(beat) // 2]
             return
         yield beat
+
+
+@pytest.mark.parametrize(("told", "pause"), [("7", 7), ("Wed, 21 Oct 2026 07:28:00 GMT", 2), (None, 2)])
+def test_client_of_the_page_tries_again_whatever_is_between_says(told, pause):
+    shop, headers = Page("https://shop.example").run("client.py"), Message()
+    if told:
+        headers["Retry-After"] = told
+
+    assert shop._worth_another_try(HTTPError("", 503, "busy", headers, None), 2) == pause
 
 
 def test_client_of_the_page_does_what_it_says(page, ada, monkeypatch, capsys):
