@@ -741,7 +741,8 @@ def test_second_try_to_give_work_back_takes_nothing_from_who_has_it(
             patch.setattr(*first, lambda *_, **__: False)  # as if its commit were still on its way
         committing.advance_due()
     if came_through:
-        tasks.take(tasks.next_ready("default", 1), worker="another", expiries=[None])
+        with transaction.atomic():
+            tasks.take(tasks.next_ready("default", 1), worker="another", expiries=[None])
     for call in later:
         call()
 

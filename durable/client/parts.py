@@ -52,7 +52,7 @@ def part(
     """
     chosen = _rows(execution_id).filter(seq__gt=after).order_by("seq")
     if kinds:
-        chosen = chosen.filter(kind__in=kinds)
+        chosen = chosen.filter(kind__in=[kind for kind in kinds if "\0" not in kind])  # no text of PostgreSQL
     found = list(chosen[:limit])
     names = {} if names is None else names
     names.update(_names(execution_id, found, known=names))
