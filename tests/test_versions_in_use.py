@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 from django.apps import apps
-from django.db import connection
+from django.db import connection, transaction
 
 from durable import UnknownWorkflow, VersionNotAvailable, activity, client, registry, workflow
 from durable.models import Execution, Instance
 from durable.store import usage
-from tests.driving import cost
+from tests.driving import Together, cost
 
 
 @pytest.fixture
@@ -250,3 +250,26 @@ def test_migration_names_executions_after_what_they_began_with(taken_over, monke
     migration.name_executions(apps, SimpleNamespace(connection=connection))
 
     assert dict(Execution.objects.values_list("pk", "name")) == before
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="nobody can tell what somebody else has locked")
+def test_migration_does_not_wait_for_what_somebody_ends_just_now(committing, orders):
+    for _ in range(2):
+        orders[2].start()
+    Execution.objects.update(name="")
+    busy = Execution.objects.order_by("pk").first()
+    migration = import_module("durable.migrations.0020_versions_in_use")
+
+    def migrate() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SET lock_timeout = 1000")
+        migration.name_executions(apps, SimpleNamespace(connection=connection))
+
+    with transaction.atomic():
+        Execution.objects.filter(pk=busy.pk).update(status="completed")
+        (result,) = Together().add(migrate).run()
+
+    assert result is None
+    assert dict(Execution.objects.values_list("name", "pk"))[""] == busy.pk
+    assert Execution.objects.filter(name="order").count() == 1
+    assert safe() == {0, 3}

@@ -1,4 +1,4 @@
-from django.db import migrations, models
+from django.db import migrations, models, transaction
 from django.db.models import OuterRef, Subquery
 from django.db.models.functions import Coalesce
 
@@ -24,8 +24,20 @@ def name_executions(apps, schema_editor):
         if not some:
             return
         part = executions.filter(pk__gte=some[0], pk__lte=some[-1], name="")
-        part.update(name=Coalesce(Subquery(started), Subquery(own)))
+        with transaction.atomic(using=database):
+            _free(part, schema_editor.connection.features).update(name=Coalesce(Subquery(started), Subquery(own)))
         last = some[-1]
+
+
+def _free(part, features):
+    """Lock executions and return them, but those that a worker ends just now: each could wait for the other for ever.
+
+    Their names are looked up in their histories whenever they are asked for.
+    """
+    if not features.has_select_for_update_skip_locked:
+        return part
+    free = part.select_for_update(skip_locked=True, no_key=features.has_select_for_no_key_update)
+    return part.model._base_manager.using(part.db).filter(pk__in=list(free.values_list("pk", flat=True)))
 
 
 class Migration(migrations.Migration):
