@@ -145,6 +145,9 @@ _MUTE_SECONDS = 1.0
 _MUTE_TIMES = 3
 """How much longer it is left alone than the try took, so that callers hardly wait for one that never answers."""
 
+_MUTE_AT_MOST = 60.0
+"""How long it is left alone at most: it may be back."""
+
 _PATIENCE: dict[str, Any] = {
     "retry": True,
     "retry_policy": {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0},
@@ -179,7 +182,7 @@ def _send(task: str, args: list[Any], queue: str) -> None:
 def _note_fault(queue: str, error: Exception, took: float) -> None:
     global _mute_until  # noqa: PLW0603 - one broker, one state
     level = logging.WARNING if _mute_until == _NEVER else logging.DEBUG
-    _mute_until = time.monotonic() + max(_MUTE_SECONDS, _MUTE_TIMES * took)
+    _mute_until = time.monotonic() + min(max(_MUTE_SECONDS, _MUTE_TIMES * took), _MUTE_AT_MOST)
     logger.log(level, "could not announce work on queue %r (%s); the sweep will", queue, error)
 
 

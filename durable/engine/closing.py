@@ -156,8 +156,8 @@ def _end_children(parent: Instance) -> list[tuple[str, str]]:
     left = list(children.defer(*instances.PAYLOADS))
     if parent.status != Status.TERMINATED:
         # Who was asked to stop cleans up and ends by itself; to terminate it now would keep it from that.
-        ending = canceling([child.execution_id for child in left])
-        left = [child for child in left if child.execution_id not in ending or policy_of(child) != "terminate"]
+        ending = canceling([child.execution_id for child in left if policy_of(child) == "terminate"])
+        left = [child for child in left if child.execution_id not in ending]
     return [told for child in left for told in _end_child(child, parent)]
 
 
