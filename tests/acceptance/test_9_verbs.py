@@ -190,7 +190,7 @@ def test_late_result_comes_after_a_rewind(site, launch, key):
 def test_worker_killed_while_a_rewound_tree_runs_again(site, key, point):
     handle = failed_tree(key)
     mend(key)
-    faults.arm(point, skip=1)
+    faults.arm(point)
     client.rewind(key)
 
     assert handle.result(60) == [0, [0, [0, 1, 2]], [0, [0, 1, 2]], 1]
@@ -199,7 +199,7 @@ def test_worker_killed_while_a_rewound_tree_runs_again(site, key, point):
         sound(f"{key}{node}")
     once = [name for name in runs(key) if not ("leaf" in name and name[-1] in "12")]
     assert {runs(key)[name] for name in once} == {1}
-    assert sum(runs(key).values()) - len(once) <= 8 + 1, "of four that run twice, one was interrupted"
+    assert max(runs(key).values()) <= 2 + 1, "what is short and was interrupted before its end was stored"
 
 
 @pytest.mark.parametrize("skip", range(5))
