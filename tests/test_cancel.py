@@ -368,6 +368,36 @@ def test_child_that_was_asked_to_stop_cleans_up_though_its_parent_has_ended(engi
     assert undone == ([ending] if ending in clean else [])
 
 
+@pytest.mark.parametrize("simulated", [False, True])
+def test_child_that_was_asked_to_stop_is_terminated_with_its_parent(engine, simulated):
+    @workflow.defn
+    async def child() -> None:
+        try:
+            await workflow.wait_signal("go")
+        finally:
+            await workflow.wait_signal("cleaned up")
+
+    @workflow.defn
+    async def parent() -> None:
+        child.options(id="child").start_child().cancel()
+        await workflow.wait_signal("never")
+
+    if simulated:
+        simulation = testing.Simulation(parent)
+        simulation.at(1).terminate()
+        found = simulation.run()
+        ends = found.status, found.children[0].status
+    else:
+        handle = parent.start()
+        engine.run_until_quiet()
+        assert client.status("child") == "running", "it cleans up"
+        handle.terminate()
+        engine.run_until_quiet()
+        ends = handle.status, client.status("child")
+
+    assert ends == ("terminated", "terminated")
+
+
 def test_rewind_takes_a_child_along_that_cleaned_up_behind_its_parent(engine):
     @workflow.defn
     async def child() -> str:

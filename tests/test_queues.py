@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from time import monotonic
 
 import pytest
 from celery import Celery, current_app
@@ -193,6 +194,15 @@ def test_start_does_not_wait_for_ever_for_a_broker_that_never_answers(committing
     assert caplog.records[-1].message == "the broker takes messages again"
     assert [committing.result(handle) for handle in handles] == [1, 1, 1]
     assert app.conf.broker_transport_options["visibility_timeout"] == 3600
+
+
+def test_broker_that_took_long_to_fail_is_left_alone_for_a_minute_at_most(monkeypatch):
+    monkeypatch.setattr(dispatch, "_mute_until", float("-inf"))
+    before = monotonic()
+
+    dispatch._note_fault("default", OSError("no answer"), 3600.0)
+
+    assert before + 3 < dispatch._mute_until <= monotonic() + 60
 
 
 def test_default_queue_is_celerys_default_queue(fresh):
