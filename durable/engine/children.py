@@ -109,7 +109,8 @@ class Children:
         Raises:
             IntegrityError: An id was taken meanwhile.
         """
-        creation.insert([born for pk, born in self.born.items() if pk not in self._replaced])
+        # In the order of their ids, as turns taken together do: who waits for one has none that the other waits for.
+        creation.insert([born for pk, born in sorted(self.born.items()) if pk not in self._replaced])
         for born in (born for pk, born in self.born.items() if pk in self._replaced):
             creation.replace(born)
 
