@@ -25,7 +25,8 @@ from durable.client.operate import (
 )
 from durable.client.purge import purge
 from durable.client.read import history, instance, result, status
-from durable.client.repair import recover, rerun_from_activity, rewind, upgrade
+from durable.client.repair import recover, rewind, upgrade
+from durable.client.rerun import rerun_from_activity
 from durable.client.restart import restart
 from durable.client.restore import restore
 from durable.client.start import astart, start, start_definition

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from durable.client import ask, change, comparing, explaining, imagining, operate, read, repair, whys
 from durable.client.lineage import Lineage, lineage
 from durable.client.purge import purge
-from durable.client.restart import restart
 from durable.client.restore import restore
 
 if TYPE_CHECKING:
@@ -148,11 +147,15 @@ class Handle:
 
     def restart(self, **options: Any) -> Any:
         """Start a new instance with what this one was started with; see ``client.restart``."""
+        from durable.client.restart import restart  # noqa: PLC0415 - it gives a handle, so it is above this module
+
         return restart(self.id, **options)
 
     def rerun_from_activity(self, event_id: int, **options: Any) -> Any:
         """Start a new instance that runs again from an activity; see ``client.rerun_from_activity``."""
-        return repair.rerun_from_activity(self.id, event_id, **options)
+        from durable.client.rerun import rerun_from_activity  # noqa: PLC0415 - likewise
+
+        return rerun_from_activity(self.id, event_id, **options)
 
     def rewind(self, **options: Any) -> Any:
         """Have the failed instance go on from before its failure; see ``client.rewind``."""

@@ -11,7 +11,7 @@ from asgiref.sync import sync_to_async
 from django.db import IntegrityError, connections, transaction
 
 from durable import conf, dispatch, registry
-from durable.client import handle as handles
+from durable.client.handle import Handle
 from durable.core import given, payloads, texts
 from durable.core.definitions import WorkflowDefinition, workflow_options
 from durable.core.errors import AlreadyExists, InvalidInput, LimitExceeded
@@ -30,8 +30,6 @@ else:
 if TYPE_CHECKING:
     import uuid
     from collections.abc import Sequence
-
-    from durable.client.handle import Handle
 
 
 def start(
@@ -223,7 +221,7 @@ def begin(beginning: Beginning) -> Handle:
         is_begun = _is_stored(beginning, newborn) or _takes_over(beginning, newborn, headers)
         if is_begun and not beginning.options.get("delay"):
             dispatch.advance_on_commit(beginning.queue, beginning.instance_id)
-        handle = handles.Handle(beginning.instance_id)
+        handle = Handle(beginning.instance_id)
         if beginning.signal is not None:
             handle.signal(*beginning.signal)
         return handle

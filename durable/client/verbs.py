@@ -14,6 +14,7 @@ from durable import conf
 from durable.client import operate, repair
 from durable.client.handle import Handle
 from durable.client.purge import purge
+from durable.client.rerun import rerun_from_activity
 from durable.client.restart import restart
 from durable.client.restore import restore
 from durable.core import given
@@ -108,7 +109,7 @@ VERBS: dict[str, Verb] = {
     "cancel": Verb(operate.cancel, "durable.operate_instance"),
     "purge": Verb(purge_one, "durable.destroy_instance"),
     "recover": Verb(recover, "durable.repair_instance"),
-    "rerun": Verb(repair.rerun_from_activity, "durable.repair_instance"),
+    "rerun": Verb(rerun_from_activity, "durable.repair_instance"),
     "restart": Verb(restart, "durable.repair_instance"),
     "restore": Verb(restore, "durable.repair_instance"),
     "resume": Verb(operate.resume, "durable.operate_instance"),
