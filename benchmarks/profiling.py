@@ -30,7 +30,7 @@ _NAME = "samples-*.json"
 _OWNERS = {
     "/durable/core/": "durable: core (code's steps, events, payloads)",
     "/durable/store/": "durable: store",
-    "/durable/models.py": "durable: store",
+    "/durable/models/": "durable: store",
     "/durable/fields.py": "durable: store",
     "/durable/engine/watchdog.py": "durable: watchdog",
     "/durable/conf.py": "durable: settings",
