@@ -6,8 +6,8 @@ import inspect
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from durable.core.definitions import split_version
 from durable.core.errors import DuplicateName, UnknownActivity, UnknownWorkflow, VersionNotAvailable
+from durable.core.type_names import split_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,8 +12,9 @@ from durable.client import performing
 from durable.client.start import Beginning, begin, new_id, replaces
 from durable.core import events as ev
 from durable.core import texts
-from durable.core.definitions import type_name, workflow_options
 from durable.core.errors import NotClosed, UnknownWorkflow
+from durable.core.options import workflow_options
+from durable.core.type_names import type_name
 from durable.engine import routing
 from durable.models import OPEN, Execution
 from durable.operations import control, elsewhere

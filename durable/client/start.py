@@ -13,9 +13,10 @@ from django.db import IntegrityError, connections, transaction
 from durable import conf, dispatch, registry
 from durable.client.handle import Handle
 from durable.core import given, payloads, texts
-from durable.core.definitions import WorkflowDefinition, workflow_options
+from durable.core.definitions import WorkflowDefinition
 from durable.core.errors import AlreadyExists, InvalidInput, LimitExceeded
 from durable.core.errors.telling import quoted
+from durable.core.options import workflow_options
 from durable.engine import intercepting, routing
 from durable.interceptors import StartCall
 from durable.models import CLOSED, Instance

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from durable.core import calls, context, payloads
+from durable.core import calls, context, payloads, type_names
 from durable.core.errors import InvalidDefinition, InvalidInput, OutsideWorkflow
-from durable.core.errors.telling import quoted
-from durable.core.given import choice, whole
 from durable.core.loop import here
-from durable.core.retry import NO_RETRY, RetryPolicy, seconds
+from durable.core.options import WORKFLOW, activity_options, check_options, to_json, workflow_options
+from durable.core.retry import RetryPolicy
 from durable.core.signatures import Signature
-from durable.core.texts import check_name
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -29,23 +25,6 @@ def install_starter(starter: Callable[..., Any]) -> None:
     """Say how ``wf.start(...)`` starts an instance; the app does this when it is ready."""
     global _starter  # noqa: PLW0603 - the one seam by which definitions reach the engine above them
     _starter = starter
-
-
-_DIGITS = 10
-"""How many digits are too many for a version: no database would hold the number."""
-
-
-def split_version(type_name: str) -> tuple[str, int]:
-    """Split ``order2`` into ``("order", 2)``; no digits are version 0."""
-    match = re.fullmatch(r"(.*?)(\d*)", type_name, re.DOTALL)
-    assert match is not None  # noqa: S101 - the pattern fits any text
-    name, digits = match.groups()
-    return (name, int(digits)) if digits and name and len(digits) < _DIGITS else (type_name, 0)
-
-
-def type_name(name: str, version: int) -> str:
-    """Return a name with its version: ``order2``, or ``order`` for version 0."""
-    return f"{name}{version}" if version else name
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -126,23 +105,6 @@ class ActivityDefinition:
         return replace(self, fn=self.fn.__get__(instance, owner))
 
 
-def activity_options(name: str, **options: Any) -> dict[str, Any]:
-    """Check an activity's options and return them, durations in seconds.
-
-    Raises:
-        InvalidInput: One is unknown, or its value cannot be taken.
-    """
-    checked = _checked(name, options, _ACTIVITY_OPTIONS)
-    if "retry" in checked:
-        checked["retry"] = checked["retry"] or NO_RETRY
-    return checked
-
-
-def to_json(options: dict[str, Any]) -> dict[str, Any]:
-    """Return options as plain JSON."""
-    return {k: v.to_json() if isinstance(v, RetryPolicy) else v for k, v in options.items()}
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class WorkflowDefinition:
     """A workflow: an ``async def`` whose every step is recorded.
@@ -168,7 +130,7 @@ class WorkflowDefinition:
     @property
     def type_name(self) -> str:
         """The name with its version: ``order2``, or ``order`` for version 0."""
-        return type_name(self.name, self.version)
+        return type_names.type_name(self.name, self.version)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
         """Return what the running workflow awaits to run this one as a child and get its result.
@@ -231,78 +193,6 @@ def _not_called(name: str) -> InvalidInput:
     return InvalidInput(f"await {name}", f"it was not called; write await {name}(...)")
 
 
-def workflow_options(name: str, **options: Any) -> dict[str, Any]:
-    """Check a workflow's options and return them as JSON, durations in seconds.
-
-    Raises:
-        InvalidInput: One is unknown, or its value cannot be taken.
-    """
-    checked = _checked(name, options, _WORKFLOW_OPTIONS)
-    return to_json({option: value for option, value in checked.items() if value is not None})
-
-
-Taker = Callable[[Any, str], Any]
-
-
-def _checked(name: str, options: dict[str, Any], takers: dict[str, Taker]) -> dict[str, Any]:
-    checked: dict[str, Any] = {}
-    for option, value in options.items():
-        where = f"{name}.options({option})"
-        if option not in takers:
-            raise InvalidInput(where, f"there is no such option; there are {', '.join(takers)}")
-        checked[option] = None if value is None else takers[option](value, where)
-    return checked
-
-
-def _of(kind: type) -> Taker:
-    def take(value: Any, where: str) -> Any:
-        if not isinstance(value, kind) or value == "":
-            raise InvalidInput(where, f"{quoted(value)} cannot be taken; give a {kind.__name__}")
-        return value
-
-    return take
-
-
-def _headers(value: Any, where: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise InvalidInput(where, f"{quoted(value)} cannot be taken; give a dict")
-    return {check_name(name, where): header for name, header in value.items()}
-
-
-def _queue(value: Any, where: str) -> str:
-    return check_name(value, where, longest=100)
-
-
-def _one_of(choices: tuple[str, ...]) -> Taker:
-    return partial(choice, choices=choices)
-
-
-_ACTIVITY_OPTIONS: dict[str, Taker] = {
-    "queue": _queue,
-    "retry": _of(RetryPolicy),
-    "priority": partial(whole, least=-(2**15), most=2**15 - 1),
-    "schedule_to_start": seconds,
-    "start_to_close": seconds,
-    "schedule_to_close": seconds,
-    "heartbeat": seconds,
-}
-
-ID_REUSE = ("reject", "replace_closed", "return_existing")
-"""What to do if the id of an instance is taken."""
-
-_WORKFLOW_OPTIONS: dict[str, Taker] = {
-    "id": _of(str),
-    "queue": _queue,
-    "tags": _of(dict),
-    "headers": _headers,
-    "delay": seconds,
-    "timeout": seconds,
-    "id_reuse": _one_of(ID_REUSE),
-    "parent_close": _one_of(("terminate", "cancel", "abandon")),
-    "retry": _of(RetryPolicy),
-}
-
-
 def define_workflow(
     fn: Callable[..., Any],
     *,
@@ -323,13 +213,13 @@ def define_workflow(
         raise InvalidDefinition(type_name, "a workflow must be an async def; plain functions can be activities")
     if is_method(fn):
         raise InvalidDefinition(type_name, "a workflow must be a function, no method: nothing keeps its object")
-    base, number = split_version(type_name)
+    base, number = type_names.split_version(type_name)
     if version is not None:
         if type(version) is not int or version < 0:
             raise InvalidDefinition(type_name, f"a version is a whole number from 0, not {version!r}")
         base, number = (name or base), version
-    _check_name(base)
-    options = _checked(type_name, {"queue": queue, "timeout": timeout, "retry": retry}, _WORKFLOW_OPTIONS)
+    type_names.check(base)
+    options = check_options(type_name, {"queue": queue, "timeout": timeout, "retry": retry}, WORKFLOW)
     return WorkflowDefinition(
         name=base,
         version=number,
@@ -353,7 +243,7 @@ def define_activity(
         InvalidInput: An option cannot be taken.
     """
     name = name or fn.__name__
-    _check_name(name)
+    type_names.check(name)
     if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
         raise InvalidDefinition(name, "an activity returns its result; it cannot yield")
     if atomic and inspect.iscoroutinefunction(fn):
@@ -382,11 +272,6 @@ def is_method(fn: Callable[..., Any]) -> bool:
     if not within or within.endswith("<locals>"):
         return False
     return next(iter(inspect.signature(fn).parameters), "") == "self"
-
-
-def _check_name(name: str) -> None:
-    if not 1 <= len(name) <= 200 or not name.isprintable():
-        raise InvalidDefinition(name, "a name has 1 to 200 printable characters")
 
 
 async def anything(*args: Any, **kwargs: Any) -> Any:

@@ -10,8 +10,8 @@ from django.db import transaction
 from durable import activity, conf, dispatch
 from durable.core import events as ev
 from durable.core import payloads
-from durable.core.definitions import type_name
 from durable.core.errors import NonRetryable
+from durable.core.type_names import type_name
 from durable.engine import lost, presence
 from durable.engine.work import task_row
 from durable.models import Execution

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from durable import registry
 from durable.core import events as ev
 from durable.core import texts
-from durable.core.definitions import type_name
 from durable.core.errors import AlreadyExists, DurableError, InvalidId, UnknownWorkflow
+from durable.core.type_names import type_name
 from durable.engine import intercepting, routing
 from durable.interceptors import StartCall
 from durable.models import OPEN, InboxEvent, Instance

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from durable import conf, interceptors
 from durable.core import payloads, texts
-from durable.core.definitions import type_name
+from durable.core.type_names import type_name
 from durable.store import clock, instances
 
 if TYPE_CHECKING:

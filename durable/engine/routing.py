@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from durable import conf, registry, telemetry
 from durable.core import events as ev
-from durable.core.definitions import anything, define_workflow, type_name
+from durable.core.definitions import anything, define_workflow
 from durable.core.errors import DurableError, UnknownWorkflow
+from durable.core.type_names import type_name
 from durable.store import creation, inbox, instances
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from durable import conf
 from durable.core import events as ev
-from durable.core.definitions import split_version
 from durable.core.errors import NondeterminismError
 from durable.core.failures import Failure
 from durable.core.replay import interpreter
+from durable.core.type_names import split_version
 from durable.engine import stalling
 from durable.engine.work import task_row
 from durable.models import OPEN, Execution, InboxEvent, Instance, Status

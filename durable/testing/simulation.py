@@ -11,9 +11,10 @@ from durable.client.ask import encode
 from durable.client.start import encode_tags
 from durable.core import events as ev
 from durable.core import payloads, texts
-from durable.core.definitions import WorkflowDefinition, workflow_options
+from durable.core.definitions import WorkflowDefinition
 from durable.core.errors import InvalidInput, UnknownToken
 from durable.core.failures import Failure
+from durable.core.options import workflow_options
 from durable.core.retry import seconds
 from durable.interceptors import SignalCall, StartCall
 from durable.store import creation

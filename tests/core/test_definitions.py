@@ -10,9 +10,10 @@ import pytest
 
 from durable.core import definitions
 from durable.core import events as ev
-from durable.core.definitions import anything, define_activity, define_workflow, split_version
+from durable.core.definitions import anything, define_activity, define_workflow
 from durable.core.errors import InvalidDefinition, InvalidInput, OutsideWorkflow
 from durable.core.retry import NO_RETRY, RetryPolicy
+from durable.core.type_names import split_version
 from tests.core.histories import STARTED, completed, decide, failure_of, given, result_of, scheduled
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from durable.core.definitions import ID_REUSE
+from durable.core.options import ID_REUSE
 from durable.management.base import natural
 from durable.management.verbs import VerbCommand
 

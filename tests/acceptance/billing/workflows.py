@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from durable import registry, workflow
-from durable.core.definitions import split_version
+from durable.core.type_names import split_version
 from tests.acceptance.two import project
 
 
