@@ -13,13 +13,13 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.http import HttpResponse, HttpResponseRedirect, JsonResponse, StreamingHttpResponse
 
 from durable.admin import base
-from durable.client import access, parts, redacting
+from durable.client import access, parts, redacting, sending
 from durable.core.errors import UndecodableEvent, UndecodablePayload, UnknownExecution
 from durable.models import CLOSED
 from durable.store import instances, tasks, updates
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator
     from uuid import UUID
 
     from django.contrib.admin import AdminSite
@@ -85,7 +85,8 @@ def download(site: AdminSite, request: HttpRequest, object_id: str) -> HttpRespo
         "status": execution.status,
         "redacted": hides,
     }
-    response = StreamingHttpResponse(_lines(shown, chain([first], some), hides=hides), content_type="application/json")
+    lines = _lines(shown, chain([first], some), hides=hides)
+    response = StreamingHttpResponse(sending.content(request, lines), content_type="application/json")
     response["Content-Disposition"] = f'attachment; filename="{_file_name(execution.pk)}"'
     return response
 
@@ -100,7 +101,7 @@ def _parts(execution_id: UUID, status: str) -> Iterator[list[HistoryItem]]:
         yield found
 
 
-def _lines(shown: dict[str, Any], some: Iterable[list[HistoryItem]], *, hides: bool) -> Iterator[str]:
+def _lines(shown: dict[str, Any], some: Iterable[list[HistoryItem]], *, hides: bool) -> Generator[str, None, None]:
     """Yield the JSON, an event on a line; if one cannot be read, it ends there and says so."""
     encode = DjangoJSONEncoder(ensure_ascii=False).encode
     yield f'{encode(shown)[:-1]}, "history": ['

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from asgiref.sync import sync_to_async
-from django.core.handlers.asgi import ASGIRequest
-from django.db import connections
 from django.http import HttpResponse, StreamingHttpResponse
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import serializers as rest
@@ -20,7 +16,7 @@ from rest_framework.response import Response
 
 from durable import conf
 from durable.api import access, base, filters, problems, serializers
-from durable.client import redacting
+from durable.client import redacting, sending
 from durable.client.following import Following, Look, Place, State
 from durable.core.errors import DurableError
 from durable.store import instances
@@ -29,6 +25,7 @@ if TYPE_CHECKING:
     from django.http.response import HttpResponseBase
     from rest_framework.request import Request
 
+    from durable.client.sending import Beat
     from durable.models import Instance
 
 LASTS = 25
@@ -40,9 +37,6 @@ _SILENCE = 10.0
 
 _RETRY = 1000
 """After how many milliseconds a browser asks again."""
-
-Beat = str | float
-"""Something to send, or a number of seconds to wait."""
 
 
 class EventStream(JSONRenderer):
@@ -134,8 +128,7 @@ class Events(base.View):
             return Response(status=204)
         lasts = asked.validated_data.get("timeout", min(LASTS, conf.limit("stream")))
         sent = beats(following, first, self._told(found), until=time.monotonic() + lasts, hides=hides)
-        under_asgi = isinstance(request._request, ASGIRequest)
-        content = _alive(sent) if under_asgi else _live(sent)
+        content = sending.content(request._request, sent)
         return self._headed(StreamingHttpResponse(content, content_type=EventStream.media_type))
 
     def _place(self, found: Instance, after: int) -> Place:
@@ -174,7 +167,7 @@ def beats(
     until: float,
     hides: bool = False,
     now: Callable[[], float] = time.monotonic,
-) -> Iterator[Beat]:
+) -> Generator[Beat, None, None]:
     """Yield what is to be sent, and how long to wait before the next look.
 
     Args:
@@ -217,36 +210,3 @@ def beats(
 def _event(name: str, data: Any, *, id: Place | None = None) -> str:
     head = "" if id is None else f"id: {id}\n"
     return f"{head}event: {name}\ndata: {JSONRenderer().render(data).decode()}\n\n"
-
-
-def _live(sent: Iterator[Beat]) -> Iterator[str]:
-    for beat in sent:
-        if isinstance(beat, str):
-            yield beat
-        else:
-            time.sleep(beat)
-
-
-async def _alive(sent: Iterator[Beat]) -> AsyncIterator[str]:
-    try:
-        while (beat := await sync_to_async(_next)(sent)) is not None:
-            if isinstance(beat, str):
-                yield beat
-            else:
-                await asyncio.sleep(beat)
-    finally:  # whoever listened may be gone amid a look
-        await sync_to_async(_disconnect)()
-
-
-def _next(sent: Iterator[Beat]) -> Beat | None:
-    beat = next(sent, None)
-    if not isinstance(beat, str):
-        _disconnect()
-    return beat
-
-
-def _disconnect() -> None:
-    # The thread is this request's own, and its connections would be open for as long as somebody listens.
-    for connection in connections.all(initialized_only=True):
-        if not connection.in_atomic_block:
-            connection.close()

@@ -6,7 +6,6 @@ import asyncio
 import base64
 import itertools
 import json
-import time
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -19,10 +18,11 @@ from django.contrib.auth.models import Permission
 from django.core.asgi import get_asgi_application
 from django.core.cache import cache
 from django.db import connection
+from django.test import AsyncRequestFactory
 
 from durable import client, workflow
 from durable.api import access, streaming
-from durable.client import following
+from durable.client import following, sending
 from durable.client.following import Following, Place
 from durable.models import HistoryEvent, Instance
 from tests import driving
@@ -379,7 +379,7 @@ def test_a_synchronous_server_sends_each_event_when_it_happens(api, engine, wait
         engine.run_until_quiet()
 
     # Not that of all modules: other threads sleep as well.
-    monkeypatch.setattr(streaming, "time", SimpleNamespace(sleep=happens, monotonic=time.monotonic))
+    monkeypatch.setattr(sending, "time", SimpleNamespace(sleep=happens))
 
     assert kinds(stream(api, TALK)) == ["ExecutionStarted", "SignalReceived", "ExecutionCompleted"]
 
@@ -434,7 +434,7 @@ def test_an_asynchronous_server_holds_no_connection_between_looks(committing, ta
         open_then.append(connection.connection is not None)
 
     async def listen() -> None:
-        async for _ in streaming._alive(beats()):
+        async for _ in sending.content(AsyncRequestFactory().get("/"), beats()):
             await sync_to_async(note)()
         await sync_to_async(note)()
 
