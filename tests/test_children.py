@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from django.contrib.auth.models import Group
 
 from durable import ChildFailed, RetryPolicy, WorkflowFailed, activity, client, workflow
+from durable.engine import children
 from durable.models import Instance
 from tests.driving import answers, item, kinds, leftovers
 
@@ -175,6 +177,44 @@ def test_taken_id_fails_the_await_and_leaves_the_other_instance_alone(engine, wa
     assert engine.result(handle) == ["AlreadyExists", "taken"]
     assert client.get("taken").status == "running"
     assert kinds(handle)[1:3] == ["ChildScheduled", "ChildFailed"]
+
+
+@pytest.mark.parametrize("atomic", [None, False, True], ids=["no activity", "activity", "atomic activity"])
+def test_id_that_is_taken_after_it_was_looked_up_is_looked_up_again(committing, double, monkeypatch, caplog, atomic):
+    double.options(id="taken").start(1)
+    look_up, looks, runs = children.Children.look_up, [], []
+
+    def too_early(self, wanted):
+        looks.extend(wanted)
+        look_up(self, wanted if len(looks) > 1 else [])
+
+    monkeypatch.setattr(children.Children, "look_up", too_early)
+
+    @activity.defn(atomic=bool(atomic))
+    def prepare() -> None:
+        runs.append(Group.objects.create(name=f"run {len(runs)}"))
+
+    @workflow.defn
+    async def parent() -> str:
+        if atomic is not None:
+            await prepare()
+        try:
+            await double.options(id="taken")(1)
+        except ChildFailed as error:
+            return error.cause.type
+
+    handle = parent.start()
+    committing.run_until_quiet()
+
+    assert handle.result(timeout=0) == "AlreadyExists"
+    assert len(looks) == 2
+    assert answers(handle)["ChildScheduled"] == 1
+    assert len(runs) == Group.objects.count() == (atomic is not None)
+    assert not [
+        record
+        for record in caplog.records
+        if record.name.startswith("durable") and record.levelname in ("WARNING", "ERROR")
+    ]
 
 
 def test_two_children_of_one_id_in_one_step_are_one_child_and_one_failure(engine, double):

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from datetime import timedelta
 
 import pytest
-from django.db import OperationalError, connection, transaction
+from django.db import OperationalError, connection, connections, transaction
 
 from durable import activity, client, dispatch, workflow
 from durable.core import events as ev
 from durable.core.errors import ConcurrencyConflict
 from durable.engine import advance as single
-from durable.engine import cache, following, pace, presence, together
+from durable.engine import cache, following, pace, presence, running, together
 from durable.engine import perform as performing
 from durable.engine.advance import advance
 from durable.engine.perform import perform
@@ -508,6 +509,30 @@ def test_id_of_a_child_that_is_taken_concerns_its_parent_alone(family, alone, co
     assert sorted(handle.status for handle in bad) == ["completed", "failed"]
 
 
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="there, whoever writes has the whole database")
+def test_nobody_waits_with_a_parent_for_the_id_that_somebody_is_about_to_take(family, alone, caplog):
+    handles, bad = [family.start(0) for _ in range(7)], family.start(1, ids="same-")
+
+    def work() -> None:
+        try:
+            advance_all([*ids(handles), bad.id])
+        finally:
+            connections.close_all()
+
+    with transaction.atomic():
+        family.options(id="same-0").start(0)
+        worker = threading.Thread(target=work, daemon=True)
+        worker.start()
+        assert [client.get(pk).result(timeout=10) for pk in ids(handles)] == [0] * 7
+        assert worker.is_alive()
+    worker.join(timeout=10)
+
+    assert not worker.is_alive()
+    assert alone == [bad.id]
+    assert bad.status == "failed"
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
 def test_parent_gets_one_turn_for_many_children(committing, alone):
     @workflow.defn
     async def kid() -> str:
@@ -648,6 +673,18 @@ def test_parents_and_children_that_end_at_once_do_not_block_each_other(family):
 
     assert {handle.result(timeout=0) for handle in handles} == {3}
     assert {kinds(handle).count("ChildCompleted") for handle in handles} == {3}
+
+
+def test_worker_that_is_to_stop_leaves_the_rest_to_others(napping, alone, messages, monkeypatch):
+    handles = napping(*["end"] * 16)
+    messages.clear()
+    monkeypatch.setattr(running, "stopping", lambda: True)
+
+    advance_all(ids(handles))
+
+    left = {handle.id for handle in handles if handle.status == "running"}
+    assert len(left) == 8
+    assert {pk for _, args, _ in messages for pk in args} == left
 
 
 @pytest.fixture

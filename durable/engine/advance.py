@@ -15,7 +15,19 @@ from durable.core.errors import ConcurrencyConflict
 from durable.core.execution import LIMITS, Execution
 from durable.core.failures import Failure
 from durable.core.replay import catch_up, interpreter
-from durable.engine import cache, closing, guards, in_place, intercepting, lost, routing, stalling, updates, watchdog
+from durable.engine import (
+    cache,
+    closing,
+    guards,
+    in_place,
+    intercepting,
+    lost,
+    routing,
+    running,
+    stalling,
+    updates,
+    watchdog,
+)
 from durable.engine.turn import Turn
 from durable.models import Instance, Status
 from durable.store import clock, history, inbox, loading
@@ -61,7 +73,7 @@ def advance(instance_id: str) -> None:
             stalling.count_failure(instance_id, error)
             return
         else:
-            if again is not None and time.monotonic() > leave_at:
+            if again is not None and (time.monotonic() > leave_at or running.stopping()):
                 dispatch.advance([(again, instance_id)])
                 return
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from django.db import IntegrityError
+
 from durable import registry
 from durable.core import events as ev
 from durable.core import texts
-from durable.core.errors import AlreadyExists, DurableError, InvalidId, UnknownWorkflow
+from durable.core.errors import AlreadyExists, ConcurrencyConflict, DurableError, InvalidId, UnknownWorkflow
 from durable.core.type_names import type_name
 from durable.engine import intercepting, routing
 from durable.interceptors import StartCall
@@ -107,10 +109,13 @@ class Children:
         """Store new children, in the transaction at hand.
 
         Raises:
-            IntegrityError: An id was taken meanwhile.
+            ConcurrencyConflict: An id was taken since it was looked up; all is to be rolled back.
         """
-        # In the order of their ids, as turns taken together do: who waits for one has none that the other waits for.
-        creation.insert([born for pk, born in sorted(self.born.items()) if pk not in self._replaced])
+        try:
+            # In the order of their ids, as turns taken together do: who waits for one has none that the other wants.
+            creation.insert([born for pk, born in sorted(self.born.items()) if pk not in self._replaced])
+        except IntegrityError as error:
+            raise ConcurrencyConflict(self._parent.pk, expected=self._parent.head) from error
         for born in (born for pk, born in self.born.items() if pk in self._replaced):
             creation.replace(born)
 

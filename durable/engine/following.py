@@ -39,16 +39,18 @@ class Line:
         self._lock = threading.Lock()
         self._alone: dict[str, str] = {}
         self._waiting: dict[str, str] = {}
+        self._last: dict[str, str] = {}
 
-    def add(self, instances: Mapping[str, str], *, alone: bool = False) -> None:
+    def add(self, instances: Mapping[str, str], *, alone: bool = False, last: bool = False) -> None:
         """Let instances wait, each by its id, with its queue.
 
         Args:
             instances: Which.
             alone: Whether each of them is to get a turn by itself.
+            last: The same, but after all others: it may take long.
         """
         with self._lock:
-            (self._alone if alone else self._waiting).update(instances)
+            (self._last if last else self._alone if alone else self._waiting).update(instances)
 
     def follow(self, pairs: Iterable[tuple[str, str]], *, at_most: int | None = None) -> None:
         """Let instances wait, given as ``(queue, id)``; announce those that are another worker's, or too many.
@@ -61,7 +63,7 @@ class Line:
         others = []
         with self._lock:
             for queue, instance_id in pairs:
-                if instance_id in self._waiting or instance_id in self._alone:
+                if any(instance_id in waiting for waiting in self._all):
                     continue
                 if queue in served and (at_most is None or len(self._waiting) < at_most):
                     self._waiting[instance_id] = queue
@@ -72,7 +74,8 @@ class Line:
     def take(self, count: int) -> dict[str, str]:
         """Return who comes next: one that is to get a turn by itself, or up to ``count`` others."""
         with self._lock:
-            chosen, count = (self._alone, 1) if self._alone else (self._waiting, count)
+            chosen = next((waiting for waiting in self._all if waiting), self._waiting)
+            count = count if chosen is self._waiting else 1
             return {instance_id: chosen.pop(instance_id) for instance_id in list(chosen)[:count]}
 
     @property
@@ -83,7 +86,7 @@ class Line:
     @property
     def is_empty(self) -> bool:
         """Whether nobody waits."""
-        return not (self._alone or self._waiting)
+        return not any(self._all)
 
     @property
     def is_late(self) -> bool:
@@ -93,10 +96,14 @@ class Line:
     def leave(self) -> None:
         """Announce whoever waits, for others to go on with them."""
         with self._lock:
-            left = [(queue, instance_id) for instance_id, queue in {**self._alone, **self._waiting}.items()]
-            self._alone.clear()
-            self._waiting.clear()
-        dispatch.advance(left, at_least=_AT_MOST)
+            left = {instance_id: queue for waiting in self._all for instance_id, queue in waiting.items()}
+            for waiting in self._all:
+                waiting.clear()
+        dispatch.advance([(queue, instance_id) for instance_id, queue in left.items()], at_least=_AT_MOST)
+
+    @property
+    def _all(self) -> tuple[dict[str, str], ...]:
+        return self._alone, self._waiting, self._last
 
 
 _line: ContextVar[Line | None] = ContextVar("durable_line", default=None)

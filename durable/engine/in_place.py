@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import time
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from django.db import transaction
@@ -131,6 +131,11 @@ class _Step:
         finally:
             self._in_transaction = False
 
+    def _savepoint(self, needed: bool) -> AbstractContextManager[None]:
+        """Have what an atomic activity wrote outlive a turn that could not be stored."""
+        apart = needed and self._work.definition.atomic
+        return transaction.atomic(using=conf.settings.DATABASE) if apart else nullcontext()
+
     def _store_or_deliver(self, ended: running.Ended) -> Turn | None:
         """Take the next turn with the result; if the instance moved on, leave the result in its inbox."""
         instance = self._turn.instance
@@ -138,7 +143,7 @@ class _Step:
             with self._transaction(intercepting.is_watched("turn")):
                 return intercepting.turn(instance, lambda: self._take_turn(ended))
         except ConcurrencyConflict:
-            # The turn wrote nothing, so the activity's own writes can still go with its result.
+            # What the turn wrote is undone, so the activity's own writes can still go with its result.
             self._turn.execution.close()
             with self._transaction():
                 if self._attempt.deliver(ended):
@@ -151,7 +156,7 @@ class _Step:
         following.apply(ended)
         with self._transaction(following.looks_around):
             self._settle(following)
-            with self._transaction(not following.is_one_statement):
+            with self._transaction(not following.is_one_statement), self._savepoint(following.starts_children):
                 following.store(lease=self._work.lease)
         return following
 

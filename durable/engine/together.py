@@ -19,7 +19,7 @@ from django.db import InterfaceError, OperationalError, transaction
 
 from durable import conf, dispatch, telemetry
 from durable.engine import advance as single
-from durable.engine import cache, following, in_place, intercepting, lost, presence, strict
+from durable.engine import cache, following, in_place, intercepting, lost, presence, running, strict
 from durable.engine.turn import Turn, Unshared
 from durable.models import ActivityTask, Status
 from durable.store import clock, gathered, inbox, instances, loading
@@ -85,10 +85,12 @@ def _drain(line: following.Line, *, size: int) -> None:
             single.advance(*some)
             if line.length >= _FEW:  # as many as it started or told
                 size = max(size, _FEW)
-            continue
-        batch = _take(some, line)
-        # What was locked and read, and then there was no time for it, is locked and read again.
-        size = max(len(some) - len(batch.later), _LEAST) if batch.later else 2 * size
+        else:
+            batch = _take(some, line)
+            # What was locked and read, and then there was no time for it, is locked and read again.
+            size = max(len(some) - len(batch.later), _LEAST) if batch.later else 2 * size
+        if running.stopping():
+            return  # those who are left are announced
 
 
 def _take(some: Mapping[str, str], line: following.Line) -> _Batch:
@@ -97,14 +99,18 @@ def _take(some: Mapping[str, str], line: following.Line) -> _Batch:
         with transaction.atomic(using=conf.settings.DATABASE):
             batch.take(loading.lock(list(some)))
             batch.write()
-    except (OperationalError, InterfaceError):
+    except Exception as error:
         batch.drop()
-        raise  # the database's trouble, not the instances'; the sweep comes back to them
-    except Exception:  # noqa: BLE001 - each is looked at by itself
-        telemetry.logger.warning("turns of %d instances are taken one by one", len(some), exc_info=True)
-        batch.drop()
-        line.add(some, alone=True)
         batch.later = {}
+        if gathered.may_be_ids(error) and (parents := batch.parents):
+            telemetry.logger.debug("%d turns that start children are taken one by one", len(parents))
+            line.add(parents, last=True)  # each may have to wait for whoever has the id
+            line.add({pk: queue for pk, queue in some.items() if pk not in parents})
+        elif isinstance(error, OperationalError | InterfaceError):
+            raise  # the database's trouble, not the instances'; the sweep comes back to them
+        else:
+            telemetry.logger.warning("turns of %d instances are taken one by one", len(some), exc_info=True)
+            line.add(some, alone=True)
     except BaseException:
         batch.drop()
         raise
@@ -265,6 +271,11 @@ class _Batch:
             telemetry.logger.info("%s gets a turn by itself after its activity", instance.pk, exc_info=True)
         if single.has_more(instance):  # its result, if something came while it ran
             self._line.add({instance.pk: instance.queue}, alone=True)
+
+    @property
+    def parents(self) -> Mapping[str, str]:
+        """Those whose turns start children, with their queues."""
+        return {turn.instance.pk: turn.instance.queue for turn, part in self._taken if part.born}
 
     def drop(self) -> None:
         """Throw away what was not stored."""

@@ -159,6 +159,11 @@ class Turn:
         )
 
     @property
+    def starts_children(self) -> bool:
+        """Whether it has children to store, now that it is settled."""
+        return bool(self._children.born)
+
+    @property
     def needs_lock(self) -> bool:
         """Whether something is to be done before the guarded update for which nobody else may come between."""
         looks = self.instance.has_updates and self.execution.updates.fresh
@@ -177,7 +182,7 @@ class Turn:
         while self._pending:
             pending, self._pending = self._pending, []
             if self._shared:
-                _must_be_shareable(pending)
+                _must_be_shareable(self.instance, pending)
             else:
                 self._children.look_up([command for command in pending if isinstance(command, ev.ChildScheduled)])
             called_off = [c.event_id for c in pending if isinstance(c, cmd.CancelActivity)]
@@ -293,7 +298,8 @@ class Turn:
             consumed: The inbox rows that are in the history now.
 
         Raises:
-            ConcurrencyConflict: The instance moved on; nothing is written.
+            ConcurrencyConflict: The instance moved on, and nothing is written; or, if it starts children, the id of
+                one was taken, and what is written is to be rolled back.
             NondeterminismError: Strict mode found that the code does not do the same again.
         """
         values = self._values(lease)
@@ -425,9 +431,13 @@ class Turn:
             transaction.on_commit(announce, using=conf.settings.DATABASE, robust=True)
 
 
-def _must_be_shareable(pending: Sequence[cmd.Command]) -> None:
+def _must_be_shareable(instance: Instance, pending: Sequence[cmd.Command]) -> None:
     """Raise ``Unshared`` for commands that look at rows of others, or have somebody's code look at them."""
-    watched = intercepting.is_watched("start")
+    watched, patient = intercepting.is_watched("start"), gathered.waits_for_ids()
     for command in pending:
-        if isinstance(command, _NEVER_SHARED) or (watched and isinstance(command, ev.ChildScheduled)):
+        if isinstance(command, _NEVER_SHARED):
+            raise Unshared
+        if isinstance(command, ev.ChildScheduled) and (
+            watched or (patient and not command.instance_id.startswith(f"{instance.pk}:"))
+        ):
             raise Unshared

@@ -8,6 +8,7 @@ from typing import Any
 from durable.store import prepared
 
 _BINARY = 1
+_LOCK_NOT_AVAILABLE = "55P03"
 _numbers = itertools.count()
 
 
@@ -37,6 +38,11 @@ def reader(connection: Any, *, whole: bool) -> Any:
         raw = connection.Database.ServerCursor(connection.connection, name, withhold=connection.get_autocommit())
     raw.format = _BINARY
     return _wrapped(connection, raw)
+
+
+def waited_in_vain(error: Exception) -> bool:
+    """Say whether an error is that a lock was not free within ``lock_timeout``."""
+    return getattr(error.__cause__, "sqlstate", None) == _LOCK_NOT_AVAILABLE
 
 
 def _cursor(connection: Any) -> Any:

@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from django.db import connections
+from django.db import IntegrityError, connections
 
 from durable import conf
 from durable.core.errors import ConcurrencyConflict
@@ -26,6 +26,9 @@ _MOVE = """
 UPDATE {instance} SET {values} FROM json_to_recordset(%s::json) AS new (pk varchar, seen int, {types})
 WHERE {instance}.id = ANY(%s) AND {instance}.id = new.pk AND {instance}.head = new.seen
 """
+
+_PATIENCE = "50ms"
+"""How long to wait for whoever may be about to take the id of a new child: others wait for those who are locked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +73,7 @@ def write(parts: Sequence[Part]) -> list[tuple[str, str]]:
     Raises:
         ConcurrencyConflict: One has moved; the transaction is to be rolled back.
         IntegrityError: The id of a new child is taken; likewise.
+        OperationalError: The database fails, or, as ``may_be_ids`` says, somebody is about to take such an id.
     """
     _move(parts)
     many.insert(
@@ -88,10 +92,29 @@ def write(parts: Sequence[Part]) -> list[tuple[str, str]]:
         inbox.clear_all(ended)
     tasks.insert([task for part in parts for task in part.tasks])
     inbox.insert([row for part in parts for row in part.inbox if not part.ended])
-    # Always in the same order: who waits for an id that another one is about to take must not have what that waits for.
-    creation.insert(sorted((born for part in parts for born in part.born), key=lambda born: born.instance.pk))
+    _give_birth([born for part in parts for born in part.born])
     told = [part.tells for part in parts if part.tells is not None]
     return inbox.tell_parents(told) if told else []
+
+
+def waits_for_ids() -> bool:
+    """Say whether to take an id that somebody else is about to take may last as long as that does."""
+    return connections[conf.settings.DATABASE].vendor != "sqlite" and not turns.in_one_statement()
+
+
+def may_be_ids(error: Exception) -> bool:
+    """Say whether an error may be that the id of a new child is in use."""
+    return isinstance(error, IntegrityError) or driver.waited_in_vain(error)
+
+
+def _give_birth(born: Sequence[creation.Newborn]) -> None:
+    if not born:
+        return
+    if turns.in_one_statement():
+        with driver.cursor(connections[conf.settings.DATABASE]) as client:
+            client.execute("SELECT set_config('lock_timeout', %s, true)", [_PATIENCE])
+    # Always in the same order: who waits for an id that another one is about to take must not have what that waits for.
+    creation.insert(sorted(born, key=lambda each: each.instance.pk))
 
 
 def _move(parts: Sequence[Part]) -> None:
