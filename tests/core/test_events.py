@@ -67,6 +67,12 @@ def test_every_kind_is_tried_above():
     assert {event.kind for event in ONE_OF_EACH} == set(ev.KINDS)
 
 
+def test_every_class_of_events_can_be_decoded():
+    classes = [kind for base in (ev.Event, ev.Asked, ev.Answer, ev.End) for kind in base.__subclasses__()]
+
+    assert {*classes} - {ev.Asked, ev.Answer, ev.End} == {*ev.KINDS.values()}
+
+
 def test_defaults_are_left_out_of_the_json():
     event = ev.ActivityScheduled(event_id=0, name="charge", at=5.0)
 
