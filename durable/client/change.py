@@ -83,12 +83,13 @@ def update(
 
 def _update(instance_id: str, request: ev.UpdateAccepted, timeout: float | None) -> Any:
     patience = Patience(timeout)
-    _ask(instance_id, request, waits=timeout != 0)
-    while (found := _find(instance_id, request)).ended_at is None:
+    asked_at = _ask(instance_id, request, waits=timeout != 0)
+    time.sleep(patience.first(asked_at))
+    while store.is_open(instance_id, request.update_id):
         if (pause := patience.pause()) is None:
-            raise _too_late(found, patience.timeout)
+            break
         time.sleep(pause)
-    return _outcome(found)
+    return _told(instance_id, request, patience.timeout)
 
 
 async def aupdate(
@@ -103,12 +104,13 @@ async def aupdate(
     """Call an update from async code; see ``update``."""
     request = _request(name, update_id, args, kwargs)
     patience = Patience(timeout)
-    await sync_to_async(_ask)(instance_id, request, waits=timeout != 0)
-    while (found := await sync_to_async(_find)(instance_id, request)).ended_at is None:
+    asked_at = await sync_to_async(_ask)(instance_id, request, waits=timeout != 0)
+    await asyncio.sleep(patience.first(asked_at))
+    while await sync_to_async(store.is_open)(instance_id, request.update_id):
         if (pause := patience.pause()) is None:
-            raise await sync_to_async(_too_late)(found, patience.timeout)
+            break
         await asyncio.sleep(pause)
-    return await sync_to_async(_outcome)(found)
+    return await sync_to_async(_told)(instance_id, request, patience.timeout)
 
 
 def operate(
@@ -202,13 +204,16 @@ def _request(name: str, update_id: str | None, args: tuple[Any, ...], kwargs: di
     return ev.UpdateAccepted(update_id=update_id, name=name, input=arguments)
 
 
-def _ask(instance_id: str, request: ev.UpdateAccepted, *, waits: bool) -> None:
+def _ask(instance_id: str, request: ev.UpdateAccepted, *, waits: bool) -> float:
+    """Ask for an update, and return when that was, by the monotonic clock."""
     would_wait = waits and connections[conf.settings.DATABASE].in_atomic_block
     with transaction.atomic(using=conf.settings.DATABASE):
         updates.request(instance_id, request)
         # Afterwards, which undoes it: what could not be asked anyway is told first.
         if would_wait and _find(instance_id, request).ended_at is None:
             raise InTransaction(f"update {request.name!r}")
+        # Before the message: where Celery runs tasks where they are sent, the outcome is there after it.
+        return time.monotonic()
 
 
 def _find(instance_id: str, request: ev.UpdateAccepted) -> Update:
@@ -219,6 +224,13 @@ def _find(instance_id: str, request: ev.UpdateAccepted) -> Update:
             instance_id, status="replaced", verb=f"take update {request.name!r}"
         )  # another one has its id by now
     return found
+
+
+def _told(instance_id: str, request: ev.UpdateAccepted, timeout: float) -> Any:
+    found = _find(instance_id, request)
+    if found.ended_at is None:
+        raise _too_late(found, timeout)
+    return _outcome(found)
 
 
 def _too_late(found: Update, timeout: float) -> UpdateTimeout:

@@ -37,8 +37,15 @@ class Handle:
         id: The instance's id.
     """
 
-    def __init__(self, instance_id: str) -> None:
+    def __init__(self, instance_id: str, *, asked_at: float | None = None) -> None:
+        """Take hold of an instance.
+
+        Args:
+            instance_id: Its id.
+            asked_at: When it was started, by the monotonic clock, if that was just now.
+        """
         self.id = instance_id
+        self._asked_at = asked_at
 
     def __repr__(self) -> str:
         return f"Handle({self.id!r})"
@@ -61,11 +68,11 @@ class Handle:
 
     def result(self, timeout: float | None = None) -> Any:
         """Wait for the end and return the result; see ``client.result``."""
-        return read.result(self.id, timeout)
+        return read.result_of(self.id, timeout, asked_at=self._asked_at)
 
     async def aresult(self, timeout: float | None = None) -> Any:
         """Wait for the end in async code and return the result."""
-        return await read.aresult(self.id, timeout)
+        return await read.aresult_of(self.id, timeout, asked_at=self._asked_at)
 
     def history(self, execution: str | uuid.UUID | None = None) -> list[HistoryItem]:
         """Return all events of an execution; see ``client.history``."""

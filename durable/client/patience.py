@@ -6,11 +6,14 @@ import time
 
 from durable.core import given
 
-_FIRST_LOOK, _SLOWER, _SLOWEST = 0.001, 1.15, 0.5
+_FIRST_LOOK = 0.003
+"""What was asked for just now is not there sooner: that takes a message, a worker and two commits."""
+
+_SHARE, _SHORTEST, _LONGEST = 0.15, 0.001, 0.5
 
 
 class Patience:
-    """The pauses between looks: ever longer, up to half a second, until a deadline.
+    """The pauses between looks: a share of the time that has passed, up to half a second, until a deadline.
 
     Attributes:
         timeout: Seconds from the beginning to the deadline; 0 if there is none.
@@ -24,13 +27,25 @@ class Patience:
         """
         given.patience(timeout, "timeout")
         self.timeout = timeout or 0.0
-        self._deadline = None if timeout is None else time.monotonic() + timeout
-        self._pause = _FIRST_LOOK
+        self._begun = time.monotonic()
+        self._deadline = None if timeout is None else self._begun + timeout
+
+    def first(self, asked_at: float | None) -> float:
+        """Return the seconds until the first look; 0 unless what is waited for was asked for just now.
+
+        Args:
+            asked_at: When that was, by the monotonic clock; None if nobody knows.
+        """
+        now = time.monotonic()
+        if asked_at is None or (left := asked_at + _FIRST_LOOK - now) <= 0:
+            return 0.0
+        return left if self._deadline is None else min(left, max(0.0, self._deadline - now))
 
     def pause(self) -> float | None:
         """Return the seconds until the next look; None once the deadline has passed."""
-        pause, self._pause = self._pause, min(self._pause * _SLOWER, _SLOWEST)
+        now = time.monotonic()
+        pause = min(max(_SHORTEST, _SHARE * (now - self._begun)), _LONGEST)
         if self._deadline is None:
             return pause
-        left = self._deadline - time.monotonic()
+        left = self._deadline - now
         return min(pause, left) if left > 0 else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
@@ -42,7 +43,7 @@ def status(instance_id: str) -> str:
     Raises:
         UnknownInstance: There is none of this id.
     """
-    return instances.get(instance_id, payloads=False).status
+    return instances.status(instance_id)
 
 
 def history(instance_id: str, execution: str | uuid.UUID | None = None) -> list[HistoryItem]:
@@ -78,27 +79,53 @@ def result(instance_id: str, timeout: float | None = None) -> Any:
         InvalidInput: The timeout is no number, or the result does not fit the code at hand.
         UnknownInstance: There is none of this id.
     """
+    return result_of(instance_id, timeout)
+
+
+def result_of(instance_id: str, timeout: float | None, *, asked_at: float | None = None) -> Any:
+    """Do what ``result`` does.
+
+    Args:
+        instance_id: The instance.
+        timeout: How long to wait.
+        asked_at: When it was started, by the monotonic clock, if this process did it: the first look
+            waits a moment if that was just now.
+    """
     patience = Patience(timeout)
-    while (found := instances.closed(instance_id)) is None:
+    time.sleep(patience.first(asked_at))
+    while (seen := _look(instance_id)) is None:
         if (pause := patience.pause()) is None:
             raise _too_late(instance_id, patience)
         time.sleep(pause)
-    return _outcome(instance_id, found)
+    return seen.value
 
 
-async def aresult(instance_id: str, timeout: float | None = None) -> Any:
-    """Wait in async code until an instance ends and return its result; see ``result``.
+async def aresult_of(instance_id: str, timeout: float | None, *, asked_at: float | None = None) -> Any:
+    """Do what ``result_of`` does, in async code.
 
     Looks through the thread that Django keeps for synchronous code, and does
     not hold it between looks: a thread of its own would leave a database
     connection open that nobody closes.
     """
     patience = Patience(timeout)
-    while (found := await sync_to_async(instances.closed)(instance_id)) is None:
+    await asyncio.sleep(patience.first(asked_at))
+    while (seen := await sync_to_async(_look)(instance_id)) is None:
         if (pause := patience.pause()) is None:
             raise await sync_to_async(_too_late)(instance_id, patience)
         await asyncio.sleep(pause)
-    return await sync_to_async(_outcome)(instance_id, found)
+    return seen.value
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """What an instance returned, which may be None."""
+
+    value: Any
+
+
+def _look(instance_id: str) -> _Result | None:
+    found = instances.closed(instance_id)
+    return None if found is None else _Result(_outcome(instance_id, found))
 
 
 def _too_late(instance_id: str, patience: Patience) -> ResultTimeout:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -220,9 +221,10 @@ def begin(beginning: Beginning) -> Handle:
     def insert(headers: dict[str, Any]) -> Handle:
         newborn = beginning.rows(headers)
         is_begun = _is_stored(beginning, newborn) or _takes_over(beginning, newborn, headers)
+        # Before the message: where Celery runs tasks where they are sent, the result is there after it.
+        handle = Handle(beginning.instance_id, asked_at=time.monotonic() if is_begun else None)
         if is_begun and not beginning.options.get("delay"):
             dispatch.advance_on_commit(beginning.queue, beginning.instance_id)
-        handle = Handle(beginning.instance_id)
         if beginning.signal is not None:
             handle.signal(*beginning.signal)
         return handle

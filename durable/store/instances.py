@@ -17,7 +17,7 @@ from durable.models import OPEN, Execution, Instance, Status
 from durable.store import clock, driver, inbox, workers
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
     from datetime import datetime
 
     from durable.core.failures import Failure
@@ -90,6 +90,8 @@ CASE WHEN closed_at IS NOT NULL THEN result END, CASE WHEN closed_at IS NOT NULL
 FROM {instance} WHERE id = %s
 """
 
+_STATUS = "SELECT status FROM {instance} WHERE id = %s"
+
 
 def closed(instance_id: str) -> Closed | None:
     """Return how an instance ended, or None if it did not; one cheap statement, as whoever waits asks often.
@@ -98,14 +100,7 @@ def closed(instance_id: str) -> Closed | None:
         UnknownInstance: There is none of this id.
         UndecodablePayload: Its result cannot be read.
     """
-    connection: Any = connections[conf.settings.DATABASE]
-    table = connection.ops.quote_name(Instance._meta.db_table)
-    with driver.cursor(connection) if driver.is_at_hand(connection) else connection.cursor() as cursor:
-        cursor.execute(_CLOSED.format(instance=table).strip(), [_key(instance_id)])
-        row = cursor.fetchone()
-    if row is None:
-        raise UnknownInstance(instance_id)
-    is_closed, name, version, status, result, failure = row
+    is_closed, name, version, status, result, failure = _look(_CLOSED, instance_id)
     if not is_closed:
         return None
     return Closed(
@@ -115,6 +110,27 @@ def closed(instance_id: str) -> Closed | None:
         result=None if result is None else load(result, "Instance.result"),
         failure=None if failure is None else load(failure, "Instance.failure"),
     )
+
+
+def status(instance_id: str) -> str:
+    """Return an instance's status; one cheap statement, as ``closed``.
+
+    Raises:
+        UnknownInstance: There is none of this id.
+    """
+    (found,) = _look(_STATUS, instance_id)
+    return str(found)
+
+
+def _look(statement: str, instance_id: str) -> Sequence[Any]:
+    connection: Any = connections[conf.settings.DATABASE]
+    table = connection.ops.quote_name(Instance._meta.db_table)
+    with driver.asking(connection) as cursor:
+        cursor.execute(statement.format(instance=table).strip(), [_key(instance_id)])
+        row: Sequence[Any] | None = cursor.fetchone()
+    if row is None:
+        raise UnknownInstance(instance_id)
+    return row
 
 
 def _key(instance_id: Any) -> str:
