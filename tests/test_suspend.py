@@ -342,6 +342,45 @@ def family(fresh):
     return parent
 
 
+def test_child_that_was_halted_before_it_began_is_so_after_the_rewind(engine, fresh):
+    broken = [True]
+
+    @activity.defn(retry=RetryPolicy(max_attempts=1))
+    def beside() -> None:
+        if broken:
+            raise ValueError(broken.pop())
+
+    @workflow.defn
+    async def kid() -> str:
+        return await workflow.wait_signal("word")
+
+    @workflow.defn
+    async def parent() -> Any:
+        child = kid.options(id="kid", delay=60).start_child()
+        await workflow.wait_signal("go")
+        await beside()
+        return await child
+
+    handle = parent.options(id="parent").start()
+    engine.run_until_quiet()
+    client.suspend("kid", reason="bank is closed")
+    client.signal("kid", "word", "late")
+    handle.signal("go")
+    engine.run_until_quiet()
+    assert (handle.status, client.status("kid")) == ("failed", "terminated")
+
+    preview = client.rewind("parent", dry_run=True).children[0]
+    client.rewind("parent")
+    engine.run_until_quiet()
+    child = client.get("kid")
+    assert "it was suspended, and stays so until it is resumed" in preview.warnings
+    assert (handle.status, child.status, kinds(child)) == ("running", "suspended", [])
+    child.resume()
+
+    assert engine.result(handle) == "late"
+    assert leftovers() == []
+
+
 def test_child_that_was_halted_when_its_parent_failed_is_so_after_the_rewind(engine, handed_out, family):
     handle = family.options(id="parent").start()
     engine.advance_due()

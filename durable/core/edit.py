@@ -36,6 +36,7 @@ class Edit:
         is_cut: Whether ``kept`` ends within a step: what else the code asks for in it comes anew.
         cut_at: When what comes after ``kept`` began, in seconds since 1970: timers have the time that was left then.
         source: The whole history, if branches beside the target go on with what came of them there; else empty.
+        was_halted: Whether an operator had halted it before it began, and it ended so.
     """
 
     kept: tuple[ev.Event, ...]
@@ -48,10 +49,13 @@ class Edit:
     is_cut: bool
     cut_at: float
     source: tuple[ev.Event, ...] = ()
+    was_halted: bool = False
 
     @property
     def is_halted(self) -> bool:
         """Whether an operator had halted the execution at the end of ``kept``."""
+        if not self.kept:
+            return self.was_halted
         marks = [event for event in self.kept if isinstance(event, ev.ExecutionSuspended | ev.ExecutionResumed)]
         return bool(marks) and isinstance(marks[-1], ev.ExecutionSuspended)
 
@@ -213,6 +217,7 @@ def _edit(
         signals_dropped=tuple(e for e in later if isinstance(e, ev.SignalReceived) and not counts(e, ())),
         is_cut=bool(later) and later[0].by_code and not getattr(later[0], "imposed", False),
         cut_at=(later[0] if later and target is None else kept[-1]).at,
+        was_halted=any(isinstance(event, ev.ExecutionTerminated) and event.suspended for event in later),
     )
 
 

@@ -197,7 +197,8 @@ def terminate(instance: Instance, *, reason: str, by_parent: bool = False) -> li
     """
     if instance.status not in OPEN:
         return []
-    end = ev.ExecutionTerminated(reason=reason, by_parent=by_parent)
+    unbegun = instance.status == Status.SUSPENDED and not instance.head
+    end = ev.ExecutionTerminated(reason=reason, by_parent=by_parent, suspended=unbegun)
     append(instance, end)
     return close(instance, end).announce
 

@@ -189,7 +189,10 @@ def _begin(node: Plan) -> None:
         signals = (reply for reply in node.edited.replies if isinstance(reply, ev.SignalReceived))
         inbox.insert([_start_row(node), *(inbox.row(node.execution_id, signal) for signal in signals)])
         inbox.clear(node.source_id)
-        dispatch.advance_on_commit(instance.queue, instance.pk)
+        if node.edited.is_halted:
+            control.halt(instance)
+        else:
+            dispatch.advance_on_commit(instance.queue, instance.pk)
     instances.rows().filter(pk__in=[child.pk for child in node.adopted]).update(parent_execution_id=node.execution_id)
     for adopted in node.adopted:
         inbox.take_back_cancel(adopted.execution_id)

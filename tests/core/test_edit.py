@@ -186,6 +186,11 @@ def test_what_was_halted_at_the_end_is_known(events, is_halted):
     assert edit.reopen(log).is_halted == is_halted
 
 
+@pytest.mark.parametrize("suspended", [True, False])
+def test_what_was_halted_before_it_began_is_known(suspended):
+    assert edit.reopen([ev.ExecutionTerminated(suspended=suspended)]).is_halted == suspended
+
+
 def test_time_left_is_never_negative():
     log = played(guarded, signal("go", 1, at=100.0), fired(0, at=170.0), completed(2, at=180.0))
 

@@ -31,11 +31,13 @@ class ExecutionTerminated(End, frozen=True, kw_only=True, eq=False):
 
     Attributes:
         by_parent: Whether it was the parent's end.
+        suspended: Whether an operator had halted it before it began; later than that an event of its own says so.
     """
 
     imposed: bool = True
     reason: str = ""
     by_parent: bool = False
+    suspended: bool = False
 
 
 class ExecutionContinued(End, frozen=True, kw_only=True, eq=False):
