@@ -159,6 +159,9 @@ _PATIENCE: dict[str, Any] = {
 Not ``retry=False``: kombu takes that for the message alone, and tries for seconds to connect.
 """
 
+_PASSING: dict[str, Any] = {"delivery_mode": "transient"}
+"""RabbitMQ need not write it to its disk, for which the sender would wait where publishes are confirmed."""
+
 _SHOWN = 1024
 """How much of a message's arguments Celery's own tools show."""
 
@@ -172,7 +175,9 @@ def _send(task: str, args: list[Any], queue: str) -> None:
     # As Celery would show them, which takes longer than putting together the rest of the message.
     shown: dict[str, Any] = {"argsrepr": repr(tuple(args))[:_SHOWN], "kwargsrepr": "{}"}
     try:
-        current_app.tasks[task].apply_async(tuple(args), ignore_result=True, **_PATIENCE, **shown, **options)
+        current_app.tasks[task].apply_async(
+            tuple(args), ignore_result=True, **_PATIENCE, **_PASSING, **shown, **options
+        )
     except Exception as error:  # noqa: BLE001 - any broker, any fault: the sweep announces the work again
         _note_fault(queue, error, time.monotonic() - began)
     else:

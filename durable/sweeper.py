@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from celery import bootsteps, signals
@@ -39,6 +40,7 @@ class Sweeper(bootsteps.StartStopStep):
     def __init__(self, worker: Any, **_: Any) -> None:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._nudge: Nudge | None = None
 
     def start(self, worker: Any) -> None:
         """Begin to look."""
@@ -57,11 +59,20 @@ class Sweeper(bootsteps.StartStopStep):
         self._thread = threading.Thread(target=self._run, name="durable-sweeper", daemon=True)
         self._thread.start()
 
+    def register_with_event_loop(self, worker: Any, hub: Any) -> None:
+        """Let tasks that run in this process wake Celery's event loop; called at each connection to the broker."""
+        if "prefork" in type(worker.pool).__module__ or worker.consumer.connection.transport.driver_type != "amqp":
+            return
+        self._nudge = self._nudge or Nudge()
+        self._nudge.watch(hub)
+
     def stop(self, worker: Any) -> None:
         """Stop looking."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join(timeout=5)
+        if self._nudge is not None:
+            self._nudge.close()
 
     def _run(self) -> None:
         try:
@@ -98,6 +109,39 @@ class Sweeper(bootsteps.StartStopStep):
                 workers.leave()
         except Exception:
             logger.warning("could not say that this process stops looking for due work", exc_info=True)
+
+
+class Nudge:
+    """Has Celery's event loop go round once more after each task that ran in this process.
+
+    Over AMQP the loop takes some messages among its callbacks. It then sleeps, for up to ten seconds,
+    before it runs the callbacks that were added meanwhile: among them the acknowledgement of the
+    message, without which the broker sends no other.
+    """
+
+    def __init__(self) -> None:
+        self._reader, self._writer = socket.socketpair()
+        self._reader.setblocking(False)
+        self._writer.setblocking(False)
+        signals.task_postrun.connect(self._nudge)
+
+    def watch(self, hub: Any) -> None:
+        """Wake this loop, until it is reset."""
+        hub.add_reader(self._reader, self._drain)
+
+    def close(self) -> None:
+        """Wake nobody any more."""
+        signals.task_postrun.disconnect(self._nudge)
+        self._writer.close()
+        self._reader.close()
+
+    def _nudge(self, **_: Any) -> None:
+        with suppress(OSError):  # full, and the loop wakes for what is there; or closed, and nobody is to be woken
+            self._writer.send(b"\0")
+
+    def _drain(self) -> None:
+        with suppress(OSError):
+            self._reader.recv(4096)
 
 
 _forking = threading.RLock()

@@ -8,9 +8,11 @@ import threading
 import traceback
 
 import pytest
+from celery import current_app
 from celery.signals import before_task_publish
 from celery.utils.saferepr import saferepr
 from django.db import connections, transaction
+from kombu import Exchange
 
 from durable import activity, client, dispatch, workflow
 from durable.engine.advance import advance
@@ -222,3 +224,14 @@ def test_messages_show_their_arguments_as_celerys_do(fresh, args):
     assert headers[0]["argsrepr"][:900] == shown[:900]
     assert len(headers[0]["argsrepr"]) <= 1024
     assert headers[0]["kwargsrepr"] == "{}"
+
+
+def test_broker_need_not_write_messages_to_its_disk(fresh):
+    queue_name = "passing"
+    dispatch._send("durable.advance", ["one"], queue_name)
+
+    with current_app.connection_for_read() as connection, connection.SimpleQueue(queue_name) as messages:
+        message = messages.get(timeout=5)
+        message.ack()
+
+    assert message.properties["delivery_mode"] == Exchange.TRANSIENT_DELIVERY_MODE

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from types import SimpleNamespace
 
 import pytest
-from celery import Celery
+from celery import Celery, signals
 from django.core.exceptions import ImproperlyConfigured
+from kombu.asynchronous import Hub
 
 from durable import checks, tasks, worker
 from durable.engine import running
@@ -81,3 +83,40 @@ def test_worker_of_greenlets_says_so_and_does_nothing(pool, monkeypatch, caplog)
     assert "durable does not run on gevent or eventlet" in caplog.text
     with pytest.raises(ImproperlyConfigured, match="--pool=threads"):
         tasks.advance("one")
+
+
+@pytest.mark.parametrize(
+    ("pool", "broker", "sleeps"),
+    [("solo", "amqp", 0), ("threads", "amqp", 0), ("prefork", "amqp", 1), ("solo", "redis", 1)],
+)
+def test_what_a_task_left_to_celerys_loop_is_done_before_it_sleeps(pool, broker, sleeps):
+    connection = SimpleNamespace(transport=SimpleNamespace(driver_type=broker))
+    kind = type("TaskPool", (), {"__module__": f"celery.concurrency.{pool}"})
+    hub, sweeper = Hub(), Sweeper(None)
+    broker_end, our_end = socket.socketpair()
+    hub.add_reader(our_end, pytest.fail)
+    sweeper.register_with_event_loop(SimpleNamespace(pool=kind(), consumer=SimpleNamespace(connection=connection)), hub)
+    slept: list[float] = []
+    before_acknowledgement: list[int] = []
+
+    def run_task() -> None:
+        slept.clear()
+        hub.call_soon(lambda: before_acknowledgement.append(len(slept)))
+        signals.task_postrun.send(sender=None)
+
+    # Where nothing is to be read the loop would sleep.
+    poll = hub.poller.poll
+    hub.poller.poll = lambda timeout: poll(0) or slept.append(timeout)
+    loop = hub.create_loop()
+    try:
+        next(loop)
+        hub.call_soon(run_task)
+        while not before_acknowledgement:
+            next(loop)
+    finally:
+        hub.close()
+        sweeper.stop(None)
+        broker_end.close()
+        our_end.close()
+
+    assert before_acknowledgement == [sleeps]
