@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import random
-from collections import Counter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -36,7 +35,7 @@ from durable.core.texts import check_name
 from durable.core.updates import Updates
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from durable.core.commands import Command
     from durable.core.definitions import WorkflowDefinition
@@ -181,7 +180,7 @@ class Execution:
         self._recorded: Mapping[int, ev.Event] = {}
         self._gives_up = False
         self._signals: dict[str, Channel[Any]] = {}
-        self._arrived: Counter[str] = Counter()
+        self._arrived: list[str] = []
         self.queries: dict[str, Callable[..., Any]] = {}
         self.patches = Patches()
         self.updates = Updates(self)
@@ -277,7 +276,7 @@ class Execution:
                 if (timer := self._close(event_id)) is not None:
                     self.loop.fire(timer)
             case ev.SignalReceived(name=name, payload=payload):
-                self._arrived[name] += 1
+                self._arrived.append(name)
                 self.signals(name).send_now(payload)
             case ev.ExecutionStarted():
                 self._begin(event)
@@ -555,16 +554,19 @@ class Execution:
         return self._signals[name]
 
     def unread_signals(self) -> list[list[Any]]:
-        """Take all unread signals, as ``[name, payload]``."""
-        return [[name, channel.take()[0]] for name, channel in self._signals.items() for _ in range(len(channel))]
+        """Take all unread signals in the order in which they came, as ``[name, payload]``."""
+        unread, carried = self._take_unread(), [] if self.started is None else self.started.carried
+        came = _last_of(unread, [*(name for name, _ in carried), *self._arrived])
+        # The rest are those that the code put there itself.
+        return [*([name, payload] for name, payloads in unread.items() for payload in payloads), *came]
+
+    def _take_unread(self) -> dict[str, list[Any]]:
+        return {name: [channel.take()[0] for _ in range(len(channel))] for name, channel in self._signals.items()}
 
     def carried_by_retry(self) -> list[list[Any]]:
         """Take the signals that another try begins with: what this one began with, and what it got and did not read."""
-        carried = [] if self.started is None else list(self.started.carried)
-        for name, channel in self._signals.items():
-            unread = [[name, channel.take()[0]] for _ in range(len(channel))]
-            carried += unread[max(0, len(unread) - self._arrived[name]) :]
-        return carried
+        carried = [] if self.started is None else self.started.carried
+        return [*carried, *_last_of(self._take_unread(), self._arrived)]
 
     def unread(self) -> dict[str, int]:
         """Return how many signals of each name nobody has read yet."""
@@ -639,3 +641,9 @@ class Execution:
         """End the step with ``error``, whatever the code makes of it."""
         self.loop.violation = error
         return error
+
+
+def _last_of(unread: dict[str, list[Any]], came: Sequence[str]) -> list[list[Any]]:
+    """Take from unread signals, which are by name, those that came last; in the order of the names that came."""
+    found = [[name, unread[name].pop()] for name in reversed(came) if unread.get(name)]
+    return found[::-1]

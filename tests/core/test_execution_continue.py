@@ -241,7 +241,21 @@ async def carrying(n: int, carry: bool = True):
 def test_unread_signals_move_on_in_order():
     decision = decide(carrying, UNREAD, signal("begin"))
 
-    assert decision.outcome == continued(1, carried=[["go", 1], ["go", 3], ["stop", 2]])
+    assert decision.outcome == continued(1, carried=[["go", 1], ["stop", 2], ["go", 3]])
+
+
+def test_unread_signals_move_on_behind_those_that_were_carried_and_those_of_the_code():
+    @workflow
+    async def filling(n):
+        calls.signals("go").send_now("own")
+        calls.signals("go").send_now("more")
+        await calls.wait_signal("go")
+        await carrying.fn(n)
+
+    log = [started(1, carried=[["go", 0], ["stop", 1]]), signal("stop", 2), signal("go", 3)]
+
+    carried = [["go", "own"], ["go", "more"], ["stop", 1], ["stop", 2], ["go", 3]]
+    assert decide(filling, log, signal("begin")).outcome == continued(1, carried=carried)
 
 
 def test_unread_signals_stay_behind_if_told_to():
@@ -263,10 +277,10 @@ def test_carried_signals_are_read_first():
 @pytest.mark.parametrize(
     ("reads", "again"),
     [
-        (0, [["go", 1], ["go", 2], ["go", 3], ["go", 4], ["stop", 5]]),
-        (1, [["go", 1], ["go", 2], ["go", 3], ["go", 4], ["stop", 5]]),
-        (3, [["go", 1], ["go", 2], ["go", 4], ["stop", 5]]),
-        (4, [["go", 1], ["go", 2], ["stop", 5]]),
+        (0, [["go", 1], ["go", 2], ["go", 3], ["stop", 4], ["go", 5]]),
+        (1, [["go", 1], ["go", 2], ["go", 3], ["stop", 4], ["go", 5]]),
+        (3, [["go", 1], ["go", 2], ["stop", 4], ["go", 5]]),
+        (4, [["go", 1], ["go", 2], ["stop", 4]]),
     ],
 )
 def test_another_try_begins_with_what_came_before_and_with_what_nobody_read(reads, again):
@@ -277,7 +291,7 @@ def test_another_try_begins_with_what_came_before_and_with_what_nobody_read(read
         await calls.wait_signal("never")
 
     execution = Execution(reader, converter=Converter())
-    for event in (started(carried=[["go", 1], ["go", 2]]), signal("go", 3), signal("go", 4), signal("stop", 5)):
+    for event in (started(carried=[["go", 1], ["go", 2]]), signal("go", 3), signal("stop", 4), signal("go", 5)):
         execution.step(event)
 
     assert execution.carried_by_retry() == again
