@@ -13,7 +13,7 @@ from django.utils import timezone
 from durable import WorkflowFailed, activity, registry, workflow
 from durable.codecs import PlainCodec
 from durable.core import context
-from durable.core.loop import DurableExit
+from durable.core.exits import DurableExit
 from durable.engine import stalling, sweep, watchdog
 from durable.engine.advance import advance
 from durable.engine.advance import fresh as new_execution

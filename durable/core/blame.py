@@ -9,7 +9,7 @@ from durable.core import edit
 from durable.core import events as ev
 from durable.core.errors import ActivityError, ChildFailed, SignalError
 from durable.core.execution import Execution
-from durable.core.loop import BeyondRecord
+from durable.core.exits import BeyondRecord
 from durable.core.replay import catch_up
 
 if TYPE_CHECKING:

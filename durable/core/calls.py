@@ -9,7 +9,7 @@ from durable.core import events as ev
 from durable.core import frames
 from durable.core.context import current
 from durable.core.errors import InvalidInput
-from durable.core.loop import DurableExit
+from durable.core.exits import DurableExit
 from durable.core.retry import seconds
 from durable.core.texts import check_name
 

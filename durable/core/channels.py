@@ -12,8 +12,8 @@ import asyncio
 from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from durable.core import loop
 from durable.core.errors import ChannelClosed, InvalidInput
+from durable.core.here import only_look
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -123,7 +123,7 @@ class Channel(Generic[T]):
         Raises:
             ChannelClosed: The channel is closed.
         """
-        loop.only_look("channel.send")
+        only_look("channel.send")
         if self._closed:
             raise ChannelClosed("send")
         if self._hand_over(value):
@@ -167,7 +167,7 @@ class Channel(Generic[T]):
 
     def take(self) -> tuple[T | None, bool]:
         """Return what ``receive_ok`` would, of a channel that can be received from."""
-        loop.only_look("channel.receive")
+        only_look("channel.receive")
         if self._buffer:
             value = self._buffer.popleft()
             while self._has_room() and (sender := _first(self._senders)) is not None:
@@ -181,7 +181,7 @@ class Channel(Generic[T]):
 
     def close(self) -> None:
         """Let nothing more be sent; what waits in it can still be received. Closing twice does nothing."""
-        loop.only_look("channel.close")
+        only_look("channel.close")
         self._closed = True
         for waiting in (self._senders, self._receivers):
             while (offer := _first(waiting)) is not None:

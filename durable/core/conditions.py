@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from durable.core.loop import DeterministicLoop, Future
+    from durable.core.futures import Future
+    from durable.core.loop import DeterministicLoop
 
 
 class Conditions:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from durable.core.errors import InvalidInput, LimitExceeded, OutsideWorkflow
-from durable.core.loop import here
+from durable.core.here import here
 from durable.core.texts import check_name, check_plain
 
 if TYPE_CHECKING:

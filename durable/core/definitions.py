@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from durable.core import calls, context, payloads, type_names
 from durable.core.errors import InvalidDefinition, InvalidInput, OutsideWorkflow
-from durable.core.loop import here
+from durable.core.here import here
 from durable.core.options import WORKFLOW, activity_options, check_options, to_json, workflow_options
 from durable.core.retry import RetryPolicy
 from durable.core.signatures import Signature

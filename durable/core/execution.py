@@ -28,8 +28,10 @@ from durable.core.errors import (
     RecordedError,
     SignalError,
 )
+from durable.core.exits import DurableExit
 from durable.core.failures import Failure
-from durable.core.loop import DeterministicLoop, DurableExit, Task, Timer, waited_for
+from durable.core.futures import Task, Timer, waited_for
+from durable.core.loop import DeterministicLoop
 from durable.core.patching import Patches
 from durable.core.texts import check_name
 from durable.core.updates import Updates

@@ -10,150 +10,21 @@ remembers that it did, so that ``except Exception`` cannot hide it.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
-import sys
-import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from durable.core import frames, stdlib
-from durable.core.errors import DurableError, ForbiddenInWorkflow, InvalidInput, ReadOnly
+from durable.core import refusals, stdlib
+from durable.core.errors import InvalidInput
+from durable.core.exits import unwind
+from durable.core.futures import Future, Ready, Task, Timer, new_task
+from durable.core.here import here
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
-    from types import FrameType
+    from collections.abc import Callable, Coroutine
 
-_REFUSALS = 20
-_FORBIDDEN = (
-    "run_in_executor",
-    "call_soon_threadsafe",
-    "getaddrinfo",
-    "getnameinfo",
-    "create_connection",
-    "create_server",
-    "create_unix_connection",
-    "create_unix_server",
-    "create_datagram_endpoint",
-    "connect_accepted_socket",
-    "connect_read_pipe",
-    "connect_write_pipe",
-    "start_tls",
-    "sendfile",
-    "subprocess_exec",
-    "subprocess_shell",
-    "add_reader",
-    "remove_reader",
-    "add_writer",
-    "remove_writer",
-    "add_signal_handler",
-    "remove_signal_handler",
-    "sock_accept",
-    "sock_connect",
-    "sock_recv",
-    "sock_recv_into",
-    "sock_recvfrom",
-    "sock_recvfrom_into",
-    "sock_sendall",
-    "sock_sendfile",
-    "sock_sendto",
-    "run_forever",
-    "run_until_complete",
-    "shutdown_default_executor",
-    "set_default_executor",
-)
+    from durable.core.errors import DurableError, ForbiddenInWorkflow
 
-
-class Liable:
-    """Code that answers for its own forbidden calls, with all tasks that it begins: they do not end the execution.
-
-    Attributes:
-        over: Set when it is done; what it left running is the execution's again.
-        refused: The first thing that it tried and may not.
-    """
-
-    __slots__ = ("over", "refused")
-
-    def __init__(self) -> None:
-        self.over = False
-        self.refused: DurableError | None = None
-
-
-liable: contextvars.ContextVar[Liable | None] = contextvars.ContextVar("liable", default=None)
-
-
-class Future(asyncio.Future[Any]):
-    """A future whose hash is its place in the order of creation.
-
-    ``asyncio.wait`` and an aborting ``TaskGroup`` iterate sets. Addresses
-    would order those differently in each process; creation order does not.
-    """
-
-    __slots__ = ("sequence",)
-
-    sequence: int
-
-    def __hash__(self) -> int:
-        return self.sequence
-
-
-class Task(asyncio.Task[Any]):
-    """A task whose hash is its place in the order of creation."""
-
-    sequence = 0
-    context: contextvars.Context
-
-    def __hash__(self) -> int:
-        return self.sequence
-
-    def cancel(self, msg: Any = None) -> bool:
-        only_look("task.cancel")
-        return super().cancel(msg)
-
-
-def waited_for(task: Task) -> Any:
-    """Return the future that a task waits for; None if it waits for none."""
-    return getattr(task, "_fut_waiter", None)
-
-
-class Ready(msgspec.Struct, eq=False):
-    """What runs next: all of an ``asyncio.Handle`` that anybody asks for, and quicker to make."""
-
-    _callback: Callable[..., object]
-    _args: Any
-    _context: contextvars.Context
-    _cancelled: bool = False
-
-    def cancel(self) -> None:
-        """Have it not run."""
-        self._cancelled = True
-
-    def cancelled(self) -> bool:
-        """Say whether it was called off."""
-        return self._cancelled
-
-
-class Timer(asyncio.TimerHandle):
-    """A timer that knows its event id."""
-
-    __slots__ = ("event_id",)
-
-    event_id: int
-
-
-class _Here(threading.local):
-    """What runs in this thread.
-
-    Attributes:
-        loop: The execution's loop that does, if any. asyncio knows too, but to ask it is a call of the system.
-    """
-
-    loop: DeterministicLoop | None = None
-
-
-here = _Here()
 _Future: type[asyncio.Future[Any]] = asyncio.Future
 
 
@@ -274,7 +145,7 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         if context is None:
             context = contextvars.copy_context()
         self._created += 1
-        task = _create(Task, self._created, coro, loop=self, name=name or f"task-{self._created}", context=context)
+        task = new_task(self._created, coro, loop=self, name=name or f"task-{self._created}", context=context)
         task.context = context
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -357,29 +228,20 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
             ReadOnly: One does.
         """
         if self.looking:
-            error = ReadOnly(call, looker=self.looking, **_shown(self._code()))
+            error = refusals.read_only(self, call)
             self.refused = self.refused or error
             raise error
 
     def forbid(self, call: str, *, instead: str = "Do it in an activity") -> ForbiddenInWorkflow:
         """Remember that the code tried ``call``, and return the error to raise."""
-        error = self._refusal(call, instead)
+        error = refusals.forbidden(self, call, instead)
         if self.looking:
             self.refused = self.refused or error  # the query's failure, not the workflow's
-        elif (code := liable.get()) is not None and not code.over:
+        elif (code := refusals.liable.get()) is not None and not code.over:
             code.refused = code.refused or error
         elif not self.closing:
             self.violation = self.violation or error
         return error
-
-    def _refusal(self, call: str, instead: str) -> ForbiddenInWorkflow:
-        frame = self._code()
-        if frame is None:  # library code that was handed to the loop as it is, such as ``gather(fetch(), ...)``
-            return ForbiddenInWorkflow(call, instead=instead, location=self.owner.waiting_at() if self.owner else "")
-        return ForbiddenInWorkflow(call, instead=instead, **_shown(frame))
-
-    def _code(self) -> FrameType | None:
-        return frames.of_workflow(sys._getframe(), self.package)
 
     def close(self) -> None:
         """Unwind every coroutine on this thread, each in its own context.
@@ -391,80 +253,13 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         self.enter()
         try:
             for task in sorted(self._tasks, key=hash, reverse=True):
-                _close(task)
+                unwind(task)
         finally:
             self.leave()
             self._ready.clear()
             self._tasks.clear()
 
 
-def only_look(call: str) -> None:
-    """Refuse what would change something, if a query runs in this thread.
-
-    Raises:
-        ReadOnly: One does.
-    """
-    if here.loop is not None:
-        here.loop.only_look(call)
-
-
-@contextlib.contextmanager
-def outside() -> Iterator[None]:
-    """Run the block as if no loop ran in this thread."""
-    outer = asyncio._get_running_loop(), here.loop
-    asyncio._set_running_loop(None)
-    here.loop = None
-    try:
-        yield
-    finally:
-        asyncio._set_running_loop(outer[0])
-        here.loop = outer[1]
-
-
-def _shown(frame: FrameType | None) -> dict[str, str]:
-    """Return where a frame is, and what stands there."""
-    if frame is None:
-        return {}
-    return {"location": f"{frame.f_code.co_filename}:{frame.f_lineno}", "written": frames.as_written(frame)}
-
-
-def _create(cls: type[Task], sequence: int, *args: Any, **kwargs: Any) -> Task:
-    # asyncio puts a new task into a weak set at once, so its hash must be known before __init__.
-    task = cls.__new__(cls)
-    task.sequence = sequence
-    task.__init__(*args, **kwargs)  # type: ignore[misc]
-    task._log_destroy_pending = False  # type: ignore[attr-defined]
-    return task
-
-
-def _close(task: Task) -> None:
-    """Unwind a task's coroutine and all that it waits for, from the innermost to the outermost."""
-    coroutine: Any = task.get_coro()
-    refused = 0
-    while getattr(coroutine, "cr_frame", None) is not None and refused < _REFUSALS:
-        # Its own clean-up may fail, or refuse to end; nobody is left to tell.
-        with contextlib.suppress(Exception, asyncio.CancelledError, DurableExit):
-            # Not ``close``: that does not reach into an async generator, and gives up on a ``finally`` that waits.
-            task.context.run(coroutine.throw, DurableExit())
-        refused += coroutine.cr_frame is not None
-
-
-class DurableExit(BaseException):
-    """Unwinds workflow code; not an Exception, so that user code does not take it for one."""
-
-
-class BeyondRecord(DurableExit):
-    """Ends a look ahead where the code would reach outside: so far it did what is recorded."""
-
-
-def _forbidden(name: str) -> Callable[..., Any]:
-    def refuse(self: DeterministicLoop, *_: Any, **__: Any) -> Any:
-        raise self.forbid(f"loop.{name}")
-
-    refuse.__name__ = name
-    return refuse
-
-
-for _name in _FORBIDDEN:
-    setattr(DeterministicLoop, _name, _forbidden(_name))
+for _name in refusals.OF_THE_LOOP:
+    setattr(DeterministicLoop, _name, refusals.refusing(_name))
 stdlib.mend(lambda: here.loop)

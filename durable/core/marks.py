@@ -10,8 +10,9 @@ from durable.core import events as ev
 from durable.core import frames
 from durable.core.context import current
 from durable.core.errors import InvalidInput, NondeterminismError, RecordedError, SideEffectError
+from durable.core.exits import BeyondRecord
 from durable.core.failures import Failure
-from durable.core.loop import BeyondRecord, outside
+from durable.core.here import outside
 from durable.core.signatures import Signature
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from durable.core import events as ev
 from durable.core import waits
 from durable.core.agenda import Agenda
 from durable.core.errors import PatchReused
-from durable.core.loop import BeyondRecord
+from durable.core.exits import BeyondRecord
 from durable.core.replay import catch_up
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from durable.core import events as ev
 from durable.core import texts
 from durable.core.errors import DurableError, ForbiddenInWorkflow, NondeterminismError
 from durable.core.execution import Execution
+from durable.core.exits import BeyondRecord
 from durable.core.failures import Failure
-from durable.core.loop import BeyondRecord
 from durable.core.payloads import Converter
 
 if TYPE_CHECKING:

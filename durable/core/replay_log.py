@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from durable.core import context
-from durable.core.loop import outside
+from durable.core.here import outside
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from durable.core.context import current
+from durable.core.exits import DurableExit
 from durable.core.failures import Failure
-from durable.core.loop import DurableExit
 from durable.core.texts import check_name
 
 if TYPE_CHECKING:

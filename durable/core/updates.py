@@ -13,8 +13,8 @@ from durable.core.context import current
 from durable.core.errors import InvalidDefinition, NondeterminismError
 from durable.core.errors.telling import choices
 from durable.core.failures import Failure
-from durable.core.loop import Liable, liable
 from durable.core.queries import look
+from durable.core.refusals import Liable, liable
 from durable.core.signatures import Signature
 
 if TYPE_CHECKING:

@@ -10,13 +10,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from durable.core import frames
-from durable.core.loop import waited_for
+from durable.core.futures import waited_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from durable.core.execution import Execution
-    from durable.core.loop import Task
+    from durable.core.futures import Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from durable.conf import settings
 from durable.core.errors import RunawayStep
-from durable.core.loop import DurableExit
+from durable.core.exits import DurableExit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

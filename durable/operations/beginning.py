@@ -13,8 +13,8 @@ from durable import dispatch, registry
 from durable.core import events as ev
 from durable.core.branches import Replies
 from durable.core.errors import AlreadyExists, InvalidInput
+from durable.core.exits import BeyondRecord
 from durable.core.failures import Failure
-from durable.core.loop import BeyondRecord
 from durable.core.replay import catch_up
 from durable.engine import advance, intercepting, signals, updates, watchdog, work
 from durable.engine.turn import Turn

@@ -13,7 +13,7 @@ from durable import conf, dispatch, registry
 from durable.core import edit
 from durable.core import events as ev
 from durable.core.errors import ConcurrencyConflict, DurableError, InvalidInput, NondeterminismError
-from durable.core.loop import BeyondRecord
+from durable.core.exits import BeyondRecord
 from durable.core.replay import catch_up
 from durable.engine import advance, closing, intercepting, watchdog
 from durable.engine.turn import Turn

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from durable.core.loop import outside
+from durable.core.here import outside
 
 if TYPE_CHECKING:
     from collections.abc import Callable

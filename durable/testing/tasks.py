@@ -10,7 +10,7 @@ import msgspec
 
 from durable import activity
 from durable.core import events as ev
-from durable.core.loop import outside
+from durable.core.here import outside
 from durable.engine import running, signals
 from durable.engine.attempts import token
 from durable.engine.lost import timeout

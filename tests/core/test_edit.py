@@ -16,7 +16,7 @@ from durable.core import commands as cmd
 from durable.core import events as ev
 from durable.core.errors import ActivityError, ChildFailed, NondeterminismError
 from durable.core.execution import Execution
-from durable.core.loop import BeyondRecord
+from durable.core.exits import BeyondRecord
 from durable.core.payloads import Converter
 from durable.core.replay import catch_up, replay
 from tests.core.histories import (

@@ -12,7 +12,7 @@ from durable.core import calls, marks
 from durable.core import commands as cmd
 from durable.core import events as ev
 from durable.core.execution import Execution
-from durable.core.loop import DurableExit
+from durable.core.exits import DurableExit
 from durable.core.payloads import Converter
 from tests.core.histories import (
     CANCEL,

@@ -10,9 +10,10 @@ import pytest
 from durable.core.errors import ForbiddenInWorkflow
 from durable.core.events import SideEffectRecorded
 from durable.core.execution import Execution
-from durable.core.loop import _FORBIDDEN, DeterministicLoop
+from durable.core.loop import DeterministicLoop
 from durable.core.marks import side_effect
 from durable.core.payloads import Converter
+from durable.core.refusals import OF_THE_LOOP
 from durable.core.replay import catch_up, replay
 from tests.core.histories import (
     STARTED,
@@ -123,7 +124,7 @@ def test_refusal_in_code_that_is_not_the_users_names_the_place_that_waits_for_it
     assert failure.message.endswith(f"Do it in an activity (at {__file__}:{line})")
 
 
-@pytest.mark.parametrize("name", _FORBIDDEN)
+@pytest.mark.parametrize("name", OF_THE_LOOP)
 def test_every_method_of_the_loop_that_reaches_outside_is_refused(name):
     loop: Any = DeterministicLoop(owner=None, start_timer=lambda *_: 0, cancel_timer=lambda _: None)  # type: ignore[abstract]
 

@@ -13,7 +13,8 @@ import pytest
 from durable.core import calls, context, marks
 from durable.core import events as ev
 from durable.core.execution import Execution
-from durable.core.loop import DeterministicLoop, DurableExit
+from durable.core.exits import DurableExit
+from durable.core.loop import DeterministicLoop
 from durable.core.payloads import Converter
 from tests.core.histories import (
     STARTED,
