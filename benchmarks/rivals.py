@@ -31,7 +31,7 @@ class Rivals:
                     report.progress(f"{peer.name}: installing")
                     peers.install(peer)
             except peers.PeerError as error:
-                why = str(error)
+                why = f"it cannot be installed, perhaps for want of a network: {error}"
             if why:
                 report.progress(f"{peer.name} is left out: {why}")
             else:

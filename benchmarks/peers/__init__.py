@@ -40,6 +40,11 @@ class Peer:
 
 _ALL = ("W1", "W1x16", "W1x64", "W2", "W3", "W4", "W5")
 PEERS = (
+    Peer(
+        name="absurd",
+        packages=("absurd-sdk==0.5.1", "absurdctl==0.5.1", "psycopg[binary]==3.3.9"),
+        workloads=_ALL,
+    ),
     Peer(name="dbos", packages=("dbos==3.4.0", "psycopg[binary]==3.3.9"), workloads=_ALL),
     Peer(name="temporal", packages=("temporalio==1.35.0",), workloads=("W6", "W6fan")),
     Peer(name="durabletask", packages=("durabletask==1.12.0",), workloads=("W6", "W6fan", "W6long")),
