@@ -107,21 +107,22 @@ def print_peers(rows: list[dict[str, Any]]) -> None:
     for name in ("workload", "peer", *names):
         table.add_column(name, justify="left" if name in ("workload", "peer") else "right")
     for each in sorted(rows, key=lambda row: (row["workload"], row["peer"])):
-        cells = (_short(each[name]) if name in each else "" for name in names)
+        cells = (short(each[name]) if name in each else "" for name in names)
         table.add_row(each["workload"], each["peer"], *cells)
     _people.print(table)
 
 
 def _cell(each: dict[str, Any], names: tuple[str, ...], ranges: bool) -> str:
     found = [name for name in names if name in each]
-    text = " / ".join(_short(each[name]) for name in found)
+    text = " / ".join(short(each[name]) for name in found)
     if not ranges or not found:
         return text
     low, high = each["ranges"][found[0]]
-    return f"{text}\n{_short(low)}..{_short(high)}"
+    return f"{text}\n{short(low)}..{short(high)}"
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
+    """Return a number as people read it."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 

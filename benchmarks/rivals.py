@@ -23,24 +23,18 @@ class Rivals:
         self._found: _Found = {}
         self._peers: list[peers.Peer] = []
         for peer in peers.PEERS if options.peers else ():
-            if not set(options.workloads) & set(peer.workloads):
+            if not peer.known(options.workloads):
                 continue
-            try:
-                why = peers.missing(peer)
-                if not why:
-                    report.progress(f"{peer.name}: installing")
-                    peers.install(peer)
-            except peers.PeerError as error:
-                why = f"it cannot be installed, perhaps for want of a network: {error}"
-            if why:
-                report.progress(f"{peer.name} is left out: {why}")
+            report.progress(f"{peer.title}: installing, unless it is there")
+            if why := peers.install(peer):
+                report.progress(f"{peer.title} is left out: {why}")
             else:
                 self._peers.append(peer)
 
     def run(self) -> None:
         """Run each peer once."""
         for peer in self._peers:
-            report.progress(f"{peer.name}: {', '.join(set(self._options.workloads) & set(peer.workloads))}")
+            report.progress(f"{peer.title}: {', '.join(peer.known(self._options.workloads))}")
             for line in self._run(peer):
                 values = self._found.setdefault((line.pop("peer"), line.pop("workload")), {})
                 for name, value in line.items():
@@ -57,13 +51,13 @@ class Rivals:
             try:
                 return list(peers.run(peer, self._options.workloads, database=url, smoke=self._options.smoke))
             except peers.PeerError as error:
-                report.progress(f"{peer.name} failed: {error}")
+                report.progress(f"{peer.title} failed: {error}")
                 return []
             finally:
                 client.execute(drop)
 
     def rows(self, ours: list[dict[str, Any]], names: dict[str, str]) -> list[dict[str, Any]]:
-        """Return what peers came to, medians of the rounds, and how many times as long as we they took.
+        """Return what peers came to, medians of the rounds, beside which row of ours, and how many times our time.
 
         Args:
             ours: The rows of our own workloads.
@@ -75,7 +69,7 @@ class Rivals:
                 "peer": peer,
                 "workload": workload,
                 **_medians(values),
-                **_times(values, mine.get(names.get(workload, ""))),
+                **_times(values, mine.get(names[workload.partition(" ")[0]])),
             }
             for (peer, workload), values in self._found.items()
         ]
@@ -85,11 +79,12 @@ def _medians(values: dict[str, list[float]]) -> dict[str, float]:
     return {name: round(statistics.median(each), 4) for name, each in values.items()}
 
 
-def _times(values: dict[str, list[float]], ours: dict[str, Any] | None) -> dict[str, float]:
+def _times(values: dict[str, list[float]], ours: dict[str, Any] | None) -> dict[str, Any]:
     if ours is None:
         return {}
     theirs = statistics.median(values["ms_per_step"])
     return {
+        "beside": ours["workload"],
         "times_ours": round(theirs / ours["ms_per_step"], 2),
         "ratio": round(theirs / ours["limit_ms"], 2),
         "limit_ms": ours["limit_ms"],

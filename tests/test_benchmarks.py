@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from benchmarks import options, peers, record
+from benchmarks.peers import Peer
 
 pytestmark = pytest.mark.once("the benchmarks are told which database")
 
@@ -85,6 +89,71 @@ def test_peers_are_refused_without_the_database_that_they_run_on():
 
     assert done.returncode == 2
     assert "peers run on PostgreSQL only" in done.stderr
+
+
+@pytest.mark.parametrize("peer", peers.PEERS, ids=lambda peer: peer.name)
+def test_each_peer_has_a_script_and_workloads_of_ours_and_is_documented(peer):
+    section = Path(ROOT / "docs/reference/benchmarks.md").read_text().partition("### Peers")[2].partition("\n## ")[0]
+
+    assert Path(peers.__file__).with_name(f"run_{peer.name}.py").exists()
+    assert set(peer.workloads) <= set(options.NAMES)
+    assert peer.title in section
+
+
+def nobody(**more: str) -> Peer:
+    return Peer(name="nobody", title="Nobody", packages=("nobody==1",), workloads=("W1",), **more)
+
+
+def test_a_peer_is_left_out_where_it_cannot_be_installed(tmp_path, monkeypatch):
+    monkeypatch.setattr(peers, "_HOME", tmp_path)
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+
+    assert "cannot be installed, perhaps for want of a network: " in peers.install(nobody())
+
+
+def test_a_peer_is_left_out_where_there_is_no_npm_for_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(peers, "_HOME", tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    assert peers.install(nobody(npm="nobody@1")) == "there is no npm"
+
+
+def test_a_peer_is_installed_once_for_each_set_of_packages(tmp_path, monkeypatch):
+    monkeypatch.setattr(peers, "_HOME", tmp_path)
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    stamp = tmp_path / "nobody" / "installed"
+    stamp.parent.mkdir()
+
+    stamp.write_text("nobody==1\n")
+    assert peers.install(nobody()) == ""
+    stamp.write_text("nobody==2\n")
+    assert peers.install(nobody()) != ""
+
+
+def test_the_record_is_a_line_for_each_workload_with_the_peers_beside_it():
+    ours = {
+        **{"workload": "W4_latency", "ms_per_step": 12.5, "ratio": 10.0, "commits_per_step": 2.0},
+        **{"client_cpu_ms": 4.5, "workers_cpu_ms": 5.0, "database_cpu_ms": 3.0, "wal_bytes_per_step": 7012.0},
+        "ranges": {"ms_per_step": [11.0, 13.0], "ratio": [10.0, 10.0]},
+    }
+    rivals = [
+        {"peer": "dbos", "workload": "W4", "beside": "W4_latency", "times_ours": 0.6},
+        {"peer": "dbos", "workload": "W4 queue", "beside": "W4_latency", "times_ours": 2.3},
+        {"peer": "absurd", "workload": "W1", "beside": "W1_seq10", "times_ours": 1.1},
+    ]
+
+    *_, line = record.table([{**ours, "ms_per_step": 99.0}, ours, *rivals]).splitlines()
+
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells == [
+        *("`W4_latency`", "12.5 [11-13]", "80", "10", "DBOS 0.6, DBOS by queue 2.3", "4.5, 5, 3", "2.00", "7,012")
+    ]
+
+
+def test_the_record_of_the_documentation_has_the_columns_that_are_printed():
+    head, rule = record.table([]).splitlines()
+
+    assert f"{head}\n{rule}\n" in Path(ROOT / "docs/reference/benchmarks.md").read_text()
 
 
 def test_the_command_line_knows_each_workload():

@@ -26,30 +26,40 @@ class Peer:
     """Another engine.
 
     Attributes:
-        name: Its name, and that of its script.
+        name: That of its script.
+        title: What people call it.
         packages: What pip installs for it.
         workloads: Which ones its script knows.
         npm: A package of npm that it needs besides; it is left out where there is no npm.
     """
 
     name: str
+    title: str
     packages: tuple[str, ...]
     workloads: tuple[str, ...]
     npm: str = ""
+
+    def known(self, chosen: Sequence[str]) -> list[str]:
+        """Return which of the chosen workloads it knows."""
+        return [name for name in chosen if name in self.workloads]
 
 
 _ALL = ("W1", "W1x16", "W1x64", "W2", "W3", "W4", "W5")
 PEERS = (
     Peer(
         name="absurd",
+        title="Absurd",
         packages=("absurd-sdk==0.5.1", "absurdctl==0.5.1", "psycopg[binary]==3.3.9"),
         workloads=_ALL,
     ),
-    Peer(name="dbos", packages=("dbos==3.4.0", "psycopg[binary]==3.3.9"), workloads=_ALL),
-    Peer(name="temporal", packages=("temporalio==1.35.0",), workloads=("W6", "W6fan")),
-    Peer(name="durabletask", packages=("durabletask==1.12.0",), workloads=("W6", "W6fan", "W6long")),
+    Peer(name="dbos", title="DBOS", packages=("dbos==3.4.0", "psycopg[binary]==3.3.9"), workloads=_ALL),
+    Peer(name="temporal", title="Temporal", packages=("temporalio==1.35.0",), workloads=("W6", "W6fan")),
+    Peer(
+        name="durabletask", title="durabletask", packages=("durabletask==1.12.0",), workloads=("W6", "W6fan", "W6long")
+    ),
     Peer(
         name="restate",
+        title="Restate",
         packages=("restate-sdk[serde]==1.3.0", "hypercorn==0.18.0", "httpx==0.28.1"),
         workloads=_ALL,
         npm="@restatedev/restate-server@1.7.12",
@@ -58,30 +68,27 @@ PEERS = (
 
 
 class PeerError(RuntimeError):
-    """A peer could not be installed, or its script failed."""
+    """A command of a peer's failed."""
 
 
-def missing(peer: Peer) -> str:
-    """Return why a peer is left out; empty if it is not."""
-    return "there is no npm" if peer.npm and shutil.which("npm") is None else ""
-
-
-def install(peer: Peer) -> None:
-    """Install a peer into its environment, unless it is there.
-
-    Raises:
-        PeerError: That failed.
-    """
+def install(peer: Peer) -> str:
+    """Install a peer into its environment, unless it is there, and return why that cannot be; empty if it can."""
+    if peer.npm and shutil.which("npm") is None:
+        return "there is no npm"
     folder = _HOME / peer.name
     stamp = folder / "installed"
     wanted = "\n".join((*peer.packages, peer.npm))
     if stamp.exists() and stamp.read_text() == wanted:
-        return
-    _run([sys.executable, "-m", "venv", "--clear", str(folder)])
-    _run([str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", *peer.packages])
-    if peer.npm:
-        _run(["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(folder / "npm"), peer.npm])
+        return ""
+    try:
+        _run([sys.executable, "-m", "venv", "--clear", str(folder)])
+        _run([str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", *peer.packages])
+        if peer.npm:
+            _run(["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(folder / "npm"), peer.npm])
+    except PeerError as error:
+        return f"it cannot be installed, perhaps for want of a network: {error}"
     stamp.write_text(wanted)
+    return ""
 
 
 def run(peer: Peer, chosen: Sequence[str], *, database: str, smoke: bool) -> Iterator[dict[str, Any]]:
@@ -96,9 +103,7 @@ def run(peer: Peer, chosen: Sequence[str], *, database: str, smoke: bool) -> Ite
     Raises:
         PeerError: The script failed.
     """
-    known = [name for name in chosen if name in peer.workloads]
-    if not known:
-        return
+    known = peer.known(chosen)
     folder = _HOME / peer.name
     python = str(folder / "bin" / "python")
     env = {"PEER_DATABASE": database, "PEER_SMOKE": "1" if smoke else "", "PEER_FOLDER": str(folder)}
