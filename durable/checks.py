@@ -172,6 +172,10 @@ def check_database(**_: Any) -> list[checks.CheckMessage]:
     database = django_settings.DATABASES.get(conf.settings.DATABASE, {})
     options = database.get("OPTIONS", {})
     found: list[checks.CheckMessage] = []
+    if not django_settings.USE_TZ:
+        what = "USE_TZ is False: SQLite cannot store the times of workflows, and other databases return other ones."
+        hint = "Set USE_TZ = True; Django's documentation on time zones says how a project that has data goes over."
+        found.append(checks.Error(what, hint=hint, id="durable.E011"))
     engine = database.get("ENGINE", "")
     if engine.endswith("sqlite3") and options.get("transaction_mode") != "IMMEDIATE":
         found.append(

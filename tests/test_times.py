@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from durable import workflow
+from durable import checks, workflow
 from durable.core import events as ev
 from durable.models import Instance
 from durable.store import history
@@ -28,3 +28,12 @@ def test_a_time_is_read_as_it_was_stored(engine):
     read = list(history.read(instance.execution_id, after=instance.head))
 
     assert [event.at for event in read] == [at.timestamp() for at in stored]
+
+
+def test_project_without_time_zones_is_told(settings):
+    assert checks.check_database() == []
+    settings.USE_TZ = False
+
+    [found] = checks.check_database()
+
+    assert (found.id, found.is_serious()) == ("durable.E011", True)
