@@ -17,7 +17,7 @@ COMMAND = "celery -A mysite worker"
 def problems() -> Iterator[tuple[str, str]]:
     """Yield what is wrong, and the command that mends it."""
     sweeping = workers.sweeping().exists()
-    if not sweeping and not workers.rows().filter(pk__in=workers.alive()).exists():
+    if not sweeping and not workers.living().exists():
         yield _("No worker shows a sign of life: nothing goes on until one is started."), COMMAND
     elif not sweeping:
         yield _("No worker looks for due work: timers do not fire, and lost messages are not repaired."), COMMAND

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
 from django.db.models import Count, Min
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
 
 SHOWN = 100
-"""Of how many activities the page of workers says who runs them."""
+"""How many processes a page of workers shows, and of how many activities it says who runs them."""
 
 
 def _context(site: AdminSite, request: HttpRequest, tab: str, title: str, **more: Any) -> dict[str, Any]:
@@ -165,19 +166,18 @@ def all_workers(site: AdminSite, request: HttpRequest) -> HttpResponse:
     """
     shown = _context(site, request, "workers", _("Workers"))
     now = clock.now()
-    alive = {row["pk"] for row in workers.alive()}
-    sweeping = {row.pk for row in workers.sweeping()}
+    page = Paginator(workers.listed(), SHOWN).get_page(request.GET.get("page"))
     rows = [
         {
             "worker": row,
-            "alive": row.pk in alive or row.pk in sweeping,
-            "sweeps": row.pk in sweeping,
+            "alive": row.silent_since is None,
+            "sweeps": row.looks,
             "started": words.ago(row.started_at, now),
             "beat": words.ago(max(filter(None, (row.heartbeat_at, row.swept_at))), now),
         }
-        for row in workers.rows()
+        for row in page
     ]
-    served = {queue for row in rows if row["alive"] for queue in row["worker"].queues}
+    served = workers.served()
     waiting = (
         tasks.rows()
         .filter(state=tasks.State.READY, available_at__lte=now)
@@ -190,36 +190,36 @@ def all_workers(site: AdminSite, request: HttpRequest) -> HttpResponse:
         {**each, "waits": words.lasted((now - each["oldest"]).total_seconds()), "served": each["queue"] in served}
         for each in waiting
     ]
-    shown |= {"workers": rows, "queues": queues, "at_work": _at_work(base.links(site), rows, now), "shown": SHOWN}
+    shown |= {"workers": rows, "page": page, "queues": queues, "at_work": _at_work(base.links(site), now)}
+    shown["shown"] = SHOWN
     return TemplateResponse(request, "admin/durable/workers.html", shown)
 
 
-def _at_work(links: base.Links, known: list[dict[str, Any]], now: datetime) -> list[AtWork]:
+def _at_work(links: base.Links, now: datetime) -> list[AtWork]:
     """Return what the workers run: what was asked for first, and then what they run in place."""
-    names = {each["worker"].pk: (str(each["worker"]), each["alive"]) for each in known}
-
-    def held(instance_id: str, name: str, worker: str, **more: Any) -> AtWork:
-        told, alive = names.get(worker, (worker, False))
-        return AtWork(
-            url=links.instance(instance_id), instance_id=instance_id, name=name, worker=told, alive=alive, **more
-        )
-
     taken = tasks.rows().filter(state=tasks.State.RUNNING).order_by("id")
     columns = ("execution__instance_id", "name", "worker", "attempt", "started_at", "heartbeat_at")
-    found = [
-        held(
-            instance_id,
-            name,
-            worker,
-            attempt=attempt,
-            lasts=_since(began, now),
-            beat=words.ago(beat, now) if beat else "",
-        )
-        for instance_id, name, worker, attempt, began, beat in taken.values_list(*columns)[:SHOWN]
-    ]
+    handed = list(taken.values_list(*columns)[:SHOWN])
     in_place = instances.rows().filter(lease__isnull=False).order_by("lease_worker")
-    leases = in_place.values_list("pk", "execution_id", "lease_event_id", "lease_worker")[: SHOWN - len(found)]
+    leases = list(in_place.values_list("pk", "execution_id", "lease_event_id", "lease_worker")[: SHOWN - len(handed)])
     activities = history.names_of([(execution_id, event_id) for _pk, execution_id, event_id, _worker in leases])
+    known = workers.listed().in_bulk({worker for *_, worker in leases} | {worker for _pk, _name, worker, *_ in handed})
+
+    def held(instance_id: str, name: str, worker: str, **more: Any) -> AtWork:
+        row = known.get(worker)
+        return AtWork(
+            url=links.instance(instance_id),
+            instance_id=instance_id,
+            name=name,
+            worker=str(row or worker),
+            alive=row is not None and row.silent_since is None,
+            **more,
+        )
+
+    found = [
+        held(pk, name, worker, attempt=attempt, lasts=_since(began, now), beat=words.ago(beat, now) if beat else "")
+        for pk, name, worker, attempt, began, beat in handed
+    ]
     for pk, execution_id, event_id, worker in leases:
         name = activities.get((execution_id, event_id), "")
         found.append(held(pk, name, worker, attempt=1, lasts="", beat=""))

@@ -237,5 +237,4 @@ def _show(
 def _where(form: Start, definition: WorkflowDefinition) -> dict[str, Any]:
     """Return on which queue it would be, and whether some worker serves that."""
     queue = form.cleaned_data["queue"] or definition.queue or conf.settings.QUEUE
-    alive = workers.rows().filter(pk__in=workers.alive())
-    return {"queue": queue, "served": any(queue in row.queues for row in alive), "tags": form.cleaned_data["tags"]}
+    return {"queue": queue, "served": queue in workers.served(), "tags": form.cleaned_data["tags"]}

@@ -9,6 +9,7 @@ from django.db import transaction
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent, safe_ref
 from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers as rest
 from rest_framework.exceptions import ValidationError
 from rest_framework.generics import GenericAPIView
 from rest_framework.permissions import IsAuthenticated
@@ -163,6 +164,31 @@ FIELDS = OpenApiParameter(
     "fields",
     description="Show only these fields, with commas between; without it, all are there.",
 )
+
+
+class _Part(rest.Serializer):
+    limit = rest.IntegerField(default=1000, min_value=1, max_value=1000)
+    offset = rest.IntegerField(default=0, min_value=0, max_value=2**31 - 1)
+
+
+class Short(View):
+    """A list that is mostly short: an array, of which a request can ask for a part."""
+
+    takes: ClassVar[set[str]] = {*View.takes, "limit", "offset"}
+
+    def some(self, found: Any) -> Response:
+        """Return what the request asks for of what was found, a list or a queryset."""
+        asked = _Part(data=self.request.query_params)
+        asked.is_valid(raise_exception=True)
+        limit, offset = asked.validated_data["limit"], asked.validated_data["offset"]
+        return self.show(list(found[offset : offset + limit]))
+
+
+def shortly(operation_id: str, kind: Any) -> Any:
+    """Describe the ``get`` of a list that is mostly short."""
+    limit = OpenApiParameter("limit", int, description="So many at most; 1000 if nothing is said.")
+    offset = OpenApiParameter("offset", int, description="Behind so many; fewer than the limit are the last.")
+    return extend_schema(operation_id=operation_id, parameters=[FIELDS, limit, offset], responses=kind(many=True))
 
 
 class List(View):

@@ -262,8 +262,8 @@ class WorkerSerializer(Sparse, serializers.ModelSerializer):
         fields = ["id", "hostname", "pid", "queues", "started_at", "heartbeat_at", "swept_at", "alive"]
         read_only_fields = fields
 
-    def get_alive(self, row: Worker) -> bool:
-        return row.pk in self.context["alive"]
+    def get_alive(self, row: Any) -> bool:
+        return row.silent_since is None
 
 
 class OperationSerializer(Sparse, serializers.ModelSerializer):

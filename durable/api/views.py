@@ -21,34 +21,30 @@ if TYPE_CHECKING:
     from durable.core.definitions import ActivityDefinition, WorkflowDefinition
 
 
-class Versions(base.View):
+class Versions(base.Short):
     """Which versions are in use."""
 
     serializer_class = serializers.VersionUseSerializer
 
-    @extend_schema(
-        operation_id="versions", parameters=[base.FIELDS], responses=serializers.VersionUseSerializer(many=True)
-    )
+    @base.shortly("versions", serializers.VersionUseSerializer)
     def get(self, request: Request) -> Response:
         """List the versions of workflows that are registered or in use."""
         access.require_view(request.user)
-        return self.show(client.versions())
+        return self.some(client.versions())
 
 
-class Definitions(base.View):
+class Definitions(base.Short):
     """What this process can run."""
 
     serializer_class = serializers.DefinitionSerializer
 
-    @extend_schema(
-        operation_id="definitions", parameters=[base.FIELDS], responses=serializers.DefinitionSerializer(many=True)
-    )
+    @base.shortly("definitions", serializers.DefinitionSerializer)
     def get(self, request: Request) -> Response:
         """List the workflows and activities that this process knows, with their parameters."""
         access.require_view(request.user)
         found = [_defined("workflow", each) for each in registry.workflows()]
         found += [_defined("activity", each) for each in registry.activities()]
-        return self.show(sorted(found, key=lambda each: (each["kind"], each["name"], each["version"] or 0)))
+        return self.some(sorted(found, key=lambda each: (each["kind"], each["name"], each["version"] or 0)))
 
 
 def _defined(kind: str, definition: WorkflowDefinition | ActivityDefinition) -> dict[str, Any]:
@@ -82,20 +78,16 @@ def _written(annotation: Any) -> str:
     return annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
 
 
-class Workers(base.View):
+class Workers(base.Short):
     """The processes that work."""
 
     serializer_class = serializers.WorkerSerializer
 
-    @extend_schema(operation_id="workers", parameters=[base.FIELDS], responses=serializers.WorkerSerializer(many=True))
+    @base.shortly("workers", serializers.WorkerSerializer)
     def get(self, request: Request) -> Response:
-        """List the processes that work, or look for due work."""
+        """List the processes that work, or look for due work, and after them those that fell silent lately."""
         access.require_view(request.user)
-        return self.show(list(workers.rows()), alive=_alive())
-
-
-def _alive() -> set[str]:
-    return set(workers.alive().values_list("pk", flat=True)) | set(workers.sweeping().values_list("pk", flat=True))
+        return self.some(workers.listed())
 
 
 class Audit(base.List):
@@ -127,7 +119,7 @@ class Health(base.View):
     def get(self, request: Request) -> Response:
         """Say whether there are workers, whether somebody looks for due work, and how many instances are stalled."""
         access.require_view(request.user)
-        alive, sweeping = len(_alive()), workers.sweeping().count()
+        alive, sweeping = workers.living().count(), workers.sweeping().count()
         stalled = instances.rows().filter(status=Status.STALLED).count()
         found = list(_problems(alive=alive, sweeping=sweeping, stalled=stalled))
         told = {"workers": alive, "sweeping": sweeping, "stalled": stalled}

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.db import IntegrityError, transaction
+from django.db.models import Case, DateTimeField, F, Q, When
 
 from durable import conf
 from durable.models import Worker
@@ -63,26 +64,46 @@ def leave() -> None:
 
 def alive() -> Any:
     """Return the ids of the workers that showed a sign of life lately, as a subquery."""
-    return rows().filter(heartbeat_at__gt=clock.now() - timedelta(seconds=conf.settings.LEASE)).values("pk")
+    return rows().filter(_works()).values("pk")
 
 
 def sweeping() -> Any:
     """Return the workers that look for due work, by what they said lately."""
-    return rows().filter(swept_at__gt=clock.now() - timedelta(seconds=3 * SWEEP_EACH * conf.settings.POLL))
+    return rows().filter(_looks())
+
+
+def living() -> Any:
+    """Return the workers that work, or look for due work."""
+    return rows().filter(_works() | _looks())
+
+
+def listed() -> Any:
+    """Return all workers, those alive first, and then whoever fell silent last.
+
+    Each has ``silent_since``, None if it is alive, and ``looks``: whether it looks for due work.
+    """
+    silent = Case(When(_works() | _looks(), then=None), default=F("heartbeat_at"), output_field=DateTimeField())
+    looks = Case(When(_looks(), then=True), default=False)
+    found = rows().annotate(silent_since=silent, looks=looks)
+    return found.order_by(F("silent_since").desc(nulls_first=True), "hostname", "pid", "pk")
 
 
 def serving(queue: str) -> list[Worker]:
     """Return the workers that serve a queue and showed a sign of life lately: one that works, or one that looks."""
-    return [worker for worker in _shown() if queue in worker.queues]
+    return [worker for worker in living() if queue in worker.queues]
 
 
 def served() -> set[str]:
     """Return the queues that such workers serve."""
-    return {queue for worker in _shown() for queue in worker.queues}
+    return {queue for worker in living() for queue in worker.queues}
 
 
-def _shown() -> list[Worker]:
-    return list({worker.pk: worker for worker in (*sweeping(), *rows().filter(pk__in=alive()))}.values())
+def _works() -> Q:
+    return Q(heartbeat_at__gt=clock.now() - timedelta(seconds=conf.settings.LEASE))
+
+
+def _looks() -> Q:
+    return Q(swept_at__gt=clock.now() - timedelta(seconds=3 * SWEEP_EACH * conf.settings.POLL))
 
 
 def forget_dead() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from uuid import uuid4
 
@@ -68,6 +69,30 @@ def test_the_workers_page_says_what_they_run(site, fresh):
     assert str(Worker.objects.get(pk=me)) in rows["in-place"]
     assert "silent" not in rows["in-place"]
     assert "/admin/durable/instance/handed/change/" in page.links
+
+
+def test_many_workers_have_many_pages_those_alive_first(site, fresh, monkeypatch):
+    monkeypatch.setattr("durable.admin.overviews.SHOWN", 3)
+    now = clock.now()
+    for n, ago in enumerate([900, 0, 600, 0, 700, 800, 60]):
+        at = now - timedelta(seconds=ago)
+        Worker.objects.create(
+            id=n, hostname=f"host{n}", pid=n, queues=["default", f"on{n}"], started_at=at, heartbeat_at=at
+        )
+    asked = history_of("order").activity("charge", waiting=True)
+    execution_id = InstanceFactory(id="handed", history=asked).execution_id
+    ActivityTask.objects.filter(execution_id=execution_id).update(queue="on3", available_at=now)
+
+    pages = [site.get("workers/")]
+    while forth := [link for link in pages[-1].links if link == f"?page={len(pages) + 1}"]:
+        pages.append(site.get(f"workers/{forth[0]}"))
+
+    hosts = [re.findall(r"host(\d):", page.text) for page in pages]
+    assert hosts == [["1", "3", "6"], ["2", "4", "5"], ["0"]]
+    assert [page.text.count("silent") for page in pages] == [1, 3, 1]
+    assert [link for link in pages[1].links if link.startswith("?page=")] == ["?page=1", "?page=3"]
+    assert not any("by nobody" in page.text for page in pages), "whoever serves the queue is on the first page"
+    assert "host1:1" in site.get("workers/", page="none").text
 
 
 @pytest.mark.parametrize("path", OVERVIEWS)

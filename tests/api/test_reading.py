@@ -8,8 +8,8 @@ import pytest
 
 from durable import UnknownInstance, client
 from durable.client import batching
-from durable.models import Instance, Operation
-from durable.store import workers
+from durable.models import Instance, Operation, Worker
+from durable.store import clock, workers
 from durable.testing.factories import InstanceFactory
 from tests import driving
 from tests.api.conftest import Api
@@ -284,6 +284,30 @@ def test_health_names_what_is_missing(api, failed):
     assert "No worker" in sick["problems"][0]
     assert well == {"healthy": True, "problems": [], "workers": 1, "sweeping": 1, "stalled": 0}
     assert [row["alive"] for row in api.get("workers/").json()] == [True]
+
+
+@pytest.mark.parametrize("path", ["versions/", "definitions/", "workers/"])
+def test_short_lists_come_in_parts_for_who_asks_for_them(api, failed, path):
+    InstanceFactory(name="other")
+    now = clock.now()
+    for n in range(3):
+        Worker.objects.create(id=n, hostname="h", pid=n, queues=[], started_at=now, heartbeat_at=now)
+    whole = api.get(path).json()
+    assert len(whole) > 1
+
+    parts = [api.get(path, limit=1, offset=n).json() for n in range(len(whole) + 1)]
+
+    assert parts == [*([each] for each in whole), []]
+    for wrong in ({"limit": 0}, {"limit": 1001}, {"offset": -1}, {"limit": "many"}, {"page": 1}):
+        assert problem(api.get(path, **wrong), 400, "invalid_request")
+
+
+def test_workers_alive_are_listed_first(api, db):
+    for n, ago in enumerate([900, 0, 600]):
+        at = clock.now() - timedelta(seconds=ago)
+        Worker.objects.create(id=n, hostname="h", pid=n, queues=[], started_at=at, heartbeat_at=at)
+
+    assert [(row["pid"], row["alive"]) for row in api.get("workers/").json()] == [(1, True), (2, False), (0, False)]
 
 
 def test_audit_is_listed_and_filtered(api, failed):
