@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from django.db import IntegrityError, connection
 from django.db.migrations.loader import MigrationLoader
+from django.test.utils import CaptureQueriesContext
 
 from durable.models import Execution, Instance
 from durable.testing.factories import InstanceFactory
@@ -48,6 +49,29 @@ def test_what_is_built_is_kept_and_what_is_missing_is_built(transactional_db):
     assert len(before) < len(whole)
     assert len(before - whole) >= 3 or connection.vendor == "mysql", "those that the last one drops"
 
+    run()
+    assert names() == whole
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="others build no index beside the work")
+def test_what_a_way_back_was_building_is_built_anew_beside_the_work(transactional_db):
+    whole = names()
+    InstanceFactory.create_batch(2, queue="same")
+    run(forwards=False)
+    likes = sorted(name for name in names() - whole if name.startswith("durable_instance_parent_id_"))
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP INDEX {likes[0]}")
+        cursor.execute(f"DROP INDEX {likes[1]}")
+        with pytest.raises(IntegrityError):
+            cursor.execute(f"CREATE UNIQUE INDEX CONCURRENTLY {likes[1]} ON durable_instance (queue)")
+
+    with CaptureQueriesContext(connection) as asked:
+        run(forwards=False)
+
+    created = [query["sql"] for query in asked if query["sql"].startswith("CREATE")]
+    assert len(created) == len(likes) == 2
+    assert all(sql.startswith("CREATE INDEX CONCURRENTLY") for sql in created)
+    assert [is_valid(name) for name in likes] == [True, True]
     run()
     assert names() == whole
 

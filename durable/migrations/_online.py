@@ -84,8 +84,13 @@ class WithoutIndex(migrations.AlterField):
         model = to_state.apps.get_model(app_label, self.model_name)
         if not self.allow_migrate_model(schema_editor.connection.alias, model):
             return
-        if not _own_indexes(schema_editor, model, self.name):
-            for statement in schema_editor._field_indexes_sql(model, model._meta.get_field(self.name)):
+        indexed = _own_indexes(schema_editor, model, self.name)
+        if schema_editor.connection.vendor != "postgresql" and indexed:
+            return  # by whatever name
+        for statement in schema_editor._field_indexes_sql(model, model._meta.get_field(self.name)):
+            if not is_there(schema_editor, model, str(statement.parts["name"]).strip('"')):
+                if schema_editor.connection.vendor == "postgresql":
+                    statement.template = statement.template.replace("CREATE INDEX", "CREATE INDEX CONCURRENTLY", 1)
                 schema_editor.execute(statement)
 
 
