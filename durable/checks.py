@@ -51,6 +51,11 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "LIMITS": dict,
 }
 
+_READ_COMMITTED = 2
+"""As PostgreSQL's drivers count levels of isolation."""
+
+_ISOLATED = re.compile(r"default_transaction_isolation\s*=\s*'?(repeatable|serializable)")
+
 _ROUTING: dict[str, tuple[tuple[type, ...], str]] = {
     "EXCLUDE_TYPES": ((list, tuple, set, frozenset), "Give a list of type names, e.g. ['order', 'invoice2']."),
     "MAP_MULTI_APP_TYPES": ((dict,), "Give a dict of type names and app ids, e.g. {'invoice': 'billing'}."),
@@ -186,15 +191,25 @@ def check_database(**_: Any) -> list[checks.CheckMessage]:
                 id="durable.W003",
             )
         )
-    if engine.endswith("mysql") and options.get("isolation_level", "read committed") != "read committed":
+    if not _is_read_committed(engine, options):
         found.append(
             checks.Warning(
-                "MySQL is not set to read committed.",
-                hint="Turns must see what others committed meanwhile; remove isolation_level from OPTIONS.",
+                "The database is not set to read committed.",
+                hint="Turns must see what others committed meanwhile; remove isolation_level from OPTIONS. "
+                "What needs another level can set it for its own transactions.",
                 id="durable.W004",
             )
         )
     return found
+
+
+def _is_read_committed(engine: str, options: dict[str, Any]) -> bool:
+    if engine.endswith("mysql"):
+        return bool(options.get("isolation_level", "read committed") == "read committed")
+    if not engine.endswith(("postgresql", "postgis")):
+        return True
+    by_option = _ISOLATED.search(options.get("options") or "")
+    return by_option is None and (options.get("isolation_level") or _READ_COMMITTED) <= _READ_COMMITTED
 
 
 @checks.register(TAG)

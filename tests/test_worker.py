@@ -51,6 +51,25 @@ def test_an_app_that_read_its_settings_already_is_configured_as_well():
     assert made.conf.worker_soft_shutdown_timeout == 15
 
 
+@pytest.mark.parametrize(
+    ("engine", "options", "is_found"),
+    [
+        ("postgresql", {}, False),
+        ("postgresql", {"isolation_level": 2, "options": "-c search_path=x"}, False),
+        ("postgresql", {"isolation_level": 3}, True),
+        ("postgresql", {"options": "-c default_transaction_isolation=serializable"}, True),
+        ("mysql", {}, False),
+        ("mysql", {"isolation_level": "repeatable read"}, True),
+        ("sqlite3", {"transaction_mode": "IMMEDIATE"}, False),
+    ],
+)
+def test_check_tells_that_transactions_do_not_see_what_others_committed(monkeypatch, engine, options, is_found):
+    databases = {"default": {"ENGINE": f"django.db.backends.{engine}", "OPTIONS": options}}
+    monkeypatch.setattr(checks, "django_settings", SimpleNamespace(DATABASES=databases))
+
+    assert ["durable.W004"] * is_found == [found.id for found in checks.check_database()]
+
+
 def test_worker_can_be_imported_before_the_models_are_loaded():
     code = "import durable.worker, celery; durable.worker.configure(celery.Celery('early'))"
 

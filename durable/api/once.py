@@ -28,6 +28,9 @@ _HEADERS = ("Location", "ETag")
 _SEEN = "seen"
 """Beside the headers: what the user could see when the answer was made."""
 
+_LOOKS = 10
+"""How often to look for a row that is in the way; it may be deleted before it is seen, but not time and again."""
+
 _NOT_KEPT = frozenset({401, 403, 404, 429})
 
 
@@ -88,17 +91,25 @@ def known(request: Request, key: str, work: Callable[[], Response], *, about: st
 
 
 def _claim(request: Request, key: str) -> tuple[Answer, bool]:
-    """Return the row of a request, and whether it comes for the first time."""
+    """Return the row of a request, and whether it comes for the first time.
+
+    Raises:
+        KeyReused: The key came with another request before.
+        KeyInUse: It is taken, and its row cannot be seen.
+    """
     mine = {"actor_key": audit.key_of(request.user), "key": key}
     fingerprint = _fingerprint(request)
-    while (row := answers.claim(fingerprint=fingerprint, **mine)) is None:
+    for _ in range(_LOOKS):
+        if (row := answers.claim(fingerprint=fingerprint, **mine)) is not None:
+            return row, True
         before: Answer | None = answers.rows().filter(**mine).first()
         if before is None or answers.drop_old(before):
             continue  # it was given up a moment ago, or is no longer good for anything
         if before.fingerprint != fingerprint:
             raise problems.KeyReused
         return before, False
-    return row, True
+    # The transaction sees the table as it was before: it is one that was begun outside, and not read committed.
+    raise problems.KeyInUse
 
 
 def _again(row: Answer, request: Request, seen: list[str] | None) -> Response:

@@ -66,6 +66,14 @@ class KeyReused(exceptions.APIException):
     default_detail = "This Idempotency-Key came with another request before. Send a new one with each new request."
 
 
+class KeyInUse(exceptions.APIException):
+    """Another request with this ``Idempotency-Key`` was answered at the same time."""
+
+    status_code = 409
+    default_code = "idempotency_key_in_use"
+    default_detail = "This Idempotency-Key came with another request at the same time. Send this one again."
+
+
 class QueryFailed(exceptions.APIException):
     """The workflow's query raised an exception of its own.
 

@@ -18,6 +18,7 @@ from durable.api import problems
 from durable.api.access import Throttle
 from durable.engine import cache
 from durable.models import HistoryEvent
+from durable.store import answers
 from tests.api.conftest import EVERY, Api
 from tests.api.test_reading import problem
 from tests.test_docs import REFERENCE
@@ -147,6 +148,11 @@ def _reused(api: Api) -> Any:
     return api.post("instances/", {"workflow": "flow", "args": [2]}, Idempotency_Key="k")
 
 
+def _in_use(api: Api) -> Any:
+    with mock.patch.object(answers, "claim", return_value=None):
+        return api.post("instances/", {"workflow": "flow", "args": [1]}, Idempotency_Key="k")
+
+
 def _update(name: str, **more: Any) -> Callable[[Api], Any]:
     return lambda api: api.do("asked", "update", {"name": name, "update_id": name, "timeout": 0, **more})
 
@@ -168,6 +174,7 @@ REACHED: dict[str, Callable[[Api], Any]] = {
     ),
     "concurrency_conflict": lambda api: api.do("order/1", "rewind", If_Match='"other"'),
     "forbidden_in_workflow": lambda api: api.do("asked", "query", {"name": "reach"}),
+    "idempotency_key_in_use": _in_use,
     "idempotency_key_reused": _reused,
     "in_transaction": lambda api: api.do("asked", "update", {"name": "fails", "args": ["b"], "timeout": 1}),
     "invalid_id": lambda api: api.do("order/1", "restart", {"new_instance_id": "a\x1b"}),

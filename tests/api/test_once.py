@@ -7,7 +7,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from durable.api import verbs
 from durable.models import Answer, Instance, Operation
@@ -119,6 +119,23 @@ def test_many_at_once_do_it_once(someone, committing, flow):
     assert len({response.json()["id"] for response in responses}) == 1
     assert sum("Idempotent-Replayed" in response.headers for response in responses) == 4
     assert Instance.objects.count() == 1
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="elsewhere the levels of isolation are others")
+def test_key_whose_row_cannot_be_seen_is_refused_and_not_looked_for_for_ever(someone, committing, flow):
+    user = someone(*EVERY)
+
+    def ask() -> Any:
+        return Api(user).post("instances/", START, Idempotency_Key="k")
+
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        assert not Answer.objects.exists(), "and so it stays for this transaction"
+        Together().add(ask).run()
+        refused = ask()
+
+    problem(refused, 409, "idempotency_key_in_use")
+    assert ask().headers["Idempotent-Replayed"] == "true"
 
 
 def test_answers_are_kept_through_the_codec(api, flow, settings):
