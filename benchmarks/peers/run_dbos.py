@@ -16,6 +16,9 @@ from benchmarks.peers import sizes
 # Its own is a second, and all that goes through the queue would wait for it.
 _POLL = 0.02
 
+_OPEN = "SELECT count(*) FROM dbos.workflow_status WHERE status IN ('ENQUEUED', 'PENDING')"
+_FAILED = "SELECT count(*) FROM dbos.workflow_status WHERE status NOT IN ('ENQUEUED', 'PENDING', 'SUCCESS')"
+
 
 @DBOS.step()
 def noop(number: int) -> dict[str, Any]:
@@ -66,40 +69,49 @@ def main(chosen: list[str]) -> None:
 def _run(name: str) -> None:
     if name in sizes.SEQUENTIAL:
         workflows, activities = (sizes.sized(count) for count in sizes.SEQUENTIAL[name])
-        seconds = sizes.timed(lambda: [sequential(activities) for _ in range(workflows)])
+        seconds = sizes.timed(lambda: [_call(activities) for _ in range(workflows)])
         sizes.say_sequential(name, seconds, workflows=workflows, activities=activities)
     elif name in sizes.IN_FLIGHT:
-        workflows, activities = sizes.sized(200), 10
+        workflows, activities = (sizes.sized(count) for count in sizes.CROWD)
         with ThreadPoolExecutor(sizes.IN_FLIGHT[name]) as pool:
-            seconds = sizes.timed(lambda: list(pool.map(sequential, [activities] * workflows)))
+            seconds = sizes.timed(lambda: list(pool.map(_call, [activities] * workflows)))
         sizes.say_sequential(name, seconds, workflows=workflows, activities=activities)
     elif name == "W3":
-        activities = sizes.sized(100)
-        seconds = sizes.timed(lambda: fan_out(activities))
+        activities = sizes.sized(sizes.FAN_OUT)
+        seconds = sizes.timed(lambda: sizes.check(fan_out(activities), activities))
         sizes.say(name, ms_per_step=seconds * 1000 / activities, seconds=seconds)
     elif name == "W4":
-        direct = [sizes.timed(lambda: DBOS.start_workflow(sequential, 1).get_result()) for _ in range(sizes.sized(200))]
+        direct = [sizes.timed(_start) for _ in range(sizes.sized(sizes.LATENCIES))]
         sizes.say_latency(direct)
-        queued = [sizes.timed(_through_queue) for _ in range(sizes.sized(100))]
+        queued = [sizes.timed(_through_queue) for _ in range(sizes.sized(sizes.LATENCIES // 2))]
         sizes.say_latency(queued, "W4 queue")
     elif name == "W5":
-        _burst(sizes.sized(1000))
+        _burst(*(sizes.sized(count) for count in sizes.BURST))
+
+
+def _call(activities: int) -> None:
+    sizes.check(sequential(activities), activities)
+
+
+def _start() -> None:
+    sizes.check(DBOS.start_workflow(sequential, 1).get_result(), 1)
 
 
 def _through_queue() -> None:
-    DBOS.enqueue_workflow("queue", sequential, 1).get_result(polling_interval_sec=_POLL)
+    sizes.check(DBOS.enqueue_workflow("queue", sequential, 1).get_result(polling_interval_sec=_POLL), 1)
 
 
-def _burst(workflows: int) -> None:
+def _burst(workflows: int, activities: int) -> None:
     begun = time.perf_counter()
     for _ in range(workflows):
-        DBOS.enqueue_workflow("queue", sequential, 3)
+        DBOS.enqueue_workflow("queue", sequential, activities)
     enqueued = time.perf_counter() - begun
-    open_ones = "SELECT count(*) FROM dbos.workflow_status WHERE status IN ('ENQUEUED', 'PENDING')"
     with psycopg.connect(sizes.DATABASE, autocommit=True) as client:
-        while client.execute(open_ones).fetchall() != [(0,)]:
+        while client.execute(_OPEN).fetchall() != [(0,)]:
             time.sleep(0.02)
-    sizes.say_burst(enqueued, time.perf_counter() - begun, workflows=workflows)
+        seconds = time.perf_counter() - begun
+        assert client.execute(_FAILED).fetchall() == [(0,)], "a workflow failed"
+    sizes.say_burst(enqueued, seconds, workflows=workflows, activities=activities)
 
 
 if __name__ == "__main__":

@@ -16,10 +16,8 @@ from typing import Any
 
 import httpx
 
-from benchmarks.payload import PAYLOAD
 from benchmarks.peers import sizes
 
-_EACH = PAYLOAD["scheduled_id"]
 _OPEN = "SELECT count(*) AS n FROM sys_invocation WHERE status <> 'completed'"
 
 
@@ -48,7 +46,7 @@ class Node:
         """Run a handler and return its result."""
         answer = await self._client.post(f"{self._ingress}/peer/{handler}", json=activities)
         answer.raise_for_status()
-        assert answer.json() == activities * _EACH, answer.text
+        sizes.check(answer.json(), activities)
         return int(answer.json())
 
     async def send(self, activities: int) -> None:
@@ -86,24 +84,26 @@ async def _run(node: Node, name: str) -> None:
         seconds = sum([await _timed(lambda: node.call("sequential", activities)) for _ in range(workflows)])
         sizes.say_sequential(name, seconds, workflows=workflows, activities=activities)
     elif name in sizes.IN_FLIGHT:
-        workflows = sizes.sized(200)
+        workflows, activities = (sizes.sized(count) for count in sizes.CROWD)
         seconds = await _timed(
-            lambda: _in_flight(sizes.IN_FLIGHT[name], workflows, lambda: node.call("sequential", 10))
+            lambda: _in_flight(sizes.IN_FLIGHT[name], workflows, lambda: node.call("sequential", activities))
         )
-        sizes.say_sequential(name, seconds, workflows=workflows, activities=10)
+        sizes.say_sequential(name, seconds, workflows=workflows, activities=activities)
     elif name == "W3":
-        activities = sizes.sized(100)
+        activities = sizes.sized(sizes.FAN_OUT)
         seconds = await _timed(lambda: node.call("fan_out", activities))
         sizes.say(name, ms_per_step=seconds * 1000 / activities, seconds=seconds)
     elif name == "W4":
-        sizes.say_latency([await _timed(lambda: node.call("sequential", 1)) for _ in range(sizes.sized(200))])
+        sizes.say_latency(
+            [await _timed(lambda: node.call("sequential", 1)) for _ in range(sizes.sized(sizes.LATENCIES))]
+        )
     elif name == "W5":
-        workflows, begun = sizes.sized(1000), time.perf_counter()
-        await _in_flight(64, workflows, lambda: node.send(3))
+        (workflows, activities), begun = map(sizes.sized, sizes.BURST), time.perf_counter()
+        await _in_flight(64, workflows, lambda: node.send(activities))
         enqueued = time.perf_counter() - begun
         while await node.open_ones():
             await asyncio.sleep(0.05)
-        sizes.say_burst(enqueued, time.perf_counter() - begun, workflows=workflows)
+        sizes.say_burst(enqueued, time.perf_counter() - begun, workflows=workflows, activities=activities)
 
 
 async def main(chosen: list[str], ports: dict[str, int]) -> None:

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from benchmarks.payload import PAYLOAD
+
 SMOKE = bool(os.environ.get("PEER_SMOKE"))
 DATABASE = os.environ.get("PEER_DATABASE", "")
 
@@ -15,7 +17,19 @@ SEQUENTIAL = {"W1": (30, 10), "W2": (5, 100)}
 """How many workflows, one at a time, and how many activities each has."""
 
 IN_FLIGHT = {"W1x16": 16, "W1x64": 64}
-"""How many of 200 workflows of 10 activities are open at a time."""
+"""How many of a crowd are open at a time."""
+
+CROWD = (200, 10)
+"""How many workflows a crowd is, and how many activities each has."""
+
+FAN_OUT = 100
+"""How many activities W3 runs at once."""
+
+LATENCIES = 200
+"""How many workflows of one activity W4 runs, one at a time."""
+
+BURST = (1000, 3)
+"""How many workflows W5 starts as fast as it can, and how many activities each has."""
 
 REPLAYED = {"W6": ("sequential", 10_000), "W6fan": ("fan_out", 10_000), "W6long": ("sequential", 100_000)}
 """What is replayed, and how many activities it has."""
@@ -24,6 +38,11 @@ REPLAYED = {"W6": ("sequential", 10_000), "W6fan": ("fan_out", 10_000), "W6long"
 def sized(count: int) -> int:
     """Return how many of something there are to be."""
     return min(count, 3) if SMOKE else count
+
+
+def check(result: Any, activities: int) -> None:
+    """See that a workflow has added up what its activities returned."""
+    assert result == activities * PAYLOAD["scheduled_id"], f"{activities} activities came to {result}"
 
 
 def say(workload: str, **metrics: float) -> None:
@@ -51,6 +70,6 @@ def say_latency(latencies: Sequence[float], workload: str = "W4") -> None:
     say(workload, ms_per_step=sum(ordered) * 1000 / len(ordered), p50_ms=p50, p95_ms=p95)
 
 
-def say_burst(enqueued: float, seconds: float, *, workflows: int) -> None:
-    """Print what a burst of workflows of three activities came to."""
-    say("W5", ms_per_step=seconds * 1000 / workflows / 3, per_second=workflows / seconds, enqueue_s=enqueued)
+def say_burst(enqueued: float, seconds: float, *, workflows: int, activities: int) -> None:
+    """Print what a burst of workflows came to."""
+    say("W5", ms_per_step=seconds * 1000 / workflows / activities, per_second=workflows / seconds, enqueue_s=enqueued)
