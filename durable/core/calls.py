@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from durable.core import asking, frames
 from durable.core import events as ev
-from durable.core import frames
 from durable.core.context import current
 from durable.core.errors import InvalidInput
 from durable.core.exits import DurableExit
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 async def activity(definition: ActivityDefinition, arguments: dict[str, Any]) -> Any:
     """Schedule an activity and wait for its result."""
     execution = current(definition.name)
-    event_id = execution.next_id()
+    event_id = asking.next_id(execution)
     event = ev.ActivityScheduled(event_id=event_id, name=definition.name, input=arguments, options=definition.overrides)
     try:
-        result = await execution.ask_and_wait(event)
+        result = await asking.ask_and_wait(execution, event)
     except asyncio.CancelledError:
-        execution.call_off(event_id)
+        asking.call_off(execution, event_id)
         raise
     return definition.signature.result.decode(result, execution.converter)
 
@@ -46,7 +46,7 @@ class ChildHandle:
         self.id = event.instance_id
         self._execution, self._definition, self._event_id = execution, definition, event.event_id
         self._result = execution.loop.create_future()
-        execution.ask(event, self._result, place=frames.place())
+        asking.ask(execution, event, self._result, place=frames.place())
 
     def __await__(self) -> Generator[Any, None, Any]:
         return self._wait().__await__()
@@ -63,7 +63,7 @@ class ChildHandle:
 
     def cancel(self) -> None:
         """Ask the child to stop."""
-        self._execution.call_off(self._event_id)
+        asking.call_off(self._execution, self._event_id)
 
     async def signal(self, name: str, payload: Any = None) -> None:
         """Signal the child; ends when it is recorded there.
@@ -84,7 +84,7 @@ def start_child(definition: WorkflowDefinition, arguments: dict[str, Any]) -> Ch
     call = f"{definition.type_name}.start_child()"
     execution = current(call)
     execution.loop.only_look(call)
-    event_id = execution.next_id()
+    event_id = asking.next_id(execution)
     options = dict(definition.overrides)
     if "headers" in options:
         options["headers"] = execution.encode(options["headers"], f"headers of {definition.type_name}")
@@ -116,9 +116,9 @@ async def signal_instance(instance_id: str, name: str, payload: Any = None) -> N
     check_name(name, "signal(name)")
     encoded = execution.encode(payload, f"signal {name}")
     future = execution.loop.create_future()
-    event_id = execution.next_id()
+    event_id = asking.next_id(execution)
     event = ev.SignalSent(event_id=event_id, name=name, instance_id=instance_id, payload=encoded)
-    execution.ask(event, future, place=frames.place())
+    asking.ask(execution, event, future, place=frames.place())
     await future
 
 
@@ -132,7 +132,7 @@ async def wait_signal(name: str, timeout: timedelta | float | None = None) -> An
     Raises:
         TimeoutError: None came in time; none is consumed.
     """
-    channel = current("workflow.wait_signal()").signals(name)
+    channel = current("workflow.wait_signal()").signals.channel(name)
     if channel.can_receive():
         return channel.take()[0]
     async with asyncio.timeout(None if timeout is None else seconds(timeout, "wait_signal(timeout)")):
@@ -141,7 +141,7 @@ async def wait_signal(name: str, timeout: timedelta | float | None = None) -> An
 
 def signals(name: str) -> Channel[Any]:
     """Return the signals of a name as a channel: to receive from, iterate over, or select on."""
-    return current("workflow.signals()").signals(name)
+    return current("workflow.signals()").signals.channel(name)
 
 
 async def wait_until(predicate: Callable[[], object], timeout: timedelta | float | None = None) -> None:
@@ -171,7 +171,7 @@ def continue_as_new(*args: Any, carry_signals: bool = True, **kwargs: Any) -> No
     """
     execution = current("workflow.continue_as_new()")
     execution.loop.only_look("workflow.continue_as_new()")
-    execution.go_on()
+    asking.go_on(execution)
     bound = execution.workflow.signature.bind(args, kwargs, execution.converter)
     arguments = execution.within_limit(bound, "continue_as_new()")
     if execution.updates.running:
@@ -183,6 +183,6 @@ def continue_as_new(*args: Any, carry_signals: bool = True, **kwargs: Any) -> No
             raise InvalidInput(
                 "continue_as_new()", f"{asked.event} (event {asked.event.event_id}) is still open; await or cancel it"
             )
-    carried = execution.unread_signals() if carry_signals else []
+    carried = execution.signals.take_unread() if carry_signals else []
     execution.end(ev.ExecutionContinued(input=arguments, carried=carried), place=frames.place())
     raise DurableExit

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from durable.core import events as ev
-from durable.core import shown, waits
+from durable.core import places, shown, waits
 from durable.core.errors import DurableError, InvalidInput, NondeterminismError, PatchReused
 from durable.core.replay import retake
 
@@ -170,7 +170,9 @@ class _Replayed:
         execution = self.execution
         for _ in retake(execution, self.history if seq else (), whole=True):
             self.moments.append((execution.loop.created, execution.loop.now))
-            self.asked.update((number, (execution.loop.now, where)) for number, where in execution.locations().items())
+            self.asked.update(
+                (number, (execution.loop.now, where)) for number, where in places.locations(execution).items()
+            )
             self.first, self.fits = self.fits + 1, execution.head
             if self.fits >= seq:
                 return
@@ -201,7 +203,7 @@ def _explained(replayed: _Replayed, trouble: DurableError | None) -> Explanation
         tasks=tuple(TaskStack(name=w.task, waits=w, stack=s) for w, s in zip(waiting, stacks, strict=True)),
         tasks_omitted=max(0, len(tasks) - TASKS),
         open=_open(replayed),
-        unread=execution.unread(),
+        unread=execution.signals.unread(),
         status=execution.status,
         progress=execution.progress,
         tags=execution.tags,

@@ -6,8 +6,8 @@ import asyncio
 import inspect
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from durable.core import asking, frames
 from durable.core import events as ev
-from durable.core import frames
 from durable.core.context import current
 from durable.core.errors import InvalidInput, NondeterminismError, RecordedError, SideEffectError
 from durable.core.exits import BeyondRecord
@@ -39,8 +39,8 @@ def side_effect(fn: Callable[[], T]) -> T:
     execution = current("workflow.side_effect()")
     execution.loop.only_look("workflow.side_effect()")
     _check(fn)
-    event_id = execution.next_id()
-    recorded = execution.recorded(event_id)
+    event_id = asking.next_id(execution)
+    recorded = execution.recorded.get(event_id)
     if isinstance(recorded, ev.SideEffectRecorded):
         done = recorded
     elif recorded is not None or execution.sealed:
@@ -55,7 +55,7 @@ def side_effect(fn: Callable[[], T]) -> T:
         raise execution.interrupt(BeyondRecord(event_id))
     else:
         done = _done(execution, event_id, fn)
-    execution.record(done, place=frames.place())
+    asking.record(execution, done, place=frames.place())
     if done.failure is not None:
         raise SideEffectError(event_id=event_id, cause=RecordedError(done.failure))
     return _returned(fn).decode_result(done.value, execution.converter, where="value of side_effect")  # type: ignore[no-any-return]
@@ -102,7 +102,7 @@ def patched(patch_id: str) -> bool:
     """
     execution = current("workflow.patched()")
     execution.loop.only_look("workflow.patched()")
-    return execution.patch(_patch_id(patch_id), deprecated=False, place=frames.place())
+    return asking.patch(execution, _patch_id(patch_id), deprecated=False, place=frames.place())
 
 
 def deprecate_patch(patch_id: str) -> None:
@@ -114,7 +114,7 @@ def deprecate_patch(patch_id: str) -> None:
     """
     execution = current("workflow.deprecate_patch()")
     execution.loop.only_look("workflow.deprecate_patch()")
-    execution.patch(_patch_id(patch_id), deprecated=True, place=frames.place())
+    asking.patch(execution, _patch_id(patch_id), deprecated=True, place=frames.place())
 
 
 def _patch_id(patch_id: str) -> str:

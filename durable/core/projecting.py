@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from durable.core import commands as cmd
 from durable.core import events as ev
-from durable.core import waits
+from durable.core import stepping, waits
 from durable.core.agenda import Agenda
 from durable.core.errors import PatchReused
 from durable.core.exits import BeyondRecord
@@ -161,7 +161,7 @@ class _Played:
             return
         self._record(event)
         with self._watch(execution):
-            issued = execution.step(self.history[-1])
+            issued = stepping.step(execution, self.history[-1])
         self._do(issued)
 
     def _record(self, event: ev.Event) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from durable.core import commands as cmd
 from durable.core import events as ev
-from durable.core import texts
+from durable.core import places, texts
 from durable.core.errors import ForbiddenInWorkflow, NondeterminismError
 from durable.core.replay import SAID, catch_up, mismatch
 
@@ -55,7 +55,7 @@ def recheck(live: Execution, again: Execution, history: Iterable[ev.Event], new:
                 event_id=None,
                 expected=texts.cut(f"{name} {then!r}", SAID),
                 got=texts.cut(f"{name} {now!r}", SAID),
-                location=again.waiting_at(),
+                location=places.waiting_at(again),
                 note=_WHY,
             )
 

@@ -6,7 +6,7 @@ import contextvars
 import sys
 from typing import TYPE_CHECKING, Any
 
-from durable.core import frames
+from durable.core import frames, places
 from durable.core.errors import ForbiddenInWorkflow, ReadOnly
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def forbidden(loop: DeterministicLoop, call: str, instead: str) -> ForbiddenInWo
     """Return the error that says where the code that runs on a loop tried what it may not."""
     frame = _code(loop)
     if frame is None:  # library code that was handed to the loop as it is, such as ``gather(fetch(), ...)``
-        return ForbiddenInWorkflow(call, instead=instead, location=loop.owner.waiting_at() if loop.owner else "")
+        return ForbiddenInWorkflow(call, instead=instead, location=places.waiting_at(loop.owner) if loop.owner else "")
     return ForbiddenInWorkflow(call, instead=instead, **_shown(frame))
 
 

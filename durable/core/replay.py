@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from durable.core import commands as cmd
 from durable.core import events as ev
-from durable.core import texts
+from durable.core import places, stepping, texts
 from durable.core.errors import DurableError, ForbiddenInWorkflow, NondeterminismError
 from durable.core.execution import Execution
 from durable.core.exits import BeyondRecord
@@ -82,7 +82,7 @@ def replay(
     try:
         commands = catch_up(execution, history, whole=whole)
         for event in new:
-            commands += execution.step(event)
+            commands += stepping.step(execution, event)
         return Decision(
             commands=tuple(commands),
             outcome=execution.outcome,
@@ -195,7 +195,7 @@ def _retake(
     """Take one recorded step again and return what the code asks for beyond the record."""
     first = execution.head + 1
     if recorded and recorded[0].ends and (end := _refusal(recorded)) is not None:
-        execution.retake_refused(trigger, end)
+        stepping.retake_refused(execution, trigger, end)
         execution.head = first + 1
         return []
     by_id = {}
@@ -203,7 +203,7 @@ def _retake(
         if type(asked) in ev.ASKED:  # asking ``isinstance`` takes five times as long
             by_id[asked.event_id] = asked  # type: ignore[attr-defined]  # as mypy does not know
     try:
-        execution.step(trigger, by_id, sealed=whole or following is not None)
+        stepping.step(execution, trigger, by_id, sealed=whole or following is not None)
     except NondeterminismError as error:
         if error.seq:
             raise  # it knows its place
@@ -265,7 +265,7 @@ def _compare_by_number(
     for place, event in enumerate(recorded):
         if not isinstance(event, ev.Asked) or (isinstance(event, ev.PatchMarked) and event.deprecated):
             continue
-        got = execution.issued(event.event_id)
+        got = execution.issued.get(event.event_id)
         if got is None or differs(event, got):
             raise mismatch(execution, event, got, seq=first + 1 + place)
 
@@ -290,7 +290,7 @@ def mismatch(execution: Execution, event: ev.Event | None, got: cmd.Command | No
         event_id=event_id,
         expected="nothing more" if event is None else _said(event, got),
         got=None if got is None else _said(got, event),
-        location=execution.location(other_id),
+        location=places.location(execution, other_id),
         note=_notes(execution, number),
     )
 

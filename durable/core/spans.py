@@ -53,7 +53,8 @@ def span(name: str, /, **attributes: Any) -> Iterator[None]:
     execution.loop.only_look("workflow.span()")
     check_name(name, "span(name)")
     given = {key: execution.encode(value, f"span({key})") for key, value in attributes.items()}
-    number, outer, started_at = execution.next_span(), _around.get(), execution.loop.now
+    number, outer, started_at = execution.next_span, _around.get(), execution.loop.now
+    execution.next_span += 1
     failure = None
     _around.set(number)
     try:

@@ -7,8 +7,8 @@ import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from durable.core import asking, frames
 from durable.core import events as ev
-from durable.core import frames
 from durable.core.context import current
 from durable.core.errors import InvalidDefinition, NondeterminismError
 from durable.core.errors.telling import choices
@@ -86,7 +86,7 @@ class Updates:
         del self.running[event.update_id]
         # At once, not when the loop gets round to it: the workflow may end in this very step.
         outcome = ev.UpdateCompleted(update_id=event.update_id, name=event.name, result=result, failure=failure)
-        self._execution.tell(outcome)
+        asking.tell(self._execution, outcome)
 
     async def _result(self, fn: Callable[..., Any], event: ev.UpdateAccepted) -> Any:
         execution, where = self._execution, f"result of {event.name}"

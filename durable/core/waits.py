@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from durable.core import frames
+from durable.core import frames, places
 from durable.core.futures import waited_for
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _of(
     asked: Mapping[int, float],
 ) -> Wait:
     coroutine = task.get_coro()
-    location = frames.waiting_at(coroutine) or execution.waiting_at()
+    location = frames.waiting_at(coroutine) or places.waiting_at(execution)
     inside, awaited = frames.waiting_in(coroutine), waited_for(task)
     kind, name, event_id, text = _awaits(awaited) if inside is None or awaited is None else _calls(inside, execution)
     due, timer_id = limits.get(awaited) or limits.get(task) or (None, None)
@@ -111,7 +111,7 @@ def _calls(inside: Any, execution: Execution) -> _What:
         case "wait_signal":
             return "signal", given["name"], None, f"signal {given['name']!r}"
         case "Channel.receive" | "Channel.receive_ok" | "Channel.__anext__":
-            name = execution.signal_of(given["self"])
+            name = execution.signals.name_of(given["self"])
             return ("channel", "", None, "a channel") if name is None else ("signal", name, None, f"signal {name!r}")
         case "wait_until":
             return "condition", "", None, "a condition (wait_until)"

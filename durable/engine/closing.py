@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from durable import telemetry
+from durable.core import answering
 from durable.core import events as ev
 from durable.core.errors import UndecodableEvent
 from durable.core.failures import Failure
@@ -122,7 +123,7 @@ def _close(instance: Instance, live: Live | None) -> Closed:
         tasks.call_off(instance.execution_id, keep_external=True)
     elif live is not None and live.open:
         tasks.drop_external(instance.execution_id)
-        if left := live.left():
+        if left := answering.left(live.open):
             telemetry.logger.warning("%s ended while still open: %s", instance.pk, ", ".join(map(str, left)))
     inbox.end(instance.execution_id, instance.status)
     if instance.has_updates:
@@ -271,7 +272,7 @@ def _retry(instance: Instance, wait: float, live: Live | None) -> Closed:
         Execution.Origin.RETRY,
         ended_as=Status.FAILED,
         arguments=instance.input if started is None else started.input,
-        carried=carried if live is None else live.carried_by_retry(),
+        carried=carried if live is None else live.signals.carried_by_retry(),
         wait=wait,
     )
     telemetry.logger.info("%s failed and is tried again in %g s", instance.pk, wait)

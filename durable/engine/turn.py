@@ -13,6 +13,7 @@ from django.db import transaction
 from durable import conf, dispatch, telemetry
 from durable.core import commands as cmd
 from durable.core import events as ev
+from durable.core import stepping
 from durable.core.errors import ConcurrencyConflict, LimitExceeded
 from durable.core.failures import Failure
 from durable.engine import (
@@ -89,7 +90,7 @@ class Turn:
         # Before the code gets the payload: it may change it, and the record must not change with it.
         self._events.append(history.record(event))
         with strict.guard(self.execution), watchdog.watch(self.execution):
-            issued = self.execution.step(event)
+            issued = stepping.step(self.execution, event)
         if isinstance(event, ev.End):
             self.end = event
         self.note(issued)

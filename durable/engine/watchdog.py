@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from durable.conf import settings
+from durable.core import places
 from durable.core.errors import RunawayStep
 from durable.core.exits import DurableExit
 
@@ -115,7 +116,7 @@ def _interrupt(thread: int, watched: _Watch) -> None:
 
 def _stack(frame: FrameType, execution: Execution) -> str:
     """Return where a running thread is, as text; at once, since it runs on as soon as a file is read."""
-    place = execution.waiting_at()  # found only while the code yields; else it is in the thread's frames
+    place = places.waiting_at(execution)  # found only while the code yields; else it is in the thread's frames
     calls = traceback.StackSummary.extract(traceback.walk_stack(frame), lookup_lines=False)
     calls.reverse()
     return "".join([*calls.format()[-12:], f"The workflow waits at {place}\n" if place else ""])

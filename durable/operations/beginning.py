@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 
 from durable import dispatch, registry
 from durable.core import events as ev
+from durable.core import stepping
 from durable.core.branches import Replies
 from durable.core.errors import AlreadyExists, InvalidInput
 from durable.core.exits import BeyondRecord
@@ -85,7 +86,7 @@ class Rehearsal:
         issued: Sequence[Command] = ()
         if self.is_whole:
             with self._looking():
-                issued = self._execution.step(ev.replace(event, at=self._now))
+                issued = stepping.step(self._execution, ev.replace(event, at=self._now))
         self._pending += issued
         return issued
 

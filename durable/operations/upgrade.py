@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from django.utils.translation import gettext as _
 
 from durable import conf, dispatch, registry
-from durable.core import edit
+from durable.core import edit, stepping
 from durable.core import events as ev
 from durable.core.errors import ConcurrencyConflict, DurableError, InvalidInput, NondeterminismError
 from durable.core.exits import BeyondRecord
@@ -114,7 +114,7 @@ def _replayed(
             rest = catch_up(execution, lived, whole=len(lived) == len(events))
             if lived == events and lived:
                 # Conditions may hold on that version, or by now.
-                rest += execution.step(ev.ExecutionUpgraded(version=version, at=clock.now().timestamp()))
+                rest += stepping.step(execution, ev.ExecutionUpgraded(version=version, at=clock.now().timestamp()))
     except NondeterminismError as error:
         return [], error
     finally:

@@ -33,6 +33,6 @@ def _instance(instance: Instance) -> list[str]:
         if asked.state == "waiting"
     ]
     lines += [f"{instance.id}: {call}, was never awaited, so nothing came of it" for call in run.dropped]
-    unread = run.execution.unread()
+    unread = run.execution.signals.unread()
     lines += [f"{instance.id}: {count} signal(s) {name!r} came and were not read" for name, count in unread.items()]
     return lines

@@ -6,9 +6,9 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from durable import conf, interceptors
+from durable.core import answering, payloads, places, queries, stepping, texts
 from durable.core import commands as cmd
 from durable.core import events as ev
-from durable.core import payloads, queries, texts
 from durable.core.definitions import anything, define_workflow
 from durable.core.errors import AlreadyExists, DurableError, InvalidId, LimitExceeded
 from durable.core.execution import LIMITS, Execution
@@ -141,7 +141,7 @@ class Run:
         self.instance.show(self.execution)
         if self.end is not None:
             if isinstance(self.end, ev.ExecutionCompleted):
-                self.left = [self._asked(event) for event in self.execution.left()]
+                self.left = [self._asked(event) for event in answering.left(self.execution.open)]
             self.close()
             self.instance.ended(self, self.end)
 
@@ -200,7 +200,7 @@ class Run:
         event = self.history[-1].event(len(self.history))  # as from a database: nobody else holds what it carries
         watch = dropped.watch(self.dropped, self._mark)
         with watch, strict.guard(self.execution, always=True), watchdog.watch(self.execution):
-            issued = self._mark.call(lambda: self.execution.step(event))
+            issued = self._mark.call(lambda: stepping.step(self.execution, event))
         if isinstance(event, ev.End):
             self.end = event
         issued = [self._routed(c) if isinstance(c, ev.ChildScheduled) else c for c in issued]
@@ -208,9 +208,9 @@ class Run:
             if isinstance(command, cmd.Recordable):
                 self._record(command)
             if isinstance(command, ev.Asked):
-                self.locations[command.event_id] = self.execution.location(command.event_id)
+                self.locations[command.event_id] = places.location(self.execution, command.event_id)
             elif isinstance(command, ev.ExecutionContinued):
-                self.locations[-1] = self.execution.location(-1)
+                self.locations[-1] = places.location(self.execution, -1)
         self._pending.extend(issued)
         self._stepped(len(self.history) - before)
 

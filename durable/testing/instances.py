@@ -230,7 +230,12 @@ class Instance:
                 self._end_children(run, "failed")
                 started = run.execution.started
                 arguments = self.arguments if started is None else started.input
-                self._next("retry", arguments, carried=run.execution.carried_by_retry(), wait=wait)
+                self._next(
+                    "retry",
+                    arguments,
+                    carried=run.execution.signals.carried_by_retry(),
+                    wait=wait,
+                )
             case ev.ExecutionCompleted(result=result):
                 self.result = result
                 self._close(run, "completed")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from durable import conf
 from durable.core import events as ev
+from durable.core import places, stepping
 from durable.core.commands import Recordable, differs_at_all
 from durable.core.errors import ForbiddenInWorkflow, NondeterminismError
 from durable.core.execution import Execution
@@ -68,7 +69,7 @@ def _whole(run: Run, history: Sequence[ev.Event]) -> None:
         for trigger, recorded, following in steps(history):
             by_id = {event.event_id: event for event in recorded if isinstance(event, ev.Asked)}
             try:
-                issued = _recordable(execution.step(trigger, by_id, sealed=following is not None))
+                issued = _recordable(stepping.step(execution, trigger, by_id, sealed=following is not None))
             except NondeterminismError as error:
                 place = next((p for p, e in enumerate(recorded) if e is by_id.get(error.event_id or 0)), len(recorded))
                 then = recorded[place] if place < len(recorded) else following
@@ -118,7 +119,7 @@ def _compare(
         now = issued[place] if place < len(issued) else None
         if not _same(then, now):
             event_id = getattr(then, "event_id", None)
-            at = execution.location(getattr(now, "event_id", None)) if execution is not None else ""
+            at = places.location(execution, getattr(now, "event_id", None)) if execution is not None else ""
             at = at or run.locations.get(-1 if event_id is None else event_id, "")
             differ = str(then) == str(now)
             raise _nondeterminism(

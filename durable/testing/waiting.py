@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from durable.core import events as ev
+from durable.core import places
 from durable.core.errors import DurableError
 from durable.engine.looking import look
 from durable.models import OPEN, ActivityTask, Status
@@ -42,7 +43,7 @@ def _where(instance: Instance) -> str:
         return ""
     try:
         with look(instance) as execution:
-            place = execution.waiting_at()
+            place = places.waiting_at(execution)
     except DurableError:
         return ""
     file, _, line = place.rpartition(":")

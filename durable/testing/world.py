@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from durable import activity
 from durable.core import events as ev
+from durable.core import places
 from durable.core.agenda import Agenda
 from durable.core.errors import UnknownInstance
 from durable.engine import intercepting
@@ -105,7 +106,7 @@ class World:
     def _runaway(self, limit: str, maximum: object, entry: Entry | None) -> RunawaySimulation:
         name, steps = self._steps.most_common(1)[0]
         run = self.instances[name].run
-        at = run.execution.waiting_at()
+        at = places.waiting_at(run.execution)
         busiest = f"{name} took {steps:,} steps{f' and stands at {at}' if at else ''}"
         return RunawaySimulation(limit, maximum, due=entry.what if entry else "nothing", busiest=busiest)
 

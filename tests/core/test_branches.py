@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from durable.core import edit
+from durable.core import edit, stepping
 from durable.core import events as ev
 from durable.core.branches import Replies
 from durable.core.execution import Execution
@@ -47,7 +47,7 @@ def seen(flow: Any, log: list[ev.Event], target: int, *, keep: bool = True) -> t
     came = []
     for event in replies.given(execution):
         came.append(event)
-        replies.follow(execution.step(event))
+        replies.follow(stepping.step(execution, event))
     return [f"{event}={getattr(event, 'result', '')}" for event in came], replies, execution
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from durable.core import calls, context, marks
+from durable.core import calls, context, marks, stepping
 from durable.core import events as ev
 from durable.core.errors import InvalidInput, LimitExceeded, NondeterminismError, OutsideWorkflow, SideEffectError
 from durable.core.execution import Execution
@@ -171,7 +171,7 @@ def test_info_says_what_a_workflow_may_know_of_itself():
         return context.version()
 
     execution = Execution(order2, converter=Converter(), instance_id="i", execution_id="e")
-    execution.step(start)
+    stepping.step(execution, start)
 
     assert execution.outcome == returned(2)
     assert seen == [
@@ -207,7 +207,7 @@ def test_length_of_the_history_is_the_same_live_and_replayed():
     # Live: several events of one turn, and nothing stored between them.
     live = Execution(counting, converter=Converter())
     for event in (STARTED, signal("go"), signal("go"), signal("go"), completed(0), completed(1)):
-        live.step(event)
+        stepping.step(live, event)
 
     assert live.outcome == returned([1, 2, 3, 8])
     log = [STARTED, signal("go"), signal("go"), signal("go"), scheduled(0, "a"), scheduled(1, "a"), completed(0)]
@@ -240,7 +240,7 @@ def test_execution_says_which_of_them_changed():
         context.set_progress(0.5, 1)
 
     execution = Execution(showing, converter=Converter())
-    execution.step(STARTED)
+    stepping.step(execution, STARTED)
 
     assert execution.changed == {"progress"}
 

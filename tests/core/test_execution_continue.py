@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from durable.core import calls, marks
+from durable.core import calls, marks, stepping
 from durable.core import commands as cmd
 from durable.core import events as ev
 from durable.core.execution import Execution
@@ -292,9 +292,9 @@ def test_another_try_begins_with_what_came_before_and_with_what_nobody_read(read
 
     execution = Execution(reader, converter=Converter())
     for event in (started(carried=[["go", 1], ["go", 2]]), signal("go", 3), signal("stop", 4), signal("go", 5)):
-        execution.step(event)
+        stepping.step(execution, event)
 
-    assert execution.carried_by_retry() == again
+    assert execution.signals.carried_by_retry() == again
     execution.close()
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from durable.core import calls, context, explaining, marks, selecting, shown
+from durable.core import calls, context, explaining, marks, selecting, shown, stepping
 from durable.core import events as ev
 from durable.core.channels import Channel
 from durable.core.errors import InvalidInput, NondeterminismError, PatchReused, UndecodableEvent
@@ -361,8 +361,8 @@ def waits_live(fn: Any) -> Any:
     """Return the waits of a workflow whose first activity has ended, by its own account of what it asks for."""
     definition = workflow(fn)
     execution = Execution(definition, converter=Converter(), instance_id="i")
-    execution.step(STARTED)
-    issued = execution.step(completed(0, at=10.0))
+    stepping.step(execution, STARTED)
+    issued = stepping.step(execution, completed(0, at=10.0))
     execution.close()
     history = [STARTED, scheduled(0, "charge"), completed(0, at=10.0), *issued]
     return {task.name: task.waits for task in explain(definition, history).tasks}

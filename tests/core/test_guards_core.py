@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from durable.core import stepping
 from durable.core.errors import ForbiddenInWorkflow
 from durable.core.events import SideEffectRecorded
 from durable.core.execution import Execution
@@ -203,7 +204,7 @@ def test_reaching_outside_while_the_code_is_unwound_is_refused_and_no_more():
                 said.append(error.call)
 
     execution = Execution(rude, converter=Converter())
-    execution.step(STARTED)
+    stepping.step(execution, STARTED)
 
     execution.close()
 

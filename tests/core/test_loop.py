@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from durable.core import calls, context, marks
+from durable.core import calls, context, marks, stepping
 from durable.core import events as ev
 from durable.core.execution import Execution
 from durable.core.exits import DurableExit
@@ -39,7 +39,7 @@ def live(definition: Any, *events: Any, **options: Any) -> Execution:
     """Return an execution that saw these events."""
     execution = Execution(definition, converter=Converter(), **options)
     for event in events or (STARTED,):
-        execution.step(event)
+        stepping.step(execution, event)
     return execution
 
 
@@ -170,7 +170,7 @@ def test_interruption_comes_out_of_the_step(interruption, interrupt):
     execution = Execution(stopping, converter=Converter())
 
     with pytest.raises(interruption):
-        execution.step(STARTED)
+        stepping.step(execution, STARTED)
 
     assert execution.outcome is None
     assert asyncio._get_running_loop() is None
@@ -204,7 +204,7 @@ def test_step_that_is_interrupted_from_outside_ends_with_the_reason():
     execution = Execution(busy, converter=Converter())
 
     with pytest.raises(TooSlowError, match="2 s"):
-        execution.step(STARTED)
+        stepping.step(execution, STARTED)
 
     execution.close()
 
@@ -483,5 +483,5 @@ def test_closing_leaves_tasks_alone_that_have_ended_or_never_began():
 def test_step_after_the_end_changes_nothing():
     execution = live(tidy, STARTED, completed(0))
 
-    assert execution.step(completed(0)) == []
+    assert stepping.step(execution, completed(0)) == []
     assert execution.outcome == returned()

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from durable.core import calls, context, marks, queries, updates
+from durable.core import calls, context, marks, queries, stepping, updates
 from durable.core import events as ev
 from durable.core.channels import Channel
 from durable.core.errors import (
@@ -62,7 +62,7 @@ def history(definition, *events: ev.Event) -> list[ev.Event]:
     """Return the history that these events from outside make."""
     execution, log = new(definition), []
     for event in events:
-        log += [event, *(command for command in execution.step(event) if isinstance(command, ev.Event))]
+        log += [event, *(command for command in stepping.step(execution, event) if isinstance(command, ev.Event))]
     return log
 
 
@@ -173,7 +173,7 @@ def test_error_of_a_query_is_the_callers():
 
 def test_ended_execution_can_be_asked():
     execution = live(cart, STARTED, *ADDED)
-    execution.step(signal("add", {"sku": "end", "count": 0}))
+    stepping.step(execution, signal("add", {"sku": "end", "count": 0}))
 
     assert isinstance(execution.outcome, ev.ExecutionCompleted)
     assert ask(execution, "total") == 5
@@ -348,7 +348,7 @@ NAMES = ask(live(shop, *BEFORE), "names")
 
 def go_on(execution: Execution) -> list[Any]:
     """Let the shop go to its end and return all that it asked for on the way."""
-    asked = [execution.step(event) for event in REST]
+    asked = [stepping.step(execution, event) for event in REST]
     assert isinstance(execution.outcome, ev.ExecutionCompleted), execution.outcome
     return asked
 
@@ -356,9 +356,9 @@ def go_on(execution: Execution) -> list[Any]:
 def state(execution: Execution) -> list[Any]:
     """Return what a query must leave as it was."""
     shown = [execution.status, execution.progress, dict(execution.tags), set(execution.changed)]
-    asked = [sorted(execution.open), dict(execution._issued), execution._next_id, dict(execution.patches._known)]
+    asked = [sorted(execution.open), dict(execution.issued), execution.next_id, dict(execution.patches._known)]
     loop = execution.loop
-    kept = [list(execution._signals), set(execution.queries), execution.random.getstate()]
+    kept = [list(execution.signals._channels), set(execution.queries), execution.random.getstate()]
     return [*shown, *asked, *kept, loop._created, len(loop._ready), loop.violation, loop.refused, loop.looking]
 
 
@@ -385,7 +385,7 @@ def test_execution_that_was_asked_decides_as_its_history_says():
         ask(execution, "look")
 
     for event in REST:
-        decided = execution.step(event)
+        decided = stepping.step(execution, event)
         assert decided == list(replay(shop, log, [event]).commands)
         log += [event, *decided]
     assert isinstance(log[-1], ev.ExecutionCompleted)
@@ -439,7 +439,7 @@ def test_number_drawn_behind_our_back_is_blamed_on_the_query():
 
 def test_continue_as_new_of_an_ended_execution_is_refused_too():
     execution = live(shop, *BEFORE)
-    execution.step(CANCEL)
+    stepping.step(execution, CANCEL)
 
     assert execution.outcome == ev.ExecutionCanceled()
     with pytest.raises(ReadOnly):
@@ -464,7 +464,7 @@ def test_reaching_outside_fails_the_query_and_not_the_workflow(swallow):
 
     with pytest.raises(ForbiddenInWorkflow):
         ask(execution, "reach")
-    assert execution.step(signal("go", 1)) == [ev.ExecutionCompleted(result=1)]
+    assert stepping.step(execution, signal("go", 1)) == [ev.ExecutionCompleted(result=1)]
 
 
 def test_caller_gets_its_own_loop_back():
@@ -516,7 +516,7 @@ def test_query_runs_in_a_copy_of_the_workflows_context():
     assert ask(execution, "speak", "Danish") == "French"
     assert ask(execution, "speak") == "French"
     assert language.get() == "German"
-    assert execution.step(signal("go")) == [ev.ExecutionCompleted(result="French")]
+    assert stepping.step(execution, signal("go")) == [ev.ExecutionCompleted(result="French")]
 
 
 def test_log_of_a_query_is_heard_after_a_replay(caplog):

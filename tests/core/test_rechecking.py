@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from durable.core import context
+from durable.core import context, stepping
 from durable.core import events as ev
 from durable.core.definitions import define_workflow
 from durable.core.errors import NondeterminismError
@@ -52,7 +52,7 @@ def live(definition, *events):
     """Take steps; return the execution and its history."""
     execution, history = Execution(definition, converter=Converter()), []
     for event in (STARTED, *events):
-        history += [event, *recordable(execution.step(event))]
+        history += [event, *recordable(stepping.step(execution, event))]
     return execution, history
 
 
@@ -278,7 +278,7 @@ def test_arguments_of_what_is_stored_may_have_changed():
     stored = [STARTED, scheduled(0, "charge", 1)]
     execution = Execution(changed, converter=Converter())
     catch_up(execution, stored)
-    new = [completed(0), *recordable(execution.step(completed(0)))]
+    new = [completed(0), *recordable(stepping.step(execution, completed(0)))]
 
     recheck(execution, execution.anew(), stored, new)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from durable.core import context
+from durable.core import context, stepping
 from durable.core.execution import Execution
 from durable.core.payloads import Converter
 from durable.core.replay import catch_up
@@ -43,8 +43,8 @@ def execution() -> Execution:
 
 def test_says_what_is_said_live_with_the_ids(heard):
     live = execution()
-    live.step(STARTED)
-    live.step(completed(0))
+    stepping.step(live, STARTED)
+    stepping.step(live, completed(0))
 
     assert [record.getMessage() for record in heard.records] == ["began well", "ended", "for good"]
     assert {(r.instance_id, r.execution_id, r.workflow) for r in heard.records} == {("i", "e", "talking2")}
@@ -58,14 +58,14 @@ def test_is_silent_about_what_was_said_before(heard):
     catch_up(live, [STARTED, scheduled(0, "a")])
     assert heard.records == []
 
-    live.step(completed(0))
+    stepping.step(live, completed(0))
     assert [record.getMessage() for record in heard.records] == ["ended", "for good"]
 
 
 def test_says_from_where_it_was_said(heard):
     live = execution()
-    live.step(STARTED)
-    live.step(completed(0))
+    stepping.step(live, STARTED)
+    stepping.step(live, completed(0))
 
     assert {record.funcName for record in heard.records} == {"talking2"}
     assert {record.pathname for record in heard.records} == {__file__}
@@ -82,7 +82,7 @@ def test_handlers_run_as_if_no_workflow_ran(heard):
     logger.logger.addHandler(handler)
     try:
         live = execution()
-        live.step(STARTED)
+        stepping.step(live, STARTED)
     finally:
         logger.logger.removeHandler(handler)
 

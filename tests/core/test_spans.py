@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from durable.core import context, queries, spans
+from durable.core import context, queries, spans, stepping
 from durable.core.calls import continue_as_new
 from durable.core.errors import InvalidInput, OutsideWorkflow, ReadOnly
 from durable.core.execution import Execution
@@ -45,7 +45,7 @@ async def paying():
 
 def begun(definition=paying, *, at: float = 0.0) -> Execution:
     live = Execution(definition, converter=Converter())
-    live.step(started(at=at))
+    stepping.step(live, started(at=at))
     return live
 
 
@@ -57,10 +57,10 @@ def test_span_lasts_over_steps_by_the_workflows_time():
     live = begun(at=10.0)
     assert live.spans == []
 
-    live.step(completed(0, at=15.0))
+    stepping.step(live, completed(0, at=15.0))
     assert told(live) == [("card", 1, 0, {}, 10.0, 15.0)]
 
-    live.step(fired(1, at=75.0))
+    stepping.step(live, fired(1, at=75.0))
     assert told(live)[1:] == [("pay", 0, None, {"order": 42}, 10.0, 75.0), ("thank", 2, None, {}, 75.0, 75.0)]
     assert [s.failure for s in live.spans] == [None] * 3
 
@@ -70,7 +70,7 @@ def test_replay_tells_nothing_and_knows_when_a_span_began():
     catch_up(live, [started(at=10.0), scheduled(0, "a"), completed(0, at=15.0), timer(1, 75.0)])
     assert live.spans == []
 
-    live.step(fired(1, at=75.0))
+    stepping.step(live, fired(1, at=75.0))
     assert [each[:2] for each in told(live)] == [("pay", 0), ("thank", 2)]
     assert live.spans[0].started_at == 10.0
 
@@ -94,8 +94,8 @@ def test_tasks_are_in_the_span_that_they_were_begun_in():
             await a()
 
     live = begun(working)
-    live.step(completed(1))
-    live.step(completed(0))
+    stepping.step(live, completed(1))
+    stepping.step(live, completed(0))
 
     assert [(s.name, s.outer) for s in live.spans] == [("second", 0), ("first", 0), ("all", None), ("after", None)]
 
@@ -111,7 +111,7 @@ def test_exception_that_leaves_the_block_is_told():
                 pass
 
     live = begun(failing)
-    live.step(failed(0))
+    stepping.step(live, failed(0))
 
     inner, outer = live.spans
     assert (inner.failure.type, outer.failure) == ("ActivityError", None)
@@ -124,7 +124,7 @@ def test_cancel_ends_a_span():
             await asyncio.sleep(60)
 
     live = begun(waiting)
-    live.step(CANCEL)
+    stepping.step(live, CANCEL)
 
     assert [s.failure.type for s in live.spans] == ["CancelledError"]
 

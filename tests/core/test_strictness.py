@@ -26,7 +26,7 @@ from typing import Any
 
 import pytest
 
-from durable.core import context, frames, strictness
+from durable.core import context, frames, stepping, strictness
 from durable.core.calls import wait_until
 from durable.core.execution import Execution
 from durable.core.loop import DeterministicLoop
@@ -195,9 +195,9 @@ def take(definition, *, strict=True, steps=2, **given):
     for event in events:
         if strict:
             with strictness.watch(execution):
-                execution.step(event)
+                stepping.step(execution, event)
         else:
-            execution.step(event)
+            stepping.step(execution, event)
     return execution
 
 
@@ -303,7 +303,7 @@ def test_step_that_is_refused_asks_for_nothing():
 
     execution = Execution(asking, converter=Converter())
     with strictness.watch(execution):
-        commands = execution.step(STARTED)
+        commands = stepping.step(execution, STARTED)
 
     assert commands == [execution.outcome]
 

@@ -13,7 +13,7 @@ from hypothesis import given as examples
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from durable.core import calls, context, marks, queries, updates
+from durable.core import calls, context, marks, queries, stepping, updates
 from durable.core import commands as cmd
 from durable.core import events as ev
 from durable.core.errors import (
@@ -79,7 +79,7 @@ def live(definition, *events: ev.Event) -> Execution:
     log: list[Any] = []
     first = Execution(definition, converter=Converter())
     for event in events:
-        log += [event, *(command for command in first.step(event) if isinstance(command, cmd.Recordable))]
+        log += [event, *(command for command in stepping.step(first, event) if isinstance(command, cmd.Recordable))]
     again = Execution(definition, converter=Converter())
     catch_up(again, log)
     return again
@@ -295,7 +295,7 @@ def test_exit_that_stops_the_worker_is_not_the_handlers():
 
     execution = live(stopped, STARTED)
     with pytest.raises(SystemExit):
-        execution.step(accepted("leave"))
+        stepping.step(execution, accepted("leave"))
 
 
 @pytest.mark.parametrize("swallow", [False, True], ids=["raised", "swallowed"])
@@ -401,7 +401,7 @@ def test_handler_that_is_put_away_records_nothing():
         await calls.wait_signal("end")
 
     execution = live(ending, STARTED, accepted("stubborn"))
-    assert execution.step(signal("end")) == [returned()]
+    assert stepping.step(execution, signal("end")) == [returned()]
     execution.close()
 
 
@@ -587,10 +587,10 @@ def test_names_are_fresh_until_somebody_looked():
     execution = live(growing, STARTED)
     assert execution.updates.fresh == {"handler", "first"}
     execution.updates.fresh.clear()
-    execution.step(signal("go"))
+    stepping.step(execution, signal("go"))
     assert execution.updates.fresh == {"second"}
     execution.updates.fresh.clear()
-    execution.step(signal("go"))
+    stepping.step(execution, signal("go"))
     assert execution.updates.fresh == set()
 
 
@@ -639,7 +639,7 @@ def test_validator_gets_arguments_of_its_own():
     execution = live(cart, STARTED)
     updates.check(execution, accepted("add", PEN))
 
-    assert execution.step(accepted("add", PEN)) == [outcome("add", 2)]
+    assert stepping.step(execution, accepted("add", PEN)) == [outcome("add", 2)]
 
 
 @pytest.mark.parametrize("args", [(), ("pen",), (PEN, PEN)])

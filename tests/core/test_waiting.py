@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from durable.core import calls, frames
+from durable.core import calls, frames, stepping
 from durable.core.channels import Channel
 from durable.core.execution import Execution
 from durable.core.payloads import Converter
@@ -27,7 +27,7 @@ def stand():
         execution = Execution(workflow(fn), converter=Converter())
         standing.append(execution)
         for event in (STARTED, *events):
-            execution.step(event)
+            stepping.step(execution, event)
         return execution
 
     yield bring
@@ -85,6 +85,6 @@ def test_unread_signals_are_counted_by_name(stand):
 
     execution = stand(waits, signal("go"), signal("stop"), signal("stop"))
 
-    assert execution.unread() == {"stop": 2}
-    assert execution.signal_of(execution.signals("stop")) == "stop"
-    assert execution.signal_of(Channel()) is None
+    assert execution.signals.unread() == {"stop": 2}
+    assert execution.signals.name_of(execution.signals.channel("stop")) == "stop"
+    assert execution.signals.name_of(Channel()) is None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from durable.core import events as ev
+from durable.core import stepping
 from durable.core.commands import Recordable
 from durable.core.errors import NondeterminismError
 from durable.core.execution import Execution
@@ -25,7 +26,7 @@ def record(name: str, *, last_first: bool) -> list[ev.Event]:
 
     def step(event: ev.Event) -> None:
         log.append(event)
-        log.extend(command for command in execution.step(event) if isinstance(command, Recordable))  # type: ignore[misc]
+        log.extend(command for command in stepping.step(execution, event) if isinstance(command, Recordable))  # type: ignore[misc]
 
     step(ev.ExecutionStarted(name=name, input={"args": [], "kwargs": {}}, seed="s", python=interpreter()))
     while execution.outcome is None and len(log) < _LONGEST:
