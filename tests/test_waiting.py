@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 from types import SimpleNamespace
 
 import pytest
-from asgiref.sync import async_to_sync
+from asgiref.sync import async_to_sync, sync_to_async
 
-from durable import ResultTimeout, UnknownInstance, client, workflow
-from durable.client import change, patience, read
+from durable import ResultTimeout, UnknownInstance, WorkflowFailed, client, workflow
+from durable.client import change, patience, read, waiting
 from durable.client.patience import Patience
+from durable.client.waiting import Waiter
+from durable.models import Instance
 from durable.store import instances, updates
-from tests.driving import cost, eager
+from tests.driving import Together, cost, eager
 
 
 class Clock:
@@ -35,7 +38,7 @@ class Clock:
 def clock(monkeypatch):
     clock = Clock()
     starting = importlib.import_module("durable.client.start")  # by attribute, that is the verb
-    for module in (patience, read, change, starting):
+    for module in (patience, read, change, starting, waiting):
         monkeypatch.setattr(module, "time", clock)
     return clock
 
@@ -140,18 +143,191 @@ def test_handle_knows_when_it_was_started_if_it_was(committing, order, clock):
     assert client.get("one")._asked_at is None
 
 
-def test_async_caller_waits_a_moment_as_well(committing, order, clock, looks, monkeypatch):
+@pytest.fixture
+def asked(monkeypatch):
+    """The ids that each look of async callers asks about."""
+    waiting._companies.clear()  # a test that failed keeps its own
+    asked: list[list[str]] = []
+    real = instances.ends
+
+    def ends(ids):
+        asked.append(sorted(ids))
+        return real(ids)
+
+    monkeypatch.setattr(instances, "ends", ends)
+    return asked
+
+
+@pytest.fixture
+def sleeping(clock, monkeypatch):
+    """Have tasks sleep by the clock."""
+
     async def sleep(seconds: float) -> None:
         clock.sleep(seconds)
 
-    monkeypatch.setattr(read, "asyncio", SimpleNamespace(sleep=sleep))
+    for module in (read, waiting):
+        monkeypatch.setattr(module, "asyncio", SimpleNamespace(sleep=sleep))
+
+
+def test_async_caller_waits_a_moment_as_well(committing, order, clock, sleeping, asked):
     handle = order.start()
     committing.run_until_quiet()
     handle._asked_at = clock.now
-    looks.due = 0.005
 
     assert async_to_sync(handle.aresult)() == "done"
-    assert looks.at == pytest.approx([0.003, 0.004, 0.005])
+    assert (asked, clock.sleeps) == ([[handle.id]], [pytest.approx(0.003)])
+
+
+def waiter(instance_id: str, timeout: float | None = None) -> Waiter:
+    """Return somebody who has looked for an instance once."""
+    waiter = Waiter(instance_id, Patience(timeout))
+    waiter.look_now()
+    return waiter
+
+
+@pytest.fixture
+def started(committing, order):
+    """The ids of instances that have not ended."""
+    return [order.options(id=name).start().id for name in "abc"]
+
+
+def test_look_asks_for_all_who_have_waited_for_half_of_their_pause(committing, started, clock, asked):
+    first, second = waiter("a"), waiter("b")
+    clock.sleep(0.0004)
+    third = waiter("c")
+    clock.sleep(0.0006)
+    committing.run_until_quiet()
+    asked.clear()
+    with cost() as counted:
+        first.look_now()
+
+    assert (asked, len(counted.statements), counted.commits) == ([["a", "b", "c"]], 1, 0)
+    assert [bool(each.end) for each in (first, second, third)] == [True, True, True]
+    assert async_to_sync(second.look)()
+    assert len(asked) == 1, "who has an end does not look"
+
+
+def test_who_waits_for_long_is_not_looked_for_as_often_as_who_has_just_begun(started, clock, asked):
+    old = waiter("a")
+    clock.sleep(10)
+    old.look_now()  # the next is due in half a second
+    new = waiter("b")
+    asked.clear()
+    for pause in (0.001, 0.2, 0.1):
+        clock.sleep(pause)
+        new.look_now()
+
+    assert asked == [["b"], ["b"], ["a", "b"]]
+    clock.sleep(0.25)
+    old.look_now()
+    assert len(asked) == 3, "who was looked for by another need not look"
+
+
+def test_look_asks_for_nobody_who_is_gone(started, clock, asked):
+    gone, given_up, stays = waiter("a"), waiter("b"), waiter("c")
+    del gone
+    given_up.due = None
+    clock.sleep(0.001)
+    asked.clear()
+    stays.look_now()
+
+    assert asked == [["c"]]
+
+
+def test_look_that_fails_leaves_the_others_as_they_were(started, clock, monkeypatch):
+    first, second = waiter("a"), waiter("b")
+    before = second.due
+    clock.sleep(0.001)
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr(instances, "ends", lambda ids: 1 / 0)
+        first.look_now()
+
+    assert second.due == before
+    second.look_now()
+    assert second.due == pytest.approx(before + 0.001)
+
+
+def test_instance_that_is_gone_is_told_to_whoever_waits_for_it(started, clock):
+    first, second = waiter("a"), waiter("b")
+    Instance.objects.filter(pk="b").delete()
+    clock.sleep(0.001)
+    first.look_now()
+    clock.sleep(0.001)
+
+    with pytest.raises(UnknownInstance, match="'b'"):
+        second.look_now()
+    for unknown in ("nobody", "no\x00body"):
+        with pytest.raises(UnknownInstance):
+            waiter(unknown)
+
+
+def test_look_through_another_connection_is_not_shared(started, clock, asked):
+    first = waiter("a")
+    clock.sleep(0.001)
+    asked.clear()
+    (other,) = Together().add(lambda: waiter("b")).run()
+    first.look_now()
+
+    assert isinstance(other, Waiter)
+    assert asked == [["b"], ["a"]]
+
+
+def test_waiter_that_another_looked_for_after_its_deadline_is_done(started, clock):
+    first, second = waiter("a"), waiter("b", timeout=0.0015)
+    clock.sleep(0.0016)
+    first.look_now()
+
+    assert (second.due, second.end) == (None, None)
+
+
+def test_waiter_that_is_due_while_another_looks_rests_once_more(started, clock, sleeping):
+    first, second = waiter("a"), waiter("b")
+    first._company.is_looking = True
+    async_to_sync(second.rest)()
+
+    assert first._company is second._company
+    assert clock.sleeps == pytest.approx([0.001, 0.001])
+
+
+def test_waiter_that_is_cancelled_holds_up_nobody(committing, started, order):
+    async def caller():
+        tasks = [asyncio.ensure_future(client.Handle(each).aresult(timeout=20)) for each in started]
+        while len({id(each) for each in waiting._companies.values()}) == 0:
+            await asyncio.sleep(0)
+        tasks[0].cancel()
+        await sync_to_async(committing.run_until_quiet)()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    cancelled, *results = async_to_sync(caller)()
+
+    assert isinstance(cancelled, asyncio.CancelledError)
+    assert results == ["done", "done"]
+
+
+def test_many_async_callers_get_their_own_results(committing, asked, fresh):
+    @workflow.defn
+    async def echo(number: int) -> int:
+        if number == 13:
+            raise ValueError("unlucky")
+        return number
+
+    handles = [echo.start(number) for number in range(15)]
+
+    async def work():
+        while len(asked) < 40 and max((len(ids) for ids in asked), default=0) < 15:
+            await asyncio.sleep(0.005)
+        await sync_to_async(committing.run_until_quiet)()
+
+    async def caller():
+        waits = [handle.aresult(timeout=30) for handle in handles]
+        *results, _ = await asyncio.gather(*waits, work(), return_exceptions=True)
+        return results
+
+    results = async_to_sync(caller)()
+
+    assert isinstance(results.pop(13), WorkflowFailed)
+    assert results == [*range(13), 14]
+    assert max(len(ids) for ids in asked) > 1
 
 
 def test_status_is_one_small_question(ended, django_assert_num_queries):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
@@ -12,6 +11,7 @@ from asgiref.sync import sync_to_async
 from durable import conf, registry
 from durable.client.items import HistoryItem, items
 from durable.client.patience import Patience
+from durable.client.waiting import Waiter
 from durable.core.errors import (
     ResultTimeout,
     UnknownWorkflow,
@@ -93,11 +93,11 @@ def result_of(instance_id: str, timeout: float | None, *, asked_at: float | None
     """
     patience = Patience(timeout)
     time.sleep(patience.first(asked_at))
-    while (seen := _look(instance_id)) is None:
+    while (found := instances.closed(instance_id)) is None:
         if (pause := patience.pause()) is None:
             raise _too_late(instance_id, patience)
         time.sleep(pause)
-    return seen.value
+    return _outcome(instance_id, found)
 
 
 async def aresult_of(instance_id: str, timeout: float | None, *, asked_at: float | None = None) -> Any:
@@ -109,23 +109,19 @@ async def aresult_of(instance_id: str, timeout: float | None, *, asked_at: float
     """
     patience = Patience(timeout)
     await asyncio.sleep(patience.first(asked_at))
-    while (seen := await sync_to_async(_look)(instance_id)) is None:
-        if (pause := patience.pause()) is None:
-            raise await sync_to_async(_too_late)(instance_id, patience)
-        await asyncio.sleep(pause)
-    return seen.value
+    waiter = Waiter(instance_id, patience)
+    try:
+        while not await waiter.look():
+            if waiter.due is None:
+                raise await sync_to_async(_too_late)(instance_id, patience)
+            await waiter.rest()
+    finally:
+        waiter.due = None
+    return await sync_to_async(_decoded_end)(waiter)
 
 
-@dataclass(frozen=True, slots=True)
-class _Result:
-    """What an instance returned, which may be None."""
-
-    value: Any
-
-
-def _look(instance_id: str) -> _Result | None:
-    found = instances.closed(instance_id)
-    return None if found is None else _Result(_outcome(instance_id, found))
+def _decoded_end(waiter: Waiter) -> Any:
+    return _outcome(waiter.instance_id, instances.decoded(waiter.end or ()))
 
 
 def _too_late(instance_id: str, patience: Patience) -> ResultTimeout:

@@ -84,13 +84,15 @@ class Closed:
     failure: Any
 
 
-_CLOSED = """
-SELECT closed_at IS NOT NULL, name, version, status,
+_END = """
+SELECT id, closed_at IS NOT NULL, name, version, status,
 CASE WHEN closed_at IS NOT NULL THEN result END, CASE WHEN closed_at IS NOT NULL THEN failure END
-FROM {instance} WHERE id = %s
+FROM {instance} WHERE {condition}
 """
 
-_STATUS = "SELECT status FROM {instance} WHERE id = %s"
+_STATUS = "SELECT status FROM {instance} WHERE {condition}"
+
+_IS_ONE = "id = %s"
 
 
 def closed(instance_id: str) -> Closed | None:
@@ -100,9 +102,34 @@ def closed(instance_id: str) -> Closed | None:
         UnknownInstance: There is none of this id.
         UndecodablePayload: Its result cannot be read.
     """
-    is_closed, name, version, status, result, failure = _look(_CLOSED, instance_id)
-    if not is_closed:
-        return None
+    rows = _look(_END, _IS_ONE, [_key(instance_id)])
+    if not rows:
+        raise UnknownInstance(instance_id)
+    (_, is_closed, *end) = rows[0]
+    return decoded(end) if is_closed else None
+
+
+def ends(ids: Sequence[str]) -> dict[str, Sequence[Any] | None]:
+    """Return how some instances ended, as it is stored, and None for those that did not; one statement.
+
+    Raises:
+        UnknownInstance: An id is none that an instance can have; one that none has is left out.
+    """
+    keys = [_key(each) for each in ids]
+    if driver.is_at_hand(connections[conf.settings.DATABASE]):
+        rows = _look(_END, "id = ANY(%s)", [keys])  # the same statement for any number of them
+    else:
+        rows = _look(_END, f"id IN ({', '.join(['%s'] * len(keys))})", keys)
+    return {pk: end if is_closed else None for pk, is_closed, *end in rows}
+
+
+def decoded(end: Sequence[Any]) -> Closed:
+    """Return how an instance ended, from what is stored.
+
+    Raises:
+        UndecodablePayload: Its result cannot be read.
+    """
+    name, version, status, result, failure = end
     return Closed(
         name=name,
         version=version,
@@ -118,19 +145,18 @@ def status(instance_id: str) -> str:
     Raises:
         UnknownInstance: There is none of this id.
     """
-    (found,) = _look(_STATUS, instance_id)
-    return str(found)
+    for (found,) in _look(_STATUS, _IS_ONE, [_key(instance_id)]):
+        return str(found)
+    raise UnknownInstance(instance_id)
 
 
-def _look(statement: str, instance_id: str) -> Sequence[Any]:
+def _look(statement: str, condition: str, params: list[Any]) -> list[Sequence[Any]]:
     connection: Any = connections[conf.settings.DATABASE]
     table = connection.ops.quote_name(Instance._meta.db_table)
     with driver.asking(connection) as cursor:
-        cursor.execute(statement.format(instance=table).strip(), [_key(instance_id)])
-        row: Sequence[Any] | None = cursor.fetchone()
-    if row is None:
-        raise UnknownInstance(instance_id)
-    return row
+        cursor.execute(statement.format(instance=table, condition=condition).strip(), params)
+        rows: list[Sequence[Any]] = cursor.fetchall()
+    return rows
 
 
 def _key(instance_id: Any) -> str:
