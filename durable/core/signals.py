@@ -31,7 +31,7 @@ class Signals:
         if name not in self._channels:
             check_name(name, "signal(name)")
             if self._loop.looking:
-                return Channel.unbounded()  # unread signals move on in the order of their channels
+                return Channel.unbounded()  # what the code put in itself moves on in the order of the channels
             self._channels[name] = Channel.unbounded()
         return self._channels[name]
 
