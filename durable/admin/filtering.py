@@ -143,6 +143,11 @@ def tag(text: str) -> dict[str, list[Any]]:
     return {name: values}
 
 
+def given(form: Filters) -> dict[str, str]:
+    """Return what a form was given that filters, field by field: a box that is not ticked does not."""
+    return {name: str(form.data[name]) for name in form.fields if form[name].data}
+
+
 def told(form: Filters, name: str, value: str) -> str:
     """Return a value of a filter as people are told it: of a choice, its label."""
     field = form.fields[name]

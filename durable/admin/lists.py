@@ -80,7 +80,7 @@ def view(site: AdminSite, request: HttpRequest) -> HttpResponse:
     links = base.links(site)
     shown = base.context(site, request, tab="instance_changelist", title=_("Instances"), form=form)
     shown |= {"problems": list(health.problems()), "names": filtering.workflows(), "verbs": of_many(request.user)}
-    shown |= {"filtered": any(request.GET.get(name) for name in form.fields), "query": _query(request.GET)}
+    shown |= {"filtered": bool(filtering.given(form)), "query": _query(request.GET)}
     shown["chips"] = _chips(request, form)
     shown |= saved.context(request, form)
     if plain is not None:
@@ -90,7 +90,6 @@ def view(site: AdminSite, request: HttpRequest) -> HttpResponse:
 
 def _chips(request: HttpRequest, form: filtering.Filters) -> list[tuple[str, str, str]]:
     """Return what the list is filtered by, each with the address of the list without it."""
-    given = [(name, request.GET[name]) for name in form.fields if name != "status" and request.GET.get(name)]
     labels = {"parent": _("Parent"), "rerun_from": _("Rerun of"), "fingerprint": _("Failure group")}
     return [
         (
@@ -98,7 +97,8 @@ def _chips(request: HttpRequest, form: filtering.Filters) -> list[tuple[str, str
             filtering.told(form, name, value),
             _query(request.GET, **{name: ""}),
         )
-        for name, value in given
+        for name, value in filtering.given(form).items()
+        if name != "status"
     ]
 
 

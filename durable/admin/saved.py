@@ -65,7 +65,7 @@ def visible(user: Any) -> QuerySet[SavedFilter]:
 
 def context(request: HttpRequest, form: filtering.Filters) -> dict[str, Any]:
     """Return what the list shows of saved filters."""
-    user, here = request.user, _fields(request.GET, form)
+    user, here = request.user, filtering.given(form)
     return {
         "saved": [_shown(user, each, here) for each in visible(user)[:MOST]],
         "may_save": bool(here) and form.is_valid(),
@@ -73,14 +73,10 @@ def context(request: HttpRequest, form: filtering.Filters) -> dict[str, Any]:
     }
 
 
-def _fields(given: QueryDict, form: filtering.Filters) -> dict[str, str]:
-    return {name: str(given[name]) for name in form.fields if given.get(name)}
-
-
 def _shown(user: Any, found: SavedFilter, here: dict[str, str] | None = None) -> Shown:
     own = found.owner_key == audit.key_of(user)
-    form = filtering.Filters()
-    known = {name: value for name, value in found.fields.items() if name in form.fields}
+    form = filtering.Filters(found.fields)
+    known = filtering.given(form)
     return Shown(
         filter=found,
         query=f"?{urlencode(known)}",
@@ -100,8 +96,10 @@ def view(site: AdminSite, request: HttpRequest) -> HttpResponse:
         PermissionDenied: The user may not see all instances, or not save for everybody, or not delete this one.
     """
     if not access.may(request.user, access.VIEW):
+        if request.method == "POST" and "delete" in request.POST:
+            _deny(request, "delete_filter", getattr(_wanted(request), "name", ""))
         if request.method == "POST":
-            _deny(request, "delete_filter" if "delete" in request.POST else "save_filter", request.POST.get("name", ""))
+            _deny(request, "save_filter", request.POST.get("name", ""))
         raise PermissionDenied
     if request.method != "POST":
         shown = base.context(site, request, tab="instance_changelist", title=_("Saved filters"))
@@ -127,9 +125,8 @@ def _save(site: AdminSite, request: HttpRequest) -> HttpResponse:
     shared = bool(request.POST.get("is_shared"))
     if shared and not access.may(request.user, access.SHARE):
         _deny(request, "save_filter", name)
-    given = QueryDict(query.removeprefix("?"))
-    form, plain = filtering.parse(given)
-    fields = _fields(given, form)
+    form, plain = filtering.parse(QueryDict(query.removeprefix("?")))
+    fields = filtering.given(form)
     address = base.links(site).to("instance_changelist")
     if problem := _problem(request.user, name, None if plain is None else fields):
         messages.error(request, problem)
@@ -156,11 +153,16 @@ def _problem(user: Any, name: str, fields: dict[str, str] | None) -> str:
 
 
 def _delete(site: AdminSite, request: HttpRequest) -> HttpResponse:
-    wanted = request.POST["delete"]
-    found = visible(request.user).filter(pk=wanted).first() if wanted.isdecimal() and len(wanted) < 18 else None
+    found = _wanted(request)
     if found is not None:
         if not _shown(request.user, found).may_delete:
             _deny(request, "delete_filter", found.name)
         found.delete()
         messages.success(request, _("The filter “%(name)s” is deleted.") % {"name": found.name})
     return HttpResponseRedirect(base.links(site).to("filters"))
+
+
+def _wanted(request: HttpRequest) -> SavedFilter | None:
+    """Return the filter that is to be deleted; None if there is none that the user could go by."""
+    wanted = request.POST["delete"]
+    return visible(request.user).filter(pk=wanted).first() if wanted.isdecimal() and len(wanted) < 18 else None

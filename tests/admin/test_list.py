@@ -221,3 +221,12 @@ def test_those_who_are_not_logged_in_are_sent_to_do_so(some, path):
     assert page.status == 302
     assert page.response["Location"].startswith("/admin/login/")
     assert AnonymousUser().is_staff is False
+
+
+def test_a_box_that_is_not_ticked_is_no_filter(site, some):
+    page, ticked = site.get(again="false"), site.get(again="on")
+
+    assert "durable-chip" not in page.text
+    assert "Save these filters" not in page.text
+    assert "Only reruns and restarts: " in ticked.text.replace("\n", "")
+    assert "Save these filters" in ticked.text

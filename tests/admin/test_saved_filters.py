@@ -125,12 +125,21 @@ def test_what_is_saved_can_be_deleted(site, some):
 def test_they_are_for_those_who_may_see_the_list(staff, some):
     site = Site(staff("operate_instance", "share_savedfilter"))
 
+    bea = Site(staff("view_instance", "share_savedfilter", name="bea"))
+    save(bea, "ours", is_shared="1")
+    save(bea, "hers")
+    Operation.objects.all().delete()
+
     assert site.get("filters/").status == 403
     assert save(site, "mine").status == 403
-    assert site.post("filters/", {"delete": "1"}).status == 403
-    denied = Operation.objects.order_by("pk").values_list("verb", "outcome")
-    assert list(denied) == [("save_filter", "denied"), ("delete_filter", "denied")]
-    assert not SavedFilter.objects.exists()
+    for each in (*SavedFilter.objects.order_by("name"), SavedFilter(pk=0)):
+        assert site.post("filters/", {"delete": str(each.pk)}).status == 403
+    denied = Operation.objects.order_by("pk").values_list("verb", "arguments__name", "outcome")
+    assert list(denied) == [("save_filter", "mine", "denied")] + [
+        ("delete_filter", name, "denied")
+        for name in ("", "ours", "")  # whose they are, the names are for
+    ]
+    assert SavedFilter.objects.count() == 2
 
 
 def test_a_field_that_is_no_more_is_passed_over(site, some):
