@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.forms import DateTimeField
 from django.http import HttpResponseRedirect, StreamingHttpResponse
@@ -26,8 +27,8 @@ from durable.templatetags import durable_words
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Sequence
+    from datetime import datetime
 
-    from django.contrib.admin.views.main import ChangeList
     from django.db.models import QuerySet
     from django.http import HttpRequest, HttpResponse
     from django.http.response import HttpResponseBase
@@ -49,6 +50,11 @@ _COLUMNS = (
 )
 _LOOKUPS = {"verb", "outcome__exact", "dry_run__exact", "at__gte", "at__lt", "instance"}
 """What the filters send: others, such as regular expressions, may cost the database any time, or not be taken."""
+
+_TIMES, _PAGING = {"at__gte", "at__lt"}, {"p", "o", "all", "e", "_facets"}
+
+_AMONG = 20_000
+"""Among how many entries a page looks for those that fit, where no index finds them."""
 
 _AT_ONCE = 1000
 """How many rows of a file are in memory at a time."""
@@ -100,6 +106,31 @@ class ByInstance(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Operation]) -> QuerySet[Operation]:
         return queryset.filter(instance_id=self.value()) if self.value() else queryset
+
+
+class Log(ChangeList):
+    """The list: what no index finds is looked for among so many entries at a time.
+
+    Attributes:
+        until: The time to which a page looked that may be short; None if it looked at all.
+        further: The address of what comes behind it.
+    """
+
+    until: datetime | None = None
+    further = ""
+
+    def get_results(self, request: HttpRequest) -> None:
+        """Find what the page shows."""
+        given = {name for name, text in request.GET.items() if text} - _PAGING
+        if "instance" not in given and not given <= _TIMES:
+            spec: Any = next((each for each in self.filter_specs if isinstance(each, ByTime)), None)
+            along = self.root_queryset if spec is None else spec.queryset(request, self.root_queryset)
+            times = along.order_by("-at").values_list("at", flat=True)
+            self.until = next(iter(times[_AMONG - 1 : _AMONG]), None)
+        if self.until is not None:
+            self.queryset = self.queryset.filter(at__gte=self.until)
+            self.further = self.get_query_string({"at__lt": self.until.isoformat()}, ["p"])
+        super().get_results(request)
 
 
 def _quoted(text: str) -> str:
@@ -158,6 +189,10 @@ class OperationAdmin(base.ReadOnly):
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         """Say whether the list can be filtered so: by its filters only."""
         return lookup in _LOOKUPS
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        """Return what makes the list."""
+        return Log
 
     def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
         """Return what a request asks of the list.

@@ -186,6 +186,14 @@ class Operations(filters.FilterSet):
         model = Operation
         fields: list[str] = []
 
+    def along(self, rows: QuerySet[Operation]) -> list[QuerySet[Operation]]:
+        """Return what the times narrow rows to, if there are filters that have no index; none if that is all."""
+        given = {name for name in self.base_filters if self.data.get(name)}
+        if "instance" in given or given <= {"since", "before"}:
+            return []
+        times = {"since": "at__gte", "before": "at__lt"}
+        return [rows.filter(**{times[name]: self.form.cleaned_data[name] for name in given & times.keys()})]
+
 
 class Tasks(filters.FilterSet):
     """Filters of open work."""

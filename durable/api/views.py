@@ -16,6 +16,7 @@ from durable.store import instances, workers
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from django.db.models import QuerySet
     from rest_framework.request import Request
 
     from durable.core.definitions import ActivityDefinition, WorkflowDefinition
@@ -90,6 +91,10 @@ class Workers(base.Short):
         return self.some(workers.listed())
 
 
+def _operations() -> QuerySet[Operation]:
+    return Operation.objects.using(conf.settings.DATABASE).order_by()
+
+
 class Audit(base.List):
     """Who did what."""
 
@@ -98,10 +103,13 @@ class Audit(base.List):
     orderings = ("-at",)
     queryset = Operation.objects.none()
 
+    def along(self, field: str) -> list[QuerySet[Any]]:
+        return list(self.filters.along(_operations()))
+
     @base.listing("audit", serializers.OperationSerializer, orderings)
     def get(self, request: Request) -> Response:
         """List what was done to instances, and what was tried."""
-        rows = Operation.objects.using(conf.settings.DATABASE)
+        rows = _operations()
         if not access.may(request.user, access.VIEW) and (instance_id := request.query_params.get("instance")):
             # The filter does not take an id so exactly.
             rows = rows.filter(instance_id=access.find(request.user, instance_id, payloads=False).pk)

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import csv
+import re
+from datetime import UTC, datetime, timedelta
+from html import unescape
 
 from durable import client
+from durable.admin import operations
+from durable.models import Operation
 from tests.admin.conftest import Site
 
 AUDIT = "/admin/durable/operation/"
+DAY = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 def rows(page):
@@ -84,3 +90,22 @@ def test_what_cannot_be_stored_is_not_looked_for(site):
 
         assert (page.status, page.response.headers["Location"]) == (302, f"{AUDIT}?e=1")
         assert site.get(f"{AUDIT}export/", **{name: value}).status == 302
+
+
+def test_what_no_index_finds_is_looked_for_among_so_many(site, monkeypatch):
+    monkeypatch.setattr(operations, "_AMONG", 4)
+    Operation.objects.bulk_create(
+        Operation(verb="rewind" if n in (1, 9) else "suspend", instance_id=f"i{n}", at=DAY + timedelta(minutes=n // 2))
+        for n in range(10)
+    )
+
+    pages = [site.get(AUDIT, verb="rewind")]
+    while further := re.findall('href="([^"]+)" rel="next"', pages[-1].text):
+        pages.append(site.get(AUDIT + unescape(further[0])))
+        assert len(pages) < 9
+
+    assert [re.findall(r"/instance/(i\d)/", page.text) for page in pages] == [["i9"], [], ["i1"]]
+    assert ["no further" in page.text for page in pages] == [True, True, False]
+    for query in ({}, {"instance": "i1"}, {"at__gte": "2020-01-01"}, {"instance": "i1", "verb": "rewind"}):
+        assert "no further" not in site.get(AUDIT, **query).text
+    assert [row["instance_id"] for row in rows(site.client.get(f"{AUDIT}export/?verb=rewind"))] == ["i9", "i1"]

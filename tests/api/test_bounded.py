@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from durable.models import Instance
+from durable.models import Instance, Operation
 from durable.store import listing
 from durable.testing.factories import InstanceFactory
 
@@ -50,3 +50,20 @@ def test_what_an_index_finds_is_on_full_pages(api, some):
 
     assert [len(page) for page in there] == [7, 7, 6]
     assert [each["id"] for each in api.get("instances/", id_prefix="i1").json()["results"]] != []
+
+
+def test_the_audit_is_looked_through_in_parts_too(api, some):
+    kinds = [("suspend", "a")] * 9 + [("rewind", "b")] + [("suspend", "a")] * 9 + [("rewind", "a")]
+    Operation.objects.bulk_create(
+        Operation(verb=verb, instance_id=name, actor_name="ada", at=DAY + timedelta(minutes=n // 2))
+        for n, (verb, name) in enumerate(kinds)
+    )
+
+    for query in ({"verb": "rewind"}, {"verb": "rewind", "since": DAY.isoformat()}):
+        there, last = follow(api, api.get("audit/", **query), "next")
+        back, _first = follow(api, last, "previous")
+        assert [row["instance_id"] for page in there for row in page] == ["a", "b"]
+        assert [row["instance_id"] for page in back[::-1] for row in page] == ["a", "b"]
+        assert len(there) > 2
+    for query in ({"instance": "b", "verb": "rewind"}, {"since": DAY.isoformat(), "limit": "20"}):
+        assert api.get("audit/", **query).json()["next"] is None
