@@ -78,7 +78,10 @@ def _show(at: dict[str, Any], counts: Counter[str]) -> None:
 
 @activity.defn(name="durable.batch.collect", atomic=True, retry=_PATIENT)
 def collect(after: str, first: int) -> dict[str, Any]:
-    """Note more of the instances that the filter chooses."""
+    """Note more of the instances that the filter chooses; ``after`` says behind which one to go on, if there are more.
+
+    It is in the history since the next part begins there, also if this one has to be noted again.
+    """
     batch_id = activity.info().instance_id
     order = _order(batch_id)
     found = filters.find(order["filter"]).filter(created_at__lte=order["created_until"], pk__gt=after)
