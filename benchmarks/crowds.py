@@ -8,7 +8,8 @@ from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import workflows
-from durable.models import Instance, Status
+from durable.models import Status
+from durable.store import instances
 
 if TYPE_CHECKING:
     from benchmarks.engines import Engine
@@ -107,10 +108,9 @@ class _Watch:
 
 
 def _ended(ids: Collection[str], *, result: Any) -> set[str]:
-    found = Instance.objects.filter(pk__in=ids, closed_at__isnull=False).values_list("pk", "status", "result")
-    ended = set()
-    for pk, status, got in found:
-        assert status == Status.COMPLETED, f"{pk} {status}"
-        assert got == result, f"{pk} returned {got}"
-        ended.add(pk)
-    return ended
+    # As the client's own async callers look: the ORM takes ten times as long to ask, which is not what is measured.
+    found = {pk: instances.decoded(end) for pk, end in instances.ends([*ids]).items() if end is not None}
+    for pk, end in found.items():
+        assert end.status == Status.COMPLETED, f"{pk} {end.status}"
+        assert end.result == result, f"{pk} returned {end.result}"
+    return set(found)
