@@ -65,7 +65,7 @@ def test_an_app_that_read_its_settings_already_is_configured_as_well():
 )
 def test_check_tells_that_transactions_do_not_see_what_others_committed(monkeypatch, engine, options, is_found):
     databases = {"default": {"ENGINE": f"django.db.backends.{engine}", "OPTIONS": options}}
-    monkeypatch.setattr(checks, "django_settings", SimpleNamespace(DATABASES=databases))
+    monkeypatch.setattr(checks, "django_settings", SimpleNamespace(DATABASES=databases, USE_TZ=True))
 
     assert ["durable.W004"] * is_found == [found.id for found in checks.check_database()]
 
