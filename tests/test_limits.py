@@ -17,6 +17,7 @@ from durable import (
     conf,
     workflow,
 )
+from durable.engine import cache
 from durable.models import ActivityTask, HistoryEvent, InboxEvent, Instance
 from tests.driving import kinds
 
@@ -55,6 +56,70 @@ def test_too_large_an_input_is_refused_at_the_start(engine, limit, echo):
 
     assert (refused.value.limit, refused.value.size > 1000) == (1000, True)
     assert Instance.objects.count() == 1
+
+
+@pytest.fixture
+def giving(fresh):
+    @activity.defn
+    def measure(value: object) -> int:
+        return len(str(value))
+
+    @workflow.defn
+    async def giving(size: int) -> object:
+        workflow.set_tags(**{str(n): n for n in range(3)})
+        try:
+            measured = await measure("x" * size)
+        except PayloadTooLarge:
+            measured = None
+        await workflow.wait_signal("go")
+        try:
+            return [measured, await measure("x" * (size + 500))]
+        except PayloadTooLarge as error:
+            return [measured, error.limit]
+
+    return giving
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "result"),
+    [(2000, 100, [1000, 1500]), (1200, 5000, [1000, 1200]), (500, 5000, [None, 500])],
+    ids=["lower", "higher", "higher than what was refused"],
+)
+def test_execution_goes_by_the_limits_that_it_began_with(engine, limit, giving, before, after, result):
+    limit(payload=before, tags=3)
+    handle = giving.start(1000)
+    engine.run_until_quiet()
+
+    limit(payload=after, tags=1)
+    cache.clear()
+    handle.signal("go")
+
+    assert engine.result(handle) == result
+
+
+@pytest.mark.parametrize("verb", ["rewind", "rerun"])
+def test_what_is_repaired_goes_by_higher_limits(engine, limit, verb):
+    @activity.defn
+    def measure(value: object) -> int:
+        return len(str(value))
+
+    @workflow.defn
+    async def growing() -> int:
+        return await measure("x" * 100) + await measure("x" * 2000)
+
+    limit(payload=1000, tags=9)
+    handle = growing.start()
+    engine.run_until_quiet()
+    assert handle.status == "failed"
+
+    limit(payload=5000, tags=1)
+    if verb == "rewind":
+        handle.rewind()
+    else:
+        handle = handle.rerun_from_activity(0)
+
+    assert engine.result(handle) == 2100
+    assert handle.history()[0].data["limits"] == {"payload": 5000, "tags": 9}
 
 
 def deep(levels: int) -> list:

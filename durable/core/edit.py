@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from durable.core import events as ev
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
 Failed = ev.ActivityFailed | ev.ChildFailed | ev.ChildCanceled | ev.SignalFailed
 Succeeded = ev.ActivityCompleted | ev.ChildCompleted | ev.SignalDelivered
@@ -122,6 +122,16 @@ def on_version(edited: Edit, version: int) -> Edit:
     assert isinstance(start, ev.ExecutionStarted)  # noqa: S101 - every history begins so
     rest = (event for event in others if not isinstance(event, ev.ExecutionUpgraded))
     return replace(edited, kept=(ev.replace(start, version=version), *rest))
+
+
+def on_limits(edited: Edit, limits: Mapping[str, int]) -> Edit:
+    """Have an edit begin with limits that are no lower than these, so that what was too large by its own may pass."""
+    if not edited.kept:
+        return edited
+    start, *others = edited.kept
+    assert isinstance(start, ev.ExecutionStarted)  # noqa: S101 - every history begins so
+    raised = {name: max(value, limits.get(name, value)) for name, value in start.limits.items()}
+    return replace(edited, kept=(ev.replace(start, limits=raised), *others))
 
 
 def without(edited: Edit, called_off: Collection[int]) -> Edit:

@@ -149,6 +149,7 @@ def _begin(execution: Execution, event: ev.ExecutionStarted) -> None:
     execution.started = event
     execution.version = event.version
     execution.tags = dict(event.tags)
+    execution.limits = {**execution.limits, **event.limits}  # whatever they are elsewhere, and by now
     execution.random.seed(event.seed)
     execution.signals.carry(event.carried)
     try:

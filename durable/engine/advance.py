@@ -258,6 +258,11 @@ def live(instance: Instance, known: Sequence[history.Row] = ()) -> tuple[Executi
     return execution, rest
 
 
+def limits() -> dict[str, int]:
+    """Return how much the code of an execution that begins now may give at once."""
+    return {name: conf.limit(name) for name in LIMITS}
+
+
 def fresh(name: str, version: int, *, instance_id: str, execution_id: str, dry: bool = False) -> Execution:
     """Return an execution that has seen no event yet, of the code at hand.
 
@@ -274,7 +279,7 @@ def fresh(name: str, version: int, *, instance_id: str, execution_id: str, dry: 
     return Execution(
         registry.workflow(name, version),
         converter=conf.converter(),
-        limits={name: conf.limit(name) for name in LIMITS},
+        limits=limits(),
         instance_id=instance_id,
         execution_id=execution_id,
         enter=guards.enter,
@@ -311,7 +316,8 @@ def _event(turn: Turn, pk: int, kind: str, text: str) -> ev.Event | None:
         return updates.offer(turn, event, row=pk)
     if isinstance(event, ev.ExecutionStarted):
         # Of who takes the first step, not of who asked for it.
-        return ev.replace(event, python=interpreter(), name=turn.instance.name, version=turn.instance.version)
+        own = {"name": turn.instance.name, "version": turn.instance.version, "limits": limits()}
+        return ev.replace(event, python=interpreter(), **own)
     if isinstance(event, ev.Answer) and event.event_id not in execution.open:
         telemetry.logger.debug("%s: a late %s is dropped", turn.instance.pk, event)
         return None

@@ -191,6 +191,15 @@ def test_what_was_halted_before_it_began_is_known(suspended):
     assert edit.reopen([ev.ExecutionTerminated(suspended=suspended)]).is_halted == suspended
 
 
+def test_limits_are_raised_where_an_execution_goes_on_elsewhere():
+    started = ev.ExecutionStarted(name="w", limits={"payload": 100, "tags": 9})
+    edited = edit.reopen([started, ev.ExecutionTerminated()])
+
+    assert edit.on_limits(edited, {"payload": 200, "tags": 1}).kept[0].limits == {"payload": 200, "tags": 9}
+    unbegun = edit.reopen([ev.ExecutionTerminated()])
+    assert edit.on_limits(unbegun, {"payload": 200}) == unbegun
+
+
 def test_time_left_is_never_negative():
     log = played(guarded, signal("go", 1, at=100.0), fired(0, at=170.0), completed(2, at=180.0))
 

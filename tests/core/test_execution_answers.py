@@ -238,6 +238,7 @@ def test_result_that_is_too_large_fails_the_workflow():
         return "x" * 3_000_000
 
     assert failure_of(decide(large, [], STARTED)).type == "PayloadTooLarge"
+    assert decide(large, [], ev.replace(STARTED, limits={"payload": 10_000_000})).outcome.kind == "ExecutionCompleted"
 
 
 def test_input_that_does_not_fit_fails_the_workflow_without_running_it():

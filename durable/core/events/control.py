@@ -23,6 +23,8 @@ class ExecutionStarted(Event, frozen=True, kw_only=True, eq=False):
         carried: Signals that the execution before this one left unread, as
             ``[name, payload]``.
         headers: What interceptors gave the instance to carry along.
+        limits: How much the code may give at once, by the names of the limits; empty if it began before that was
+            recorded.
     """
 
     name: str
@@ -37,6 +39,7 @@ class ExecutionStarted(Event, frozen=True, kw_only=True, eq=False):
     python: str = ""
     carried: list[list[Any]] = field(default_factory=list)
     headers: dict[str, Any] = field(default_factory=dict)
+    limits: dict[str, int] = field(default_factory=dict)
 
 
 class SignalReceived(Event, frozen=True, kw_only=True, eq=False):
