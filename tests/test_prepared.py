@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from django.db import NotSupportedError, connection, transaction
+from django.db import NotSupportedError, connection, connections, transaction
 
 from durable import activity, workflow
 from durable.engine.advance import advance
@@ -165,3 +165,36 @@ def test_a_statement_is_prepared_within_a_transaction_that_is_rolled_back(connec
     ask()
 
     assert len(kept()) == 1
+
+
+def test_backend_that_makes_cursors_of_its_own_is_asked_through_them(engine, fresh, monkeypatch):
+    made, passed_by = [], []
+
+    class OneSchemaForEachTenant(type(connections["default"])):
+        """Sets the schema whenever it is asked for a cursor."""
+
+        def _cursor(self, name=None):
+            made.append(super()._cursor(name))
+            return made[-1]
+
+    def watch(execute, sql, params, many, context):
+        if context["cursor"] not in made:
+            passed_by.append(sql)
+        return execute(sql, params, many, context)
+
+    @activity.defn
+    def add(first: int, second: int) -> int:
+        return first + second
+
+    @workflow.defn
+    async def adding() -> int:
+        return await add(1, 2)
+
+    monkeypatch.setattr(connections["default"], "__class__", OneSchemaForEachTenant)
+    with connection.execute_wrapper(watch):
+        handle = adding.start()
+        engine.run_until_quiet()
+        assert handle.result() == 3
+
+    assert made
+    assert passed_by == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import cache
 from typing import Any
 
 from durable.store import prepared
@@ -13,8 +14,15 @@ _numbers = itertools.count()
 
 
 def is_at_hand(connection: Any) -> bool:
-    """Say whether a database is PostgreSQL, and its driver psycopg 3."""
-    return connection.vendor == "postgresql" and hasattr(connection.Database, "Cursor")
+    """Say whether a database is PostgreSQL, its driver psycopg 3, and its cursors those that Django makes."""
+    return connection.vendor == "postgresql" and hasattr(connection.Database, "Cursor") and _is_plain(type(connection))
+
+
+@cache
+def _is_plain(backend: type) -> bool:
+    """Say whether a backend leaves cursors to Django: one with a schema for each tenant sets the path in its own."""
+    makers = (getattr(backend, name) for name in ("cursor", "_cursor", "create_cursor"))
+    return all(maker.__module__.startswith("django.") for maker in makers)
 
 
 def cursor(connection: Any) -> Any:
