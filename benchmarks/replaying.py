@@ -17,7 +17,7 @@ import psutil
 from django.db import connection, transaction
 
 from benchmarks import instruments, workflows
-from durable.engine.advance import live
+from durable.engine.living import live
 from durable.models import Instance
 from durable.store import instances
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
+from unittest import mock
 
 from celery import current_app
 from django.db import connection, connections
@@ -15,6 +16,7 @@ from django.db import connection, connections
 from durable import client, registry
 from durable.core.definitions import ActivityDefinition, WorkflowDefinition
 from durable.models import ActivityTask, InboxEvent
+from durable.store import history, loading
 from durable.testing import draining
 from durable.testing.workers import Worker
 
@@ -125,12 +127,33 @@ def cost() -> Iterator[Cost]:
         del connection._commit
 
 
-def reads_of_history(counted: Cost) -> list[tuple[str, Any]]:
-    """Return the statements that read a history, with their parameters; not those that may, and do not."""
-    asked = zip(counted.statements, counted.params, strict=True)
-    found = [(sql, params) for sql, params in asked if sql.startswith("SELECT") and "durable_historyevent" in sql]
-    # What reads inboxes as well says of whom it also reads the history, and from where on.
-    return [(sql, params) for sql, params in found if "durable_inboxevent" not in sql or params[-1]]
+@contextmanager
+def events_read() -> Iterator[list[int]]:
+    """Note which events turns read, by their ``seq``."""
+    noted: list[int] = []
+    look, gather, read = loading.look, loading.read, history.read
+
+    def looking(*args: Any, **options: Any) -> Any:
+        looked = look(*args, **options)
+        noted.extend(row[0] for row in (looked[1].rows or () if looked else ()))
+        return looked
+
+    def gathering(*args: Any, **options: Any) -> Any:
+        found = gather(*args, **options)
+        noted.extend(row[0] for each in found.values() for row in each.rows or ())
+        return found
+
+    def reading(execution_id: Any, *, after: int = 0, **options: Any) -> Any:
+        for seq, event in enumerate(read(execution_id, after=after, **options), after + 1):
+            noted.append(seq)
+            yield event
+
+    with (
+        mock.patch.object(loading, "look", looking),
+        mock.patch.object(loading, "read", gathering),
+        mock.patch.object(history, "read", reading),
+    ):
+        yield noted
 
 
 def kinds(handle: client.Handle, execution: Any = None) -> list[str]:

@@ -86,7 +86,7 @@ def test_all_is_prepared_that_one_workflow_after_another_asks(fresh, connected):
         run()
 
     assert kept() == known
-    assert runs() - before == len(counted.statements) == 6
+    assert runs() - before == len(counted.statements) == 5
 
 
 def test_what_others_ask_is_not_prepared(connected):

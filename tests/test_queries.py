@@ -27,7 +27,7 @@ from durable import (
 from durable.engine import cache
 from durable.engine.advance import advance
 from durable.models import HistoryEvent, InboxEvent, Instance
-from tests.driving import Together, cost, kinds, reads_of_history
+from tests.driving import Together, cost, events_read, kinds
 
 
 def define_cart():
@@ -144,11 +144,11 @@ def test_live_execution_is_used_and_stays_usable(committing, waiting):
     with cost() as asked:
         assert waiting.query("count") == 1
     waiting.signal("item", "ink")
-    with cost() as turn:
+    with events_read() as read:
         advance(waiting.id)
 
     assert len(asked.statements) == 1
-    assert not reads_of_history(turn)
+    assert read == []
     assert committing.result(waiting) == 2
 
 

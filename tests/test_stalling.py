@@ -16,7 +16,7 @@ from durable.core import context
 from durable.core.exits import DurableExit
 from durable.engine import stalling, sweep, watchdog
 from durable.engine.advance import advance
-from durable.engine.advance import fresh as new_execution
+from durable.engine.living import fresh as new_execution
 from durable.engine.stalling import retry_all
 from durable.models import HistoryEvent, Instance
 from durable.store import clock, workers

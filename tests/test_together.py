@@ -13,7 +13,7 @@ from durable import activity, client, dispatch, workflow
 from durable.core import events as ev
 from durable.core.errors import ConcurrencyConflict
 from durable.engine import advance as single
-from durable.engine import cache, following, pace, presence, running, together
+from durable.engine import cache, following, holding, pace, presence, running, together
 from durable.engine import perform as performing
 from durable.engine.advance import advance
 from durable.engine.perform import perform
@@ -374,7 +374,7 @@ def test_locks_are_not_held_for_long(napping, alone, monkeypatch):
 
 
 def test_long_histories_are_not_read_together(napping, alone, monkeypatch):
-    monkeypatch.setattr(single, "FEW_EVENTS", 1)
+    monkeypatch.setattr(holding, "FEW_EVENTS", 1)
     handles = napping(*["end"] * 8)
 
     advance_all(ids(handles))

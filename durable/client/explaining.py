@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from durable.core import events as ev
 from durable.core import explaining, given
 from durable.core.errors import UndecodableEvent
-from durable.engine import advance, watchdog
+from durable.engine import living, watchdog
 from durable.store import history, instances
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def of(instance: Instance, execution: Row, *, at: int | None = None) -> Explanat
     name = next((event.name for event in events if isinstance(event, ev.ExecutionStarted)), instance.name)
 
     def make() -> Execution:
-        return advance.fresh(name, execution.version, instance_id=instance.pk, execution_id=str(execution.pk), dry=True)
+        return living.fresh(name, execution.version, instance_id=instance.pk, execution_id=str(execution.pk), dry=True)
 
     return explaining.explain(make, events, at=at, trouble=trouble, watch=watchdog.watch)
 

@@ -16,7 +16,7 @@ from durable.core import given
 from durable.core.errors import UnknownActivity, UnknownWorkflow, VersionNotAvailable
 from durable.core.failures import Failure
 from durable.core.projecting import project
-from durable.engine import advance, watchdog
+from durable.engine import living, watchdog
 from durable.operations import arguments, rerun
 from durable.operations.shapes import UNSET, Step, steps
 from durable.store import clock, history
@@ -126,7 +126,7 @@ def _checked(mocks: Any) -> Mocks:
 def _fresh(planned: rerun.Plan) -> Execution:
     instance = planned.instance
     execution_id = str(instance.execution_id)
-    return advance.fresh(instance.name, instance.version, instance_id=instance.pk, execution_id=execution_id, dry=True)
+    return living.fresh(instance.name, instance.version, instance_id=instance.pk, execution_id=execution_id, dry=True)
 
 
 def _shown(planned: rerun.Plan, source: list[ev.Event], projected: Projection, mocked: _Mocked) -> WhatIf:

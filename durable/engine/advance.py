@@ -3,44 +3,37 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing as closed_after
-from functools import partial
 from typing import TYPE_CHECKING
 
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import DatabaseError, InterfaceError, OperationalError, transaction
 
-from durable import conf, dispatch, registry, telemetry
+from durable import conf, dispatch, telemetry
 from durable.core import events as ev
-from durable.core.errors import ConcurrencyConflict
-from durable.core.execution import LIMITS, Execution
+from durable.core.errors import ConcurrencyConflict, DurableError
 from durable.core.failures import Failure
-from durable.core.replay import catch_up, interpreter
+from durable.core.replay import interpreter
 from durable.engine import (
     cache,
     closing,
-    guards,
     in_place,
     intercepting,
+    living,
     lost,
     routing,
     running,
     stalling,
     updates,
-    watchdog,
 )
+from durable.engine.holding import Hold, hold, is_ordinary
 from durable.engine.turn import Turn
 from durable.models import Instance, Status
-from durable.store import clock, history, inbox, loading
+from durable.store import clock, inbox
 
 if TYPE_CHECKING:
     import uuid
     from collections.abc import Sequence
 
-    from durable.core.commands import Command
-
 _ROWS_A_TURN = 1000
-FEW_EVENTS = 200
-"""Up to so many events of a history are read together with the inbox, before it is known whether they are needed."""
 
 Due = tuple[int, str, str]
 """A row of an inbox: its id, its kind, its JSON text."""
@@ -56,11 +49,13 @@ def advance(instance_id: str) -> None:
     """
     leave_at = time.monotonic() + STAYS_SECONDS
     again: str | None = ""
+    locked = False
     while again is not None:
         try:
-            again = _turn(instance_id, leave_at)
+            again = _turn(instance_id, leave_at, locked=locked)
         except ConcurrencyConflict:
             telemetry.logger.debug("%s moved on meanwhile", instance_id)
+            locked = True
         except updates.Harm as harm:
             updates.reject(instance_id, harm)
         except tuple(stalling.REASONS) as error:
@@ -73,47 +68,70 @@ def advance(instance_id: str) -> None:
             stalling.count_failure(instance_id, error)
             return
         else:
+            locked = False
             if again is not None and (time.monotonic() > leave_at or running.stopping()):
                 dispatch.advance([(again, instance_id)])
                 return
 
 
-def _turn(instance_id: str, leave_at: float) -> str | None:
+def _turn(instance_id: str, leave_at: float, *, locked: bool) -> str | None:
     """Take one turn; if there is more to do at once, return the instance's queue."""
-    turn: Turn | None = None
-
-    def take(instance: Instance, rows: Sequence[Due], known: Sequence[history.Row]) -> Turn:
-        nonlocal turn
-        turn = _take(instance, rows, known, inline=time.monotonic() < leave_at)
-        return turn
-
+    taken: list[Turn] = []
     try:
-        with transaction.atomic(using=conf.settings.DATABASE):
-            locked = loading.lock([instance_id])
-            if not locked:
+        with hold(instance_id, limit=_ROWS_A_TURN, locked=locked) as held:
+            if held is None:
                 return None
-            instance = locked[0]
+            instance = held.instance
             execution_id, queue = instance.execution_id, instance.queue
-            found = look_up(locked, limit=_ROWS_A_TURN)[execution_id]
-            rows = _due(instance, found.due())
-            if instance.status == Status.STALLED and any(kind == inbox.TIMEOUT for _, kind, _ in rows):
-                _time_out(instance)
-            elif _can_move(instance, rows):
-                intercepting.turn(instance, partial(take, instance, rows, found.rows or ()))
-    except BaseException:
-        if turn is not None:
-            turn.execution.close()  # it is ahead of what is stored
-            if turn.in_place is not None:
-                # Or not: a commit may be done though its answer got lost, and with it our lease.
-                lost.give_back(instance_id, turn.in_place.lease)
+            if held.seen is not None and not held.seen.due and instance.status != Status.STALLED:
+                return None  # nobody went away because of us
+            _move(held, taken, inline=time.monotonic() < leave_at)
+    except BaseException as error:
+        for turn in taken:
+            _give_up(turn, error)
         raise
-    if turn is not None:
-        _follow(turn, execution_id, leave_at)
+    if taken:
+        _follow(taken[0], execution_id, leave_at)
     elif not instance.head:
         return None  # not begun: whatever waits, waits for the start
     if instance.queue != queue:
         return None  # it went to another app, whose workers are told
     return instance.queue if has_more(instance) else None
+
+
+def _move(held: Hold, taken: list[Turn], *, inline: bool) -> None:
+    """Do what an instance can do now; its turn, if it takes one, is in the list as soon as it begins."""
+    instance = held.instance
+    if not _needs_no_lock(held):
+        held.lock()
+    try:
+        rows = _due(instance, held.found.due())
+        if instance.status == Status.STALLED and any(kind == inbox.TIMEOUT for _, kind, _ in rows):
+            _time_out(instance)
+        elif _can_move(instance, rows):
+            intercepting.turn(instance, lambda: _take(held, rows, taken, inline=inline))
+    except (DatabaseError, InterfaceError, ConcurrencyConflict):
+        raise
+    except Exception:
+        held.lock()  # else it moved, perhaps past what is wrong
+        raise
+
+
+def _needs_no_lock(held: Hold) -> bool:
+    """Say whether a turn can be taken of what was seen: nobody else is to look, and no more rows to be read, for it."""
+    rows = held.found.waiting
+    if len(rows) >= _ROWS_A_TURN or intercepting.is_watched("turn"):
+        return False
+    has_begun = held.instance.head or any(kind == ev.ExecutionStarted.__name__ for _, kind, _ in rows)
+    return bool(has_begun) and is_ordinary(held.instance) and held.is_at_hand
+
+
+def _give_up(turn: Turn, error: BaseException) -> None:
+    """Throw away a turn that was not stored, as far as is known."""
+    turn.execution.close()  # it is ahead of what is stored
+    if turn.in_place is not None and not isinstance(error, DurableError):
+        # Or not: what was stored may be, though its answer got lost, and with it our lease.
+        lost.give_back(turn.instance.pk, turn.in_place.lease)
 
 
 def has_more(instance: Instance) -> bool:
@@ -155,18 +173,6 @@ def _follow(turn: Turn, execution_id: uuid.UUID, leave_at: float) -> None:
         cache.put(execution_id, turn.execution)
 
 
-def look_up(locked: Sequence[Instance], *, limit: int) -> dict[uuid.UUID, loading.Found]:
-    """Return what is due for the executions of locked instances, and what their histories hold if that is little."""
-    return loading.read([(each.execution_id, _seen(each)) for each in locked], limit=limit)
-
-
-def _seen(instance: Instance) -> int | None:
-    """Return how far this process knows a history that is to be read with the inbox; None if it is not to be."""
-    seen = cache.head(instance.execution_id)
-    behind = instance.head - (seen if seen <= instance.head else 0)
-    return instance.head - behind if 0 < behind <= FEW_EVENTS and instance.closed_at is None else None
-
-
 def _due(instance: Instance, rows: list[Due]) -> list[Due]:
     """Return what waits for an instance, its start before all else but the end of its time."""
     if len(rows) >= _ROWS_A_TURN and (not instance.head or instance.status == Status.STALLED):
@@ -199,92 +205,22 @@ def begun(rows: Sequence[Due]) -> list[Due]:
     return [*starts, *(row for row in rows if row[1] != started)] if starts else []
 
 
-def _take(instance: Instance, rows: Sequence[Due], known: Sequence[history.Row], *, inline: bool) -> Turn:
-    """Apply rows and store what follows, in the transaction at hand."""
+def _take(held: Hold, rows: Sequence[Due], taken: list[Turn], *, inline: bool) -> Turn:
+    """Apply rows and store what follows."""
+    instance = held.instance
     routing.resolve(instance)
-    execution, rest = live(instance, known)
-    try:
-        turn = Turn(instance, execution, clock.now())
-        turn.note(rest)
-        consumed = apply(turn, rows)
-        turn.settle()
-        if inline:
-            turn.choose()
-        else:
-            turn.hand_out()
-        turn.store(consumed=consumed)
-    except BaseException:
-        execution.close()
-        raise
+    execution, rest = living.live(instance, held.found.rows or ())
+    turn = Turn(instance, execution, clock.now(), held=held)
+    taken.append(turn)
+    turn.note(rest)
+    consumed = apply(turn, rows)
+    turn.settle()
+    if inline:
+        turn.choose()
+    else:
+        turn.hand_out()
+    turn.store(consumed=consumed)
     return turn
-
-
-def live(instance: Instance, known: Sequence[history.Row] = ()) -> tuple[Execution, list[Command]]:
-    """Return the live execution of a locked instance, brought up to its head.
-
-    From the cache when it is there: at the head, nothing is read; behind it,
-    the difference is; ahead of it, somebody's turn was rolled back, so it is
-    thrown away, as is one of another version. Else by replay.
-
-    Args:
-        instance: The instance.
-        known: What was read of its history; used if it is what is missing.
-
-    Raises:
-        UnknownWorkflow, VersionNotAvailable: This process cannot run it.
-        NondeterminismError: Its code does not do what its history records.
-    """
-    execution = cache.take(instance.execution_id)
-    if execution is not None and (execution.head > instance.head or execution.workflow.version != instance.version):
-        execution.close()
-        execution = None
-    if execution is None:
-        execution = fresh(
-            instance.name, instance.version, instance_id=instance.pk, execution_id=str(instance.execution_id)
-        )
-    if execution.head == instance.head:
-        return execution, []
-    try:
-        if known and known[0][0] == execution.head + 1 and known[-1][0] == instance.head:
-            events = history.events(known)
-        else:
-            events = history.read(instance.execution_id, after=execution.head, until=instance.head)
-        with watchdog.watch(execution), closed_after(events):
-            rest = catch_up(execution, events, whole=True)
-    except BaseException:
-        execution.close()
-        raise
-    execution.changed.clear()
-    return execution, rest
-
-
-def limits() -> dict[str, int]:
-    """Return how much the code of an execution that begins now may give at once."""
-    return {name: conf.limit(name) for name in LIMITS}
-
-
-def fresh(name: str, version: int, *, instance_id: str, execution_id: str, dry: bool = False) -> Execution:
-    """Return an execution that has seen no event yet, of the code at hand.
-
-    Args:
-        name: The workflow's name.
-        version: Its version.
-        instance_id: Whose execution it is.
-        execution_id: Its id.
-        dry: Whether it is to look ahead only.
-
-    Raises:
-        UnknownWorkflow, VersionNotAvailable: This process cannot run it.
-    """
-    return Execution(
-        registry.workflow(name, version),
-        converter=conf.converter(),
-        limits=limits(),
-        instance_id=instance_id,
-        execution_id=execution_id,
-        enter=guards.enter,
-        dry=dry,
-    )
 
 
 def apply(turn: Turn, rows: Sequence[Due]) -> list[int]:
@@ -316,7 +252,7 @@ def _event(turn: Turn, pk: int, kind: str, text: str) -> ev.Event | None:
         return updates.offer(turn, event, row=pk)
     if isinstance(event, ev.ExecutionStarted):
         # Of who takes the first step, not of who asked for it.
-        own = {"name": turn.instance.name, "version": turn.instance.version, "limits": limits()}
+        own = {"name": turn.instance.name, "version": turn.instance.version, "limits": living.limits()}
         return ev.replace(event, python=interpreter(), **own)
     if isinstance(event, ev.Answer) and event.event_id not in execution.open:
         telemetry.logger.debug("%s: a late %s is dropped", turn.instance.pk, event)

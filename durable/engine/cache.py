@@ -19,12 +19,21 @@ if TYPE_CHECKING:
 
 _lock = threading.Lock()
 _live: OrderedDict[uuid.UUID, Execution] = OrderedDict()
+_current: dict[str, uuid.UUID] = {}
+"""Which of them is an instance's, as far as this process knows."""
 
 
 def take(execution_id: uuid.UUID) -> Execution | None:
     """Take a live execution out of the cache, or return None."""
     with _lock:
-        return _live.pop(execution_id, None)
+        return _pop(execution_id)
+
+
+def _pop(execution_id: uuid.UUID) -> Execution | None:
+    live = _live.pop(execution_id, None)
+    if live is not None and _current.get(live.instance_id) == execution_id:
+        del _current[live.instance_id]
+    return live
 
 
 def head(execution_id: uuid.UUID) -> int:
@@ -33,15 +42,22 @@ def head(execution_id: uuid.UUID) -> int:
     return 0 if live is None else live.head
 
 
+def known(instance_id: str) -> uuid.UUID | None:
+    """Return which execution of an instance the cache holds, or None."""
+    return _current.get(instance_id)
+
+
 def put(execution_id: uuid.UUID, execution: Execution) -> None:
     """Keep a live execution; the ones used least make room."""
     with _lock:
-        evicted = [_live.pop(execution_id)] if execution_id in _live else []
+        evicted = [_pop(execution_id)]
         _live[execution_id] = execution
+        _current[execution.instance_id] = execution_id
         while len(_live) > settings.CACHE_SIZE:
-            evicted.append(_live.popitem(last=False)[1])
+            evicted.append(_pop(next(iter(_live))))
     for old in evicted:
-        old.close()
+        if old is not None:
+            old.close()
 
 
 def clear() -> None:
@@ -49,5 +65,6 @@ def clear() -> None:
     with _lock:
         evicted = list(_live.values())
         _live.clear()
+        _current.clear()
     for old in evicted:
         old.close()

@@ -15,7 +15,7 @@ from durable.core.errors import UndecodableEvent
 from durable.core.failures import Failure
 from durable.core.retry import RetryPolicy
 from durable.engine import intercepting, routing, work
-from durable.models import OPEN, ActivityTask, Execution, InboxEvent, Instance, Status
+from durable.models import OPEN, Execution, InboxEvent, Instance, Status
 from durable.store import clock, creation, history, inbox, instances, tasks, updates
 
 if TYPE_CHECKING:
@@ -111,7 +111,8 @@ def outcome(name: str, end: ev.End) -> dict[str, Any]:
 def _store(instance: Instance, values: dict[str, Any]) -> None:
     if values["status"] in inbox.REWINDABLE and instance.lease_event_id is not None:
         with suppress(UndecodableEvent):  # its worker learns that it is over when it looks at the lease, too
-            tasks.insert([_in_place(instance, instance.lease_event_id)])
+            asked = history.asked(instance.execution_id, instance.lease_event_id)
+            tasks.insert([work.called_off_row(instance, asked, at=clock.now())])
     instances.rows().filter(pk=instance.pk).update(**values)
     for name, value in values.items():
         setattr(instance, name, value)
@@ -133,23 +134,6 @@ def _close(instance: Instance, live: Live | None) -> Closed:
         closed.announce += tell_parent(instance)
     telemetry.announce_end(instance)
     return closed
-
-
-def _in_place(instance: Instance, event_id: int) -> ActivityTask:
-    """Return the row, not saved, by which an activity that another worker runs in place learns that it is over.
-
-    And by which its result is known should the end be taken back.
-    """
-    return work.task_row(
-        instance,
-        history.asked(instance.execution_id, event_id),
-        state=tasks.State.RUNNING,
-        worker=instance.lease_worker,
-        lease=instance.lease,
-        lease_until=instance.lease_until,
-        started_at=clock.now(),
-        cancel_requested=True,
-    )
 
 
 def _end_children(parent: Instance) -> list[tuple[str, str]]:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from durable.engine import cache, watchdog
-from durable.engine.advance import live
+from durable.engine.living import live
 from durable.engine.updates import HARMFUL
 
 if TYPE_CHECKING:

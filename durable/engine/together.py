@@ -19,9 +19,9 @@ from django.db import InterfaceError, OperationalError, transaction
 
 from durable import conf, dispatch, telemetry
 from durable.engine import advance as single
-from durable.engine import cache, following, in_place, intercepting, lost, presence, running, strict
+from durable.engine import cache, following, holding, in_place, intercepting, living, lost, presence, running, strict
 from durable.engine.turn import Turn, Unshared
-from durable.models import ActivityTask, Status
+from durable.models import ActivityTask
 from durable.store import clock, gathered, inbox, instances, loading
 
 if TYPE_CHECKING:
@@ -137,11 +137,11 @@ class _Batch:
 
     def take(self, locked: Sequence[Instance]) -> None:
         """Take the turns of those that something is due for, as long as there is time."""
-        self._alone |= {each.pk: each.queue for each in locked if not _fits(each)}
-        self._choose([each for each in locked if _fits(each)])
+        self._alone |= {each.pk: each.queue for each in locked if not holding.is_ordinary(each)}
+        self._choose([each for each in locked if holding.is_ordinary(each)])
         if not self._seen:
             return
-        found = single.look_up(self._seen, limit=_ROWS)
+        found = holding.look_up(self._seen, limit=_ROWS)
         until = time.monotonic() + _SECONDS
         for instance in self._seen:
             if not found[instance.execution_id].waiting:
@@ -157,7 +157,7 @@ class _Batch:
         events = 0
         for instance in fitting:
             behind = instance.head - cache.head(instance.execution_id)
-            if not 0 <= behind <= single.FEW_EVENTS:
+            if not 0 <= behind <= holding.FEW_EVENTS:
                 self._alone[instance.pk] = instance.queue
             elif events + behind > _EVENTS:
                 self.later[instance.pk] = instance.queue
@@ -173,7 +173,7 @@ class _Batch:
                 return False
             if not instance.head and not (rows := single.begun(rows)):
                 return False  # whatever waits, waits for the start
-            execution, rest = single.live(instance, found.rows or ())
+            execution, rest = living.live(instance, found.rows or ())
         except (OperationalError, InterfaceError):
             raise
         except Exception:  # noqa: BLE001 - what is wrong is told when it gets its turn by itself
@@ -284,13 +284,6 @@ class _Batch:
             if turn.in_place is not None:
                 # Or it was: a commit may be done though its answer got lost, and with it our lease.
                 lost.give_back(turn.instance.pk, turn.in_place.lease)
-
-
-def _fits(instance: Instance) -> bool:
-    """Say whether an instance can move, and nothing about it is special."""
-    if instance.status not in (Status.PENDING, Status.RUNNING):
-        return False
-    return instance.lease is None and not instance.has_updates and not instance.options.get("resolve")
 
 
 def _about(when: datetime) -> datetime:

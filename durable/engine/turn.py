@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from durable.core.failures import Failure
 from durable.engine import (
     children,
     closing,
+    columns,
     following,
     intercepting,
     presence,
@@ -29,14 +29,15 @@ from durable.engine import (
     watchdog,
     work,
 )
-from durable.models import ActivityTask, InboxEvent, Instance, Status
-from durable.store import clock, gathered, history, inbox, instances, patches, tasks, turns, workers
+from durable.models import ActivityTask, InboxEvent, Instance
+from durable.store import clock, gathered, history, inbox, instances, tasks, turns
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from datetime import datetime
 
     from durable.core.execution import Execution
+    from durable.engine.holding import Hold
 
 
 _LOOKS_AROUND = (cmd.CancelActivity, cmd.CancelChild, ev.ChildScheduled)
@@ -51,9 +52,10 @@ class Turn:
     """Collects what events lead to, then stores it.
 
     Args:
-        instance: The instance, locked.
+        instance: The instance.
         execution: Its live execution.
         at: When the events are recorded.
+        held: What keeps others off the instance; None if whoever takes the turn sees to that.
         shared: Whether the transaction is that of other turns, too. Then it reads and writes nothing by itself.
 
     Attributes:
@@ -62,8 +64,17 @@ class Turn:
         updates: What became of updates.
     """
 
-    def __init__(self, instance: Instance, execution: Execution, at: datetime, *, shared: bool = False) -> None:
-        self.instance, self.execution, self.at, self._shared = instance, execution, at, shared
+    def __init__(
+        self,
+        instance: Instance,
+        execution: Execution,
+        at: datetime,
+        *,
+        held: Hold | None = None,
+        shared: bool = False,
+    ) -> None:
+        self.instance, self.execution, self.at = instance, execution, at
+        self._held, self._shared = held, shared
         self.head = instance.head
         self.in_place: work.InPlace | None = None
         self.again = False
@@ -181,6 +192,8 @@ class Turn:
         if len(self._pending) > maximum:
             raise LimitExceeded("fan_out", value=len(self._pending), maximum=maximum, advice="work in batches")
         while self._pending:
+            if self._held is not None and self.looks_around:
+                self._held.lock() if self.needs_lock else self._held.begin()
             pending, self._pending = self._pending, []
             if self._shared:
                 _must_be_shareable(self.instance, pending)
@@ -253,18 +266,7 @@ class Turn:
         """Give an activity that runs in place elsewhere a row of its own, by which it learns of the cancel."""
         asked = self.execution.open[event_id].event
         assert isinstance(asked, ev.ActivityScheduled)  # noqa: S101 - only activities run in place
-        self._tasks.append(
-            work.task_row(
-                self.instance,
-                asked,
-                state=tasks.State.RUNNING,
-                worker=self.instance.lease_worker,
-                lease=self.instance.lease,
-                lease_until=self.instance.lease_until,
-                started_at=self.at,
-                cancel_requested=True,
-            )
-        )
+        self._tasks.append(work.called_off_row(self.instance, asked, at=self.at))
         for name, value in instances.NO_LEASE.items():
             setattr(self.instance, name, value)
 
@@ -307,13 +309,12 @@ class Turn:
         final = self._final(lease)
         values |= final or {}
         at_once = final is not None and self._ends_at_once
-        write = partial(turns.write, self.instance, values, self._events, head=self.head, at=self.at, lease=lease)
-        written = write(
-            consumed=consumed, ends=at_once, tells=closing.tells(self.instance, self.end) if at_once else None
-        )
+        write = partial(turns.write, self.instance, values, self._events, head=self.head, at=self.at, consumed=consumed)
+        tells = closing.tells(self.instance, self.end) if at_once else None
+        written = write(lease=lease, seen=self._seen(), ends=at_once, tells=tells)
         if written is None:
             # With children that are open, an end takes more than that.
-            if not at_once or lease is not None or not write(consumed=consumed):
+            if not at_once or lease is not None or not write(seen=self._seen(locked=True)):
                 raise ConcurrencyConflict(self.instance.pk, expected=self.head)
             at_once = False
         # Not before: until the update, somebody else may append to what is read here.
@@ -333,6 +334,21 @@ class Turn:
             self._announce.extend(ended.announce)
             self._posted.clear()
         self._announce_on_commit()
+
+    def _seen(self, *, locked: bool = False) -> turns.Seen | None:
+        """Return what must still be so when it is written; None if the instance is locked, as it is if ``locked``.
+
+        Raises:
+            ConcurrencyConflict: It moved before it could be locked.
+        """
+        held = self._held
+        if held is None:
+            return None
+        if locked or not self._events:
+            held.lock()
+        elif not self.is_one_statement:
+            held.begin()
+        return held.seen
 
     @property
     def is_shareable(self) -> bool:
@@ -391,26 +407,8 @@ class Turn:
         return closing.final(self.instance, self.end)
 
     def _values(self, lease: uuid.UUID | None) -> dict[str, Any]:
-        values: dict[str, Any] = {"head": self.head + len(self._events)}
-        if self.in_place is not None:
-            values["lease_event_id"] = self.in_place.asked.event_id
-            values["lease_until"] = self.at + timedelta(seconds=conf.settings.LEASE)
-            if lease is None:
-                values |= {"lease": self.in_place.lease, "lease_worker": workers.me()}
-        elif lease is not None or self.instance.lease is None:
-            values |= instances.NO_LEASE
-        if self.instance.status != Status.RUNNING:
-            values["status"] = Status.RUNNING
-        if self.instance.started_at is None:
-            values["started_at"] = self.at
-        if self.instance.stall or self.instance.failed_turns:
-            values |= {"stall": None, "retry_at": None, "failed_turns": 0, **instances.NOT_FAILED}
-        if marks := [event for event, _ in self._events if isinstance(event, ev.PatchMarked)]:
-            values["patches"] = patches.with_marks(self.instance.patches, marks)
-        shown = {"status": "custom_status", "progress": "progress", "tags": "tags"}
-        values |= {shown[name]: getattr(self.execution, name) for name in self.execution.changed}
-        self.execution.changed.clear()
-        return values
+        events = [event for event, _ in self._events]
+        return columns.of_turn(self.instance, self.execution, events, at=self.at, runs=self.in_place, lease=lease)
 
     def _announce_on_commit(self) -> None:
         if not (self._announce or self._tasks or self._inbox):

@@ -14,6 +14,7 @@ from durable.store import clock, tasks
 
 if TYPE_CHECKING:
     import uuid
+    from datetime import datetime
 
     from durable.core import events as ev
     from durable.core.definitions import ActivityDefinition
@@ -78,3 +79,20 @@ def task_row(instance: Instance, asked: ev.ActivityScheduled, **values: Any) -> 
         **values,
     }
     return tasks.row(instance.execution_id, asked, **given)
+
+
+def called_off_row(instance: Instance, asked: ev.ActivityScheduled, *, at: datetime) -> ActivityTask:
+    """Return the row, not saved, by which an activity that a worker runs in place learns that it is called off.
+
+    And by which its result is known should that be taken back.
+    """
+    return task_row(
+        instance,
+        asked,
+        state=tasks.State.RUNNING,
+        worker=instance.lease_worker,
+        lease=instance.lease,
+        lease_until=instance.lease_until,
+        started_at=at,
+        cancel_requested=True,
+    )

@@ -17,7 +17,7 @@ from durable.core.errors import AlreadyExists, InvalidInput
 from durable.core.exits import BeyondRecord
 from durable.core.failures import Failure
 from durable.core.replay import catch_up
-from durable.engine import advance, intercepting, signals, updates, watchdog, work
+from durable.engine import intercepting, living, signals, updates, watchdog, work
 from durable.engine.turn import Turn
 from durable.models import CLOSED
 from durable.store import clock, history, instances, tasks
@@ -174,7 +174,7 @@ def warnings(*, is_foreseen: bool, end: ev.End | None) -> list[str]:
 
 def _fresh(instance: Instance, *, dry: bool = False) -> Execution:
     execution_id = str(instance.execution_id)
-    return advance.fresh(instance.name, instance.version, instance_id=instance.pk, execution_id=execution_id, dry=dry)
+    return living.fresh(instance.name, instance.version, instance_id=instance.pk, execution_id=execution_id, dry=dry)
 
 
 def write(instance: Instance, edited: Edit, start: ev.ExecutionStarted) -> None:

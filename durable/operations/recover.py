@@ -14,7 +14,7 @@ from durable import conf, dispatch, telemetry
 from durable.core import events as ev
 from durable.core.errors import ConcurrencyConflict, InvalidHistory, NondeterminismError
 from durable.core.replay import catch_up
-from durable.engine import advance, closing, intercepting, stalling, watchdog
+from durable.engine import closing, intercepting, living, stalling, watchdog
 from durable.engine.turn import Turn
 from durable.models import OPEN, Instance, Status
 from durable.operations import audit, recovered
@@ -137,7 +137,7 @@ def _recover(instance_id: str, *, dry_run: bool, audited: Audited | None) -> rec
     end = seen.events[-1]
     if isinstance(end, ev.End):  # also if the code would do something else by now: nothing comes after it
         return _close(seen, end, dry_run=dry_run)
-    execution = advance.fresh(
+    execution = living.fresh(
         instance.name, instance.version, instance_id=instance.pk, execution_id=str(instance.execution_id)
     )
     try:

@@ -13,7 +13,7 @@ from django.db import InterfaceError, OperationalError
 from durable.core.errors import InvalidHistory, UndecodableEvent
 from durable.core.replay import catch_up
 from durable.engine import stalling, watchdog
-from durable.engine.advance import fresh
+from durable.engine.living import fresh
 from durable.models import OPEN
 from durable.store import transcripts
 

@@ -15,7 +15,7 @@ from durable.core import events as ev
 from durable.core.errors import ConcurrencyConflict, DurableError, InvalidInput, NondeterminismError
 from durable.core.exits import BeyondRecord
 from durable.core.replay import catch_up
-from durable.engine import advance, closing, intercepting, watchdog
+from durable.engine import closing, intercepting, living, watchdog
 from durable.engine.turn import Turn
 from durable.models import CLOSED, Instance, Status
 from durable.operations import beginning, elsewhere, rerun
@@ -103,7 +103,7 @@ def _replayed(
     instance: Instance, version: int, events: Sequence[ev.Event]
 ) -> tuple[Sequence[Command], NondeterminismError | None]:
     """Return what a version asks for where a history ends, and why it does not fit; None if it does."""
-    execution = advance.fresh(
+    execution = living.fresh(
         instance.name, version, instance_id=instance.pk, execution_id=str(instance.execution_id), dry=True
     )
     # The end of a closed one is no matter: the code may come to another.
@@ -167,7 +167,7 @@ def carry_out(planned: Plan, *, reason: str, actor: str) -> Outcome:
 
 def _turn(instance: Instance, upgraded: ev.ExecutionUpgraded) -> Turn:
     """Bring the new code to where the instance stands, and do what it asks for there that the old one did not."""
-    execution, rest = advance.live(instance)
+    execution, rest = living.live(instance)
     try:
         turn = Turn(instance, execution, clock.now())
         turn.note(rest)

@@ -3,7 +3,7 @@
 PostgreSQL is asked past the ORM, which takes longer to put the SQL together
 than the database to answer: one statement locks, and one reads all the rest.
 It cannot be one for both: what waited for a lock sees the instance as it is
-now, and its inbox as it was before.
+now, and its inbox as it was before. Who locks nothing sees all of it at once.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from django.db import connections
 
 from durable import conf
@@ -37,6 +38,24 @@ FROM unnest(%s::uuid[], %s::int[]) AS e (id, seen), LATERAL (
     SELECT seq, kind, recorded_at, data FROM {history} WHERE execution_id = e.id AND seq > e.seen
 ) AS h
 """
+
+_LOOK = """
+SELECT {columns}, i.xmin::text, (
+    SELECT json_agg(json_build_array(id, kind, data))::text FROM (
+        SELECT id, kind, data FROM {inbox} WHERE execution_id = i.execution_id AND visible_at <= %s
+        ORDER BY visible_at, id LIMIT %s
+    ) AS w
+), (
+    SELECT json_agg(json_build_array(seq, kind, date_part('epoch', recorded_at), data))::text FROM (
+        SELECT seq, kind, recorded_at, data FROM {history} WHERE execution_id = i.execution_id AND seq > k.seen
+        AND i.head > k.seen AND i.head <= k.seen + %s AND i.closed_at IS NULL ORDER BY seq
+    ) AS h
+)
+FROM {instance} AS i, LATERAL (SELECT CASE WHEN i.execution_id = %s THEN %s ELSE 0 END) AS k (seen) WHERE i.id = %s
+"""
+
+
+_decode = msgspec.json.decode
 
 
 class Found:
@@ -71,6 +90,33 @@ def lock(ids: Sequence[str]) -> list[Instance]:
         client.execute(_locking(), [list(ids)])
         found = client.fetchall()
     return [_instance(connection, row) for row in found]
+
+
+def look(
+    instance_id: str, known: tuple[uuid.UUID | None, int], *, limit: int, events: int
+) -> tuple[Instance, Found, turns.Seen] | None:
+    """Return an instance and what there is for its execution, all as it is now; None if there is none of this id.
+
+    Nothing keeps others off it afterwards: what follows from it is stored only if that is still so. Call it where
+    ``turns.in_one_statement``.
+
+    Args:
+        instance_id: The instance.
+        known: An execution of it, and the ``seq`` that its history is known to.
+        limit: How much at most of what is due.
+        events: How many events at most of its history, else none.
+    """
+    connection: Any = connections[conf.settings.DATABASE]
+    with driver.cursor(connection) as client:
+        client.execute(_looking(), [clock.now(), limit, events, *known, instance_id])
+        row = client.fetchone()
+    if row is None:
+        return None
+    *values, version, due, rows = row
+    found = Found(rows=[] if rows is None else _decode(rows, type=list[tuple[int, str, float, str]]))
+    found.waiting = [] if due is None else _decode(due, type=list[tuple[int, str, str]])
+    seen = turns.Seen(version, tuple(sorted(pk for pk, _, _ in found.waiting)))
+    return _instance(connection, values), found, seen
 
 
 def read(wanted: Sequence[tuple[uuid.UUID, int | None]], *, limit: int) -> dict[uuid.UUID, Found]:
@@ -121,13 +167,20 @@ _NAMES = [field.attname for field in _FIELDS]
 _CONVERTED = [(place, field) for place, field in enumerate(_FIELDS) if hasattr(field, "from_db_value")]
 
 
+_TABLES: dict[str, Any] = {"instance": Instance, "history": HistoryEvent, "inbox": InboxEvent}
+_QUOTED = {name: f'"{model._meta.db_table}"' for name, model in _TABLES.items()}
+
+
 @lru_cache
 def _locking() -> str:
-    columns = ", ".join(f'"{field.column}"' for field in _FIELDS)
-    return _LOCK.format(columns=columns, instance=f'"{Instance._meta.db_table}"').strip()
+    return _LOCK.format(columns=", ".join(f'"{field.column}"' for field in _FIELDS), **_QUOTED).strip()
+
+
+@lru_cache
+def _looking() -> str:
+    return _LOOK.format(columns=", ".join(f'i."{field.column}"' for field in _FIELDS), **_QUOTED).strip()
 
 
 @lru_cache
 def _reading() -> str:
-    tables = {"history": HistoryEvent, "inbox": InboxEvent}
-    return _READ.format(**{name: f'"{model._meta.db_table}"' for name, model in tables.items()}).strip()
+    return _READ.format(**_QUOTED).strip()
