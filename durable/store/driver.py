@@ -15,7 +15,9 @@ _numbers = itertools.count()
 
 def is_at_hand(connection: Any) -> bool:
     """Say whether a database is PostgreSQL, its driver psycopg 3, and its cursors those that Django makes."""
-    return connection.vendor == "postgresql" and hasattr(connection.Database, "Cursor") and _is_plain(connection.__class__)
+    return (
+        connection.vendor == "postgresql" and hasattr(connection.Database, "Cursor") and _is_plain(connection.__class__)
+    )
 
 
 @cache
