@@ -130,6 +130,13 @@ def test_a_peer_is_installed_once_for_each_set_of_packages(tmp_path, monkeypatch
     assert peers.install(nobody()) != ""
 
 
+def test_a_peer_that_never_ends_is_given_up(monkeypatch):
+    monkeypatch.setattr(peers, "_SECONDS", 0.1)
+
+    with pytest.raises(peers.PeerError, match="not done after"):
+        peers._run([shutil.which("sleep"), "60"])
+
+
 def test_the_record_is_a_line_for_each_workload_with_the_peers_beside_it():
     ours = {
         **{"workload": "W4_latency", "ms_per_step": 12.5, "ratio": 10.0, "commits_per_step": 2.0},

@@ -114,9 +114,13 @@ def run(peer: Peer, chosen: Sequence[str], *, database: str, smoke: bool) -> Ite
 
 def _run(command: Sequence[str], *, env: Mapping[str, str] | None = None) -> str:
     own = {name: value for name, value in os.environ.items() if not name.startswith("DJANGO")}
-    done = subprocess.run(
-        command, cwd=_ROOT, env={**own, **(env or {})}, capture_output=True, text=True, check=False, timeout=_SECONDS
-    )
+    env = {**own, **(env or {})}
+    try:
+        done = subprocess.run(
+            command, cwd=_ROOT, env=env, capture_output=True, text=True, check=False, timeout=_SECONDS
+        )
+    except subprocess.TimeoutExpired as error:
+        raise PeerError(f"{' '.join(command)}: not done after {_SECONDS} s") from error
     if done.returncode:
         raise PeerError(f"{' '.join(command)}:\n{(done.stdout + done.stderr)[-3000:]}")
     return done.stdout
