@@ -8,6 +8,7 @@ import uuid
 from contextlib import contextmanager
 
 import pytest
+from django.contrib.auth.models import Group
 from django.db import OperationalError, connection, transaction
 
 from durable import ChildFailed, UnknownInstance, UpdateTimeout, activity, client, interceptors, workflow
@@ -435,6 +436,61 @@ def test_turn_that_comes_to_nothing_is_locked_before_it_drops_what_came(order):
 
     assert counted.statements[1].endswith(LOCK)
     assert leftovers() == []
+
+
+@pytest.fixture
+def drawing(committing, ran):
+    """A workflow with a side effect that leaves something behind, outside and in the database."""
+
+    def draw() -> str:
+        ran.append(connection.in_atomic_block)
+        return Group.objects.create(name="drawn").name
+
+    @workflow.defn
+    async def drawing() -> str:
+        return workflow.side_effect(draw)
+
+    return drawing
+
+
+def test_side_effect_runs_for_one_worker_only(drawing, between, ran):
+    handle = drawing.start()
+    between(lambda: advance(handle.id))
+
+    advance(handle.id)
+
+    assert handle.result(timeout=0) == "drawn"
+    assert ran == [True]
+    assert leftovers() == []
+
+
+def test_side_effect_of_whoever_comes_second_does_not_run(drawing, ran, monkeypatch):
+    handle = drawing.start()
+    lock = turns.lock
+
+    def come_second(instance, seen) -> bool:
+        monkeypatch.setattr(turns, "lock", lock)
+        Together().add(lambda: advance(handle.id)).run()
+        return lock(instance, seen)
+
+    monkeypatch.setattr(turns, "lock", come_second)
+    advance(handle.id)
+
+    assert handle.result(timeout=0) == "drawn"
+    assert ran == [True]
+
+
+def test_what_a_side_effect_wrote_goes_with_its_turn(drawing, monkeypatch):
+    handle = drawing.start()
+
+    def fail(*_args, **_options) -> None:
+        raise OperationalError
+
+    monkeypatch.setattr(turns, "write", fail)
+    with pytest.raises(OperationalError):
+        advance(handle.id)
+
+    assert not Group.objects.exists()
 
 
 @pytest.fixture

@@ -48,6 +48,7 @@ class Execution:
         open: What is asked for and not answered, by event id.
         outcome: The event that ended it, or None.
         main: The task of the code; None before it began.
+        before_effect: What is called before a side effect runs, or None; what it raises ends the step.
         enter: What is called before the first line of the code.
         next_id: The number of the next thing that the code asks for.
         next_span: The number of the next span.
@@ -72,6 +73,7 @@ class Execution:
     """
 
     __slots__ = (
+        "before_effect",
         "cancel_requested",
         "changed",
         "conditions",
@@ -147,6 +149,7 @@ class Execution:
         self.loop.package = frames.package(workflow.fn)
         self.random = random.Random(0)  # noqa: S311 - replay needs the same numbers, not secret ones
         self.enter = enter
+        self.before_effect: Callable[[], object] | None = None
         self.main: Task | None = None
         self.next_id = 0
         self.issued: dict[int | str, Command] = {}

@@ -54,11 +54,20 @@ def side_effect(fn: Callable[[], T]) -> T:
     elif execution.dry:
         raise execution.interrupt(BeyondRecord(event_id))
     else:
+        _prepare(execution)
         done = _done(execution, event_id, fn)
     asking.record(execution, done, place=frames.place())
     if done.failure is not None:
         raise SideEffectError(event_id=event_id, cause=RecordedError(done.failure))
     return _returned(fn).decode_result(done.value, execution.converter, where="value of side_effect")  # type: ignore[no-any-return]
+
+
+def _prepare(execution: Execution) -> None:
+    if execution.before_effect is not None:
+        try:
+            _outside(execution.before_effect)
+        except Exception as error:  # noqa: BLE001 - whatever the code makes of it, the step is over
+            raise execution.interrupt(error) from None
 
 
 def _done(execution: Execution, event_id: int, fn: Callable[[], Any]) -> ev.SideEffectRecorded:

@@ -90,6 +90,8 @@ class Turn:
         self._children = children.Children(instance)
         self._announce: list[tuple[str, str]] = []
         execution.spans.clear()
+        if held is not None:
+            execution.before_effect = held.lock  # who comes second is to run nothing that may be seen outside
 
     # --- applying
 
@@ -305,6 +307,7 @@ class Turn:
                 one was taken, and what is written is to be rolled back.
             NondeterminismError: Strict mode found that the code does not do the same again.
         """
+        self.execution.before_effect = None
         values = self._values(lease)
         final = self._final(lease)
         values |= final or {}

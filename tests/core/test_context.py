@@ -7,6 +7,7 @@ import functools
 import os
 import time
 import uuid
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -382,6 +383,25 @@ def test_side_effect_may_fail_and_replay_has_it_fail_again():
         "side_effect failed: ZeroDivisionError: division by zero",
     ]
     assert tried == [1], "it must not run again"
+
+
+def test_side_effect_does_not_run_if_what_comes_before_it_fails():
+    ran = []
+
+    @workflow
+    async def swallowing():
+        try:
+            marks.side_effect(lambda: ran.append(1))
+        except Exception:
+            return "swallowed"
+
+    for fails in (True, False):
+        execution = Execution(swallowing, converter=Converter())
+        execution.before_effect = lambda fails=fails: 1 / 0 if fails else ran.append(context.running())
+        with pytest.raises(ZeroDivisionError) if fails else nullcontext():
+            stepping.step(execution, STARTED)
+
+    assert ran == [None, 1]
 
 
 def test_side_effect_that_returns_what_waits_has_failed():
