@@ -8,6 +8,7 @@ import re
 import shlex
 import sys
 import types
+from collections.abc import Collection
 from typing import Any
 
 import pytest
@@ -149,19 +150,18 @@ def test_reference_lists_the_permission_of_every_verb():
     assert set(rows(REFERENCE / "rest-api.md", "Permissions")) == set(EVERY)
 
 
+def _codes_of(module: types.ModuleType, *, exclude: Collection[object] = ()) -> dict[str, int]:
+    kinds = [kind for kind in vars(module).values() if isinstance(kind, type) and kind not in exclude]
+    return {kind.default_code: kind.status_code for kind in kinds if issubclass(kind, exceptions.APIException)}
+
+
 def test_reference_lists_every_code_with_its_status():
     listed = {code: int(row[0][:3]) for code, row in rows(REFERENCE / "rest-api.md", "Codes").items()}
 
     ours = [getattr(errors, name) for name in errors.__all__]
     expected = {problems.code_of(kind): problems.status_of(kind.__new__(kind)) for kind in ours}
-    own = {
-        kind.default_code: kind.status_code for kind in (problems.StaleHead, problems.KeyReused, problems.QueryFailed)
-    }
-    theirs = {
-        kind.default_code: kind.status_code
-        for kind in vars(exceptions).values()
-        if isinstance(kind, type) and issubclass(kind, exceptions.APIException)
-    }
+    own = _codes_of(problems, exclude=vars(exceptions).values())
+    theirs = _codes_of(exceptions)
     expected = (
         {code: status for code, status in expected.items() if status != 409 and code not in never()}
         | own
