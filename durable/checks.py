@@ -209,7 +209,9 @@ def _is_read_committed(engine: str, options: dict[str, Any]) -> bool:
     if not engine.endswith(("postgresql", "postgis")):
         return True
     by_option = _ISOLATED.search(options.get("options") or "")
-    return by_option is None and (options.get("isolation_level") or _READ_COMMITTED) <= _READ_COMMITTED
+    level = options.get("isolation_level")
+    is_above = isinstance(level, int) and level > _READ_COMMITTED  # Django itself refuses what is no number
+    return by_option is None and not is_above
 
 
 @checks.register(TAG)

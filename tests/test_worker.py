@@ -57,6 +57,7 @@ def test_an_app_that_read_its_settings_already_is_configured_as_well():
         ("postgresql", {}, False),
         ("postgresql", {"isolation_level": 2, "options": "-c search_path=x"}, False),
         ("postgresql", {"isolation_level": 3}, True),
+        ("postgresql", {"isolation_level": "serializable"}, False),
         ("postgresql", {"options": "-c default_transaction_isolation=serializable"}, True),
         ("mysql", {}, False),
         ("mysql", {"isolation_level": "repeatable read"}, True),
