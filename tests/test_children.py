@@ -6,10 +6,13 @@ import asyncio
 
 import pytest
 from django.contrib.auth.models import Group
+from django.db import IntegrityError
 
 from durable import ChildFailed, RetryPolicy, WorkflowFailed, activity, client, workflow
 from durable.engine import children
+from durable.engine.advance import advance
 from durable.models import Instance
+from durable.store import creation
 from tests.driving import answers, item, kinds, leftovers
 
 
@@ -215,6 +218,30 @@ def test_id_that_is_taken_after_it_was_looked_up_is_looked_up_again(committing, 
         for record in caplog.records
         if record.name.startswith("durable") and record.levelname in ("WARNING", "ERROR")
     ]
+
+
+def test_child_that_the_database_never_takes_parks_its_parent(committing, double, settings, monkeypatch):
+    settings.DURABLE = {"MAX_FAILED_TURNS": 2}
+    tried = []
+
+    def refuse(_rows) -> None:
+        tried.append(1)
+        assert len(tried) < 50, "it is tried again and again"
+        raise IntegrityError("a constraint of the project's own")
+
+    @workflow.defn
+    async def parent() -> int:
+        return await double(1)
+
+    handle = parent.start()
+    with monkeypatch.context() as patch:
+        patch.setattr(creation, "insert", refuse)
+        for _ in range(2):
+            advance(handle.id)
+
+    stall = handle.instance.stall
+    assert (handle.status, stall["reason"], stall["error"]) == ("stalled", "poison", "IntegrityError")
+    assert (stall["message"], kinds(handle)) == ("a constraint of the project's own", [])
 
 
 def test_two_children_of_one_id_in_one_step_are_one_child_and_one_failure(engine, double):

@@ -38,6 +38,9 @@ _ROWS_A_TURN = 1000
 Due = tuple[int, str, str]
 """A row of an inbox: its id, its kind, its JSON text."""
 
+_CONFLICTS = 5
+"""After how many in a row it is not others who move an instance, but its turn that cannot be stored."""
+
 STAYS_SECONDS = 1.0
 """How long a worker stays with one instance before others get their turn."""
 
@@ -49,13 +52,17 @@ def advance(instance_id: str) -> None:
     """
     leave_at = time.monotonic() + STAYS_SECONDS
     again: str | None = ""
-    locked = False
+    conflicts = 0
     while again is not None:
         try:
-            again = _turn(instance_id, leave_at, locked=locked)
-        except ConcurrencyConflict:
+            again = _turn(instance_id, leave_at, locked=conflicts > 0)
+        except ConcurrencyConflict as error:
+            conflicts += 1
+            if conflicts > _CONFLICTS:
+                telemetry.logger.exception("a turn of %s failed", instance_id)
+                stalling.count_failure(instance_id, error.__cause__ or error)
+                return
             telemetry.logger.debug("%s moved on meanwhile", instance_id)
-            locked = True
         except updates.Harm as harm:
             updates.reject(instance_id, harm)
         except tuple(stalling.REASONS) as error:
@@ -68,7 +75,7 @@ def advance(instance_id: str) -> None:
             stalling.count_failure(instance_id, error)
             return
         else:
-            locked = False
+            conflicts = 0
             if again is not None and (time.monotonic() > leave_at or running.stopping()):
                 dispatch.advance([(again, instance_id)])
                 return
