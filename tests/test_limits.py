@@ -122,6 +122,39 @@ def test_what_is_repaired_goes_by_higher_limits(engine, limit, verb):
     assert handle.history()[0].data["limits"] == {"payload": 5000, "tags": 9}
 
 
+@pytest.mark.parametrize("verb", ["rewind", "rerun"])
+def test_what_is_repaired_goes_by_its_own_limits_if_its_code_had_caught_an_error(engine, limit, verb):
+    broken = [True]
+
+    @activity.defn(retry=RetryPolicy(max_attempts=1))
+    def measure(value: object) -> int:
+        if broken and value == "last":
+            raise ValueError(value)
+        return len(str(value))
+
+    @workflow.defn
+    async def catching() -> int:
+        try:
+            return await measure("x" * 2000)
+        except PayloadTooLarge:
+            return await measure("x" * 500) + await measure("last")
+
+    limit(payload=1000, tags=9)
+    handle = catching.start()
+    engine.run_until_quiet()
+    assert handle.status == "failed"
+
+    limit(payload=5000, tags=9)
+    broken.clear()
+    if verb == "rewind":
+        handle.rewind()
+    else:
+        handle = handle.rerun_from_activity(1)
+
+    assert engine.result(handle) == 504
+    assert handle.history()[0].data["limits"] == {"payload": 1000, "tags": 9}
+
+
 def deep(levels: int) -> list:
     value: list = []
     for _ in range(levels - 1):

@@ -13,7 +13,8 @@ from durable import dispatch, registry
 from durable.core import events as ev
 from durable.core import stepping
 from durable.core.branches import Replies
-from durable.core.errors import AlreadyExists, InvalidInput
+from durable.core.edit import on_limits
+from durable.core.errors import AlreadyExists, InvalidInput, NondeterminismError
 from durable.core.exits import BeyondRecord
 from durable.core.failures import Failure
 from durable.core.replay import catch_up
@@ -36,13 +37,14 @@ class Rehearsal:
     """An execution that begins with an edited history, without touching anything outside.
 
     Attributes:
+        edited: That history.
         called_off: Event ids of what the code has given up on by the end of that history.
         is_whole: Whether all of it could be seen: only the real thing runs a side effect.
         end: How it ends at once, or None; known once the first turn was played.
     """
 
     def __init__(self, instance: Instance, edited: Edit) -> None:
-        self._edited, self.is_whole = edited, True
+        self.edited, self.is_whole = edited, True
         self._execution = _fresh(instance, dry=True)
         self._pending: list[Command] = []
         self._ids = {instance.pk}
@@ -111,8 +113,8 @@ class Rehearsal:
         waits = {pk for pk, asked in execution.open.items() if not asked.called_off}
         # What nobody waits for goes on when the code returns, and is called off when it fails.
         goes_on = waits if end is None or isinstance(end, ev.ExecutionCompleted) else set()
-        rerun = {asked.event_id for asked in self._edited.rerun if asked.event_id not in goes_on}
-        timers = {timer.event_id for timer in self._edited.rearmed if end is not None or timer.event_id not in waits}
+        rerun = {asked.event_id for asked in self.edited.rerun if asked.event_id not in goes_on}
+        timers = {timer.event_id for timer in self.edited.rearmed if end is not None or timer.event_id not in waits}
         return frozenset(rerun | timers | self._refused)
 
     def close(self) -> None:
@@ -133,13 +135,19 @@ def refuse_batch(source: Instance) -> None:
 
 @contextmanager
 def rehearse(instance: Instance, edited: Edit) -> Iterator[Rehearsal]:
-    """Replay what an edit keeps on the code at hand.
+    """Replay what an edit keeps on the code at hand, with limits that are no lower than those of today if it fits them.
 
     Raises:
         UnknownWorkflow, VersionNotAvailable: This process cannot run it.
         NondeterminismError: The code does not do what the history records.
     """
-    rehearsal = Rehearsal(instance, edited)
+    raised = on_limits(edited, living.limits())
+    try:
+        rehearsal = Rehearsal(instance, raised)
+    except NondeterminismError:
+        if raised == edited:
+            raise
+        rehearsal = Rehearsal(instance, edited)  # the code had caught that something was too large
     try:
         yield rehearsal
     finally:

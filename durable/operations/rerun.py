@@ -24,7 +24,6 @@ from durable.core.errors import (
     UnknownEvent,
     UnknownExecution,
 )
-from durable.engine import living
 from durable.models import CLOSED, Execution, Instance, Status
 from durable.operations import beginning, elsewhere
 from durable.operations.shapes import UNSET, Args, Outcome, Preview, steps
@@ -119,9 +118,8 @@ def plan(
     with elsewhere.telling(source):
         registry.workflow(instance.name, instance.version)
     edited = edit.on_version(edit.fork(events, event_id, keep_siblings=siblings == "keep"), instance.version)
-    edited = edit.on_limits(edited, living.limits())
     with beginning.rehearse(instance, edited) as rehearsal:
-        edited = edit.without(edited, rehearsal.called_off)
+        edited = edit.without(rehearsal.edited, rehearsal.called_off)
         replies = Replies(edited)
         spared = rehearsal.spared(replies, children=_own_children(edited, new_id).values())
     if instances.rows().filter(pk=new_id).exists():

@@ -14,7 +14,6 @@ from durable.core import blame, edit
 from durable.core import events as ev
 from durable.core.branches import Replies
 from durable.core.errors import NotClosed, NotFailed, UnknownEvent
-from durable.engine import living
 from durable.models import CLOSED, OPEN, Execution, Instance, Status
 from durable.operations import advising, beginning, control, elsewhere
 from durable.operations.shapes import Outcome, Preview, steps
@@ -94,10 +93,10 @@ def _planned(instance: Instance, to: int | None) -> Plan:
     # Before what they led to is read: who holds one may be about to store its result.
     in_flight = tasks.in_flight(instance.execution_id)
     edited = edit.with_late(_edit(instance, events, to), inbox.late(instance.execution_id))
-    edited = edit.on_limits(edit.on_version(edited, instance.version), living.limits())
+    edited = edit.on_version(edited, instance.version)
     with beginning.rehearse(instance, edited) as rehearsal:
         known = {asked.event_id for asked in edited.children}
-        edited = edit.without(edited, rehearsal.called_off - known)
+        edited = edit.without(rehearsal.edited, rehearsal.called_off - known)
         planned = Plan(
             instance=instance,
             edited=edited,
