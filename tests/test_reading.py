@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from django.db import connection
+from django.db import connection, connections
 
 from durable import workflow
 from durable.core import events as ev
@@ -51,7 +51,7 @@ def test_rest_is_not_read_if_nobody_wants_it(long):
 
 
 def test_server_keeps_what_was_not_fetched_unless_a_pooler_forbids_it(long, monkeypatch):
-    if not driver.is_at_hand(connection):
+    if not driver.is_at_hand(connections["default"]):
         pytest.skip("this database has other cursors")
     monkeypatch.setitem(connection.settings_dict, "DISABLE_SERVER_SIDE_CURSORS", False)
 

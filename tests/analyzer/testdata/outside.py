@@ -94,8 +94,8 @@ async def talks(name: str) -> None:
     import requests
     from requests import post
 
-    requests.get(name)  # want: DUR009 requests.get()
-    post(name)  # want: DUR009 requests.post()
+    requests.get(name)  # want: DUR009 .get() talks
+    post(name)  # want: DUR009 .post() talks
     boto3.client("s3").list_buckets()  # want: DUR009 boto3.client(
     async with httpx.AsyncClient() as client:  # want: DUR009 httpx.AsyncClient()
         await client.get(name)
