@@ -687,6 +687,23 @@ def test_worker_that_is_to_stop_leaves_the_rest_to_others(napping, alone, messag
     assert {pk for _, args, _ in messages for pk in args} == left
 
 
+def test_worker_that_is_to_stop_takes_one_turn_more_at_most(fresh, db, messages, monkeypatch):
+    @workflow.defn
+    async def counting(left: int = 3) -> int:
+        if left:
+            workflow.continue_as_new(left - 1)
+        return left
+
+    handle = counting.start()
+    messages.clear()
+    monkeypatch.setattr(running, "stopping", lambda: True)
+
+    advance(handle.id)
+
+    assert handle.status == "running"
+    assert [args for _, args, _ in messages] == [[handle.id]]
+
+
 @pytest.fixture
 def messages(monkeypatch):
     """Return the list of what is announced from now on."""
